@@ -1,0 +1,1 @@
+//! Critical path and why: pure functions over traces.

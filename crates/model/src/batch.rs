@@ -1,0 +1,662 @@
+//! The columnar batch of spans.
+//!
+//! Everything that spans share (strings, resources, scopes) lies in tables; what differs lies in columns with an entry a
+//! span. Lists (attributes, events, links) are columns of their own, and a span says where its part of them ends: it
+//! begins where the part of the span before ends.
+
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::{
+    AnyValue, BlobId, SpanId, SpanKind, SpanRef, StatusCode, StrId, StringTable, TraceId, UNKNOWN_SERVICE, Value,
+    ValueRef,
+};
+
+/// Names a resource in the batch that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceId(pub(crate) u32);
+
+/// Names an instrumentation scope in the batch that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeId(pub(crate) u32);
+
+impl ResourceId {
+    /// The place in [`SpanBatch::resources`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl ScopeId {
+    /// The place in [`SpanBatch::scopes`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What produced spans: a service instance, its host, its pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// The attributes in the sender's order.
+    pub attributes: Vec<(StrId, Value)>,
+    /// How many attributes the sender left out.
+    pub dropped_attributes_count: u32,
+    /// The schema that the attributes follow; empty if not said.
+    pub schema_url: StrId,
+    /// `service.name`, or [`UNKNOWN_SERVICE`].
+    pub service: StrId,
+}
+
+/// The library that recorded spans.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope {
+    /// Its name.
+    pub name: StrId,
+    /// Its version.
+    pub version: StrId,
+    /// Its attributes in the sender's order.
+    pub attributes: Vec<(StrId, Value)>,
+    /// How many attributes the sender left out.
+    pub dropped_attributes_count: u32,
+    /// The schema that the spans' attributes follow; empty if not said.
+    pub schema_url: StrId,
+}
+
+/// The columns with one entry a span. All have the same length.
+#[derive(Clone, Debug, Default)]
+pub struct SpanColumns {
+    /// The request that the span is part of.
+    pub trace_id: Vec<TraceId>,
+    /// The span's own id.
+    pub span_id: Vec<SpanId>,
+    /// The span it is nested in, [`SpanId::ZERO`] for none.
+    pub parent_span_id: Vec<SpanId>,
+    /// Start, in nanoseconds since 1970.
+    pub start_unix_nano: Vec<u64>,
+    /// End, in nanoseconds since 1970.
+    pub end_unix_nano: Vec<u64>,
+    /// The operation.
+    pub name: Vec<StrId>,
+    /// The part it plays in a call.
+    pub kind: Vec<SpanKind>,
+    /// How it ended.
+    pub status_code: Vec<StatusCode>,
+    /// What went wrong, for people.
+    pub status_message: Vec<StrId>,
+    /// W3C trace state, as received.
+    pub trace_state: Vec<StrId>,
+    /// W3C trace flags and OTLP's bits above them.
+    pub flags: Vec<u32>,
+    /// How many attributes the sender left out.
+    pub dropped_attributes_count: Vec<u32>,
+    /// How many events the sender left out.
+    pub dropped_events_count: Vec<u32>,
+    /// How many links the sender left out.
+    pub dropped_links_count: Vec<u32>,
+    /// What produced it.
+    pub resource: Vec<ResourceId>,
+    /// What recorded it.
+    pub scope: Vec<ScopeId>,
+    /// Where its attributes end in [`SpanBatch::span_attributes`].
+    pub attributes_end: Vec<u32>,
+    /// Where its events end in [`SpanBatch::events`].
+    pub events_end: Vec<u32>,
+    /// Where its links end in [`SpanBatch::links`].
+    pub links_end: Vec<u32>,
+}
+
+/// Keys and values, in parallel.
+#[derive(Clone, Debug, Default)]
+pub struct AttributeColumns {
+    /// The keys.
+    pub key: Vec<StrId>,
+    /// The values.
+    pub value: Vec<Value>,
+}
+
+/// The columns with one entry an event.
+#[derive(Clone, Debug, Default)]
+pub struct EventColumns {
+    /// When, in nanoseconds since 1970.
+    pub time_unix_nano: Vec<u64>,
+    /// What happened.
+    pub name: Vec<StrId>,
+    /// How many attributes the sender left out.
+    pub dropped_attributes_count: Vec<u32>,
+    /// Where its attributes end in [`SpanBatch::event_attributes`].
+    pub attributes_end: Vec<u32>,
+}
+
+/// The columns with one entry a link.
+#[derive(Clone, Debug, Default)]
+pub struct LinkColumns {
+    /// The linked span's trace.
+    pub trace_id: Vec<TraceId>,
+    /// The linked span.
+    pub span_id: Vec<SpanId>,
+    /// The linked span's trace state.
+    pub trace_state: Vec<StrId>,
+    /// The linked span's flags.
+    pub flags: Vec<u32>,
+    /// How many attributes the sender left out.
+    pub dropped_attributes_count: Vec<u32>,
+    /// Where its attributes end in [`SpanBatch::link_attributes`].
+    pub attributes_end: Vec<u32>,
+}
+
+/// The fixed part of a span that is being added; see [`SpanBatch::push_span`].
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each field is the column of the same name in SpanColumns")]
+pub struct NewSpan {
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub parent_span_id: SpanId,
+    pub start_unix_nano: u64,
+    pub end_unix_nano: u64,
+    pub name: StrId,
+    pub kind: SpanKind,
+    pub status_code: StatusCode,
+    pub status_message: StrId,
+    pub trace_state: StrId,
+    pub flags: u32,
+    pub dropped_attributes_count: u32,
+    pub dropped_events_count: u32,
+    pub dropped_links_count: u32,
+    pub resource: ResourceId,
+    pub scope: ScopeId,
+}
+
+impl NewSpan {
+    /// A span of which nothing is known but who recorded it.
+    pub const fn new(resource: ResourceId, scope: ScopeId) -> Self {
+        Self {
+            trace_id: TraceId::ZERO,
+            span_id: SpanId::ZERO,
+            parent_span_id: SpanId::ZERO,
+            start_unix_nano: 0,
+            end_unix_nano: 0,
+            name: StrId::EMPTY,
+            kind: SpanKind::Unspecified,
+            status_code: StatusCode::Unset,
+            status_message: StrId::EMPTY,
+            trace_state: StrId::EMPTY,
+            flags: 0,
+            dropped_attributes_count: 0,
+            dropped_events_count: 0,
+            dropped_links_count: 0,
+            resource,
+            scope,
+        }
+    }
+}
+
+/// Spans in columns.
+///
+/// A span is added in this order: its attributes, and its events and links each after their own attributes, in any
+/// interleaving of the three lists; then [`push_span`](Self::push_span), which closes them all. What was added since the
+/// last `push_span` can be taken back with [`abandon_span`](Self::abandon_span).
+#[derive(Clone, Debug, Default)]
+pub struct SpanBatch {
+    strings: StringTable,
+    blobs: Vec<u8>,
+    blob_ends: Vec<u32>,
+    resources: Vec<Resource>,
+    resource_places: HashTable<u32>,
+    scopes: Vec<Scope>,
+    scope_places: HashTable<u32>,
+    hasher: RandomState,
+    spans: SpanColumns,
+    span_attributes: AttributeColumns,
+    events: EventColumns,
+    event_attributes: AttributeColumns,
+    links: LinkColumns,
+    link_attributes: AttributeColumns,
+}
+
+impl SpanBatch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many spans there are.
+    pub fn len(&self) -> usize {
+        self.spans.trace_id.len()
+    }
+
+    /// Whether there are no spans.
+    pub fn is_empty(&self) -> bool {
+        self.spans.trace_id.is_empty()
+    }
+
+    /// Bytes held, for budgets: exact within a few percent.
+    pub fn size_bytes(&self) -> usize {
+        const SPAN_BYTES: usize = 16 + 8 + 8 + 8 + 8 + 4 + 1 + 1 + 4 + 4 + 4 + 12 + 8 + 12;
+        let attributes =
+            self.span_attributes.key.len() + self.event_attributes.key.len() + self.link_attributes.key.len();
+        let shared: usize = self.resources.iter().map(|r| 48 + r.attributes.len() * 24).sum::<usize>()
+            + self.scopes.iter().map(|s| 48 + s.attributes.len() * 24).sum::<usize>();
+        self.strings.size_bytes()
+            + self.blobs.capacity()
+            + self.blob_ends.capacity() * 4
+            + self.len() * SPAN_BYTES
+            + attributes * 20
+            + self.events.name.len() * 20
+            + self.links.flags.len() * 40
+            + shared
+    }
+
+    // --- adding -----------------------------------------------------------------------------------------------------
+
+    /// The number of a string in this batch, which is added if it is new.
+    pub fn intern(&mut self, string: &str) -> StrId {
+        self.strings.intern(string)
+    }
+
+    /// Keeps bytes for a [`Value::Bytes`] or, if they encode an array or key-value list, a [`Value::Nested`].
+    pub fn add_blob(&mut self, bytes: &[u8]) -> BlobId {
+        self.blobs.extend_from_slice(bytes);
+        self.blob_ends.push(u32::try_from(self.blobs.len()).expect("a batch holds less than 4 GiB of blobs"));
+        BlobId(self.blob_ends.len() as u32 - 1)
+    }
+
+    /// A value of this batch from an owned one.
+    pub fn add_value(&mut self, value: &AnyValue) -> Value {
+        match value {
+            AnyValue::Empty => Value::Empty,
+            AnyValue::Str(text) => Value::Str(self.intern(text)),
+            AnyValue::Bool(value) => Value::Bool(*value),
+            AnyValue::Int(value) => Value::Int(*value),
+            AnyValue::Double(value) => Value::Double(*value),
+            AnyValue::Bytes(bytes) => Value::Bytes(self.add_blob(bytes)),
+            nested @ (AnyValue::Array(_) | AnyValue::KeyValues(_)) => Value::Nested(self.add_blob(&nested.encode())),
+        }
+    }
+
+    /// The number of a resource, which is added unless an equal one is there. `service.name` is looked up here.
+    pub fn add_resource(
+        &mut self,
+        attributes: &[(StrId, Value)],
+        dropped_attributes_count: u32,
+        schema_url: &str,
+    ) -> ResourceId {
+        let schema_url = self.intern(schema_url);
+        let service = attributes
+            .iter()
+            .find_map(|(key, value)| match value {
+                Value::Str(service) if *service != StrId::EMPTY && self.string(*key) == "service.name" => {
+                    Some(*service)
+                }
+                _ => None,
+            })
+            .unwrap_or_else(|| self.intern(UNKNOWN_SERVICE));
+        let resource = Resource { attributes: attributes.to_vec(), dropped_attributes_count, schema_url, service };
+        let hash_of = |resource: &Resource, batch: &Self| {
+            batch.hasher.hash_one((
+                batch.hash_attributes(&resource.attributes),
+                resource.dropped_attributes_count,
+                resource.schema_url,
+            ))
+        };
+        let hash = hash_of(&resource, self);
+        let found = self.resource_places.find(hash, |place| {
+            let other = &self.resources[*place as usize];
+            other.dropped_attributes_count == dropped_attributes_count
+                && other.schema_url == schema_url
+                && self.equal_attributes(&other.attributes, attributes)
+        });
+        if let Some(place) = found {
+            return ResourceId(*place);
+        }
+        let place = self.resources.len() as u32;
+        self.resources.push(resource);
+        let mut places = std::mem::take(&mut self.resource_places);
+        places.insert_unique(hash, place, |place| hash_of(&self.resources[*place as usize], self));
+        self.resource_places = places;
+        ResourceId(place)
+    }
+
+    /// The number of a scope, which is added unless an equal one is there.
+    pub fn add_scope(
+        &mut self,
+        name: &str,
+        version: &str,
+        attributes: &[(StrId, Value)],
+        dropped_attributes_count: u32,
+        schema_url: &str,
+    ) -> ScopeId {
+        let scope = Scope {
+            name: self.intern(name),
+            version: self.intern(version),
+            attributes: attributes.to_vec(),
+            dropped_attributes_count,
+            schema_url: self.intern(schema_url),
+        };
+        let hash_of = |scope: &Scope, batch: &Self| {
+            batch.hasher.hash_one((
+                scope.name,
+                scope.version,
+                batch.hash_attributes(&scope.attributes),
+                scope.dropped_attributes_count,
+                scope.schema_url,
+            ))
+        };
+        let hash = hash_of(&scope, self);
+        let found = self.scope_places.find(hash, |place| {
+            let other = &self.scopes[*place as usize];
+            (other.name, other.version, other.dropped_attributes_count, other.schema_url)
+                == (scope.name, scope.version, scope.dropped_attributes_count, scope.schema_url)
+                && self.equal_attributes(&other.attributes, attributes)
+        });
+        if let Some(place) = found {
+            return ScopeId(*place);
+        }
+        let place = self.scopes.len() as u32;
+        self.scopes.push(scope);
+        let mut places = std::mem::take(&mut self.scope_places);
+        places.insert_unique(hash, place, |place| hash_of(&self.scopes[*place as usize], self));
+        self.scope_places = places;
+        ScopeId(place)
+    }
+
+    /// Adds an attribute to the span that the next [`push_span`](Self::push_span) closes.
+    pub fn push_attribute(&mut self, key: StrId, value: Value) {
+        self.span_attributes.key.push(key);
+        self.span_attributes.value.push(value);
+    }
+
+    /// Adds an attribute to the event that the next [`push_event`](Self::push_event) closes.
+    pub fn push_event_attribute(&mut self, key: StrId, value: Value) {
+        self.event_attributes.key.push(key);
+        self.event_attributes.value.push(value);
+    }
+
+    /// Adds an attribute to the link that the next [`push_link`](Self::push_link) closes.
+    pub fn push_link_attribute(&mut self, key: StrId, value: Value) {
+        self.link_attributes.key.push(key);
+        self.link_attributes.value.push(value);
+    }
+
+    /// Adds an event, with the event attributes pushed before it, to the span that is being built.
+    pub fn push_event(&mut self, time_unix_nano: u64, name: StrId, dropped_attributes_count: u32) {
+        self.events.time_unix_nano.push(time_unix_nano);
+        self.events.name.push(name);
+        self.events.dropped_attributes_count.push(dropped_attributes_count);
+        self.events.attributes_end.push(self.event_attributes.key.len() as u32);
+    }
+
+    /// Adds a link, with the link attributes pushed before it, to the span that is being built.
+    pub fn push_link(
+        &mut self,
+        trace_id: TraceId,
+        span_id: SpanId,
+        trace_state: StrId,
+        flags: u32,
+        dropped_attributes_count: u32,
+    ) {
+        self.links.trace_id.push(trace_id);
+        self.links.span_id.push(span_id);
+        self.links.trace_state.push(trace_state);
+        self.links.flags.push(flags);
+        self.links.dropped_attributes_count.push(dropped_attributes_count);
+        self.links.attributes_end.push(self.link_attributes.key.len() as u32);
+    }
+
+    /// Adds a span, with the attributes, events and links pushed since the span before, and returns its row.
+    pub fn push_span(&mut self, span: NewSpan) -> usize {
+        let row = self.len();
+        self.spans.trace_id.push(span.trace_id);
+        self.spans.span_id.push(span.span_id);
+        self.spans.parent_span_id.push(span.parent_span_id);
+        self.spans.start_unix_nano.push(span.start_unix_nano);
+        self.spans.end_unix_nano.push(span.end_unix_nano);
+        self.spans.name.push(span.name);
+        self.spans.kind.push(span.kind);
+        self.spans.status_code.push(span.status_code);
+        self.spans.status_message.push(span.status_message);
+        self.spans.trace_state.push(span.trace_state);
+        self.spans.flags.push(span.flags);
+        self.spans.dropped_attributes_count.push(span.dropped_attributes_count);
+        self.spans.dropped_events_count.push(span.dropped_events_count);
+        self.spans.dropped_links_count.push(span.dropped_links_count);
+        self.spans.resource.push(span.resource);
+        self.spans.scope.push(span.scope);
+        self.spans.attributes_end.push(self.span_attributes.key.len() as u32);
+        self.spans.events_end.push(self.events.name.len() as u32);
+        self.spans.links_end.push(self.links.flags.len() as u32);
+        row
+    }
+
+    /// Takes back the attributes, events and links pushed since the last [`push_span`](Self::push_span).
+    pub fn abandon_span(&mut self) {
+        let attributes = self.spans.attributes_end.last().map_or(0, |end| *end as usize);
+        self.span_attributes.key.truncate(attributes);
+        self.span_attributes.value.truncate(attributes);
+        self.abandon_events();
+        self.abandon_links();
+    }
+
+    fn abandon_events(&mut self) {
+        let events = self.spans.events_end.last().map_or(0, |end| *end as usize);
+        self.events.time_unix_nano.truncate(events);
+        self.events.name.truncate(events);
+        self.events.dropped_attributes_count.truncate(events);
+        self.events.attributes_end.truncate(events);
+        let attributes = self.events.attributes_end.last().map_or(0, |end| *end as usize);
+        self.event_attributes.key.truncate(attributes);
+        self.event_attributes.value.truncate(attributes);
+    }
+
+    fn abandon_links(&mut self) {
+        let links = self.spans.links_end.last().map_or(0, |end| *end as usize);
+        self.links.trace_id.truncate(links);
+        self.links.span_id.truncate(links);
+        self.links.trace_state.truncate(links);
+        self.links.flags.truncate(links);
+        self.links.dropped_attributes_count.truncate(links);
+        self.links.attributes_end.truncate(links);
+        let attributes = self.links.attributes_end.last().map_or(0, |end| *end as usize);
+        self.link_attributes.key.truncate(attributes);
+        self.link_attributes.value.truncate(attributes);
+    }
+
+    /// Appends every span of another batch.
+    pub fn append(&mut self, other: &SpanBatch) {
+        let mut copier = crate::BatchCopier::new(other);
+        for row in 0..other.len() {
+            copier.copy_span(row, self);
+        }
+    }
+
+    /// A batch of the given rows, in the given order.
+    pub fn select(&self, rows: impl IntoIterator<Item = usize>) -> SpanBatch {
+        let mut out = SpanBatch::new();
+        let mut copier = crate::BatchCopier::new(self);
+        for row in rows {
+            copier.copy_span(row, &mut out);
+        }
+        out
+    }
+
+    // --- reading ----------------------------------------------------------------------------------------------------
+
+    /// A view of one span.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn span(&self, row: usize) -> SpanRef<'_> {
+        assert!(row < self.len(), "row {row} of a batch with {} spans", self.len());
+        SpanRef { batch: self, row }
+    }
+
+    /// All spans in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = SpanRef<'_>> {
+        (0..self.len()).map(|row| SpanRef { batch: self, row })
+    }
+
+    /// The columns with one entry a span.
+    pub fn spans(&self) -> &SpanColumns {
+        &self.spans
+    }
+
+    /// The attributes of all spans, one after the other.
+    pub fn span_attributes(&self) -> &AttributeColumns {
+        &self.span_attributes
+    }
+
+    /// The events of all spans, one after the other.
+    pub fn events(&self) -> &EventColumns {
+        &self.events
+    }
+
+    /// The attributes of all events.
+    pub fn event_attributes(&self) -> &AttributeColumns {
+        &self.event_attributes
+    }
+
+    /// The links of all spans, one after the other.
+    pub fn links(&self) -> &LinkColumns {
+        &self.links
+    }
+
+    /// The attributes of all links.
+    pub fn link_attributes(&self) -> &AttributeColumns {
+        &self.link_attributes
+    }
+
+    /// The distinct resources.
+    pub fn resources(&self) -> &[Resource] {
+        &self.resources
+    }
+
+    /// The distinct scopes.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    /// The interned strings.
+    pub fn strings(&self) -> &StringTable {
+        &self.strings
+    }
+
+    /// The string with this number.
+    pub fn string(&self, id: StrId) -> &str {
+        self.strings.get(id)
+    }
+
+    /// The bytes with this number.
+    pub fn blob(&self, id: BlobId) -> &[u8] {
+        &self.blobs[range_before(&self.blob_ends, id.0 as usize)]
+    }
+
+    /// What a value says.
+    pub fn value(&self, value: Value) -> ValueRef<'_> {
+        match value {
+            Value::Empty => ValueRef::Empty,
+            Value::Str(id) => ValueRef::Str(self.string(id)),
+            Value::Bool(value) => ValueRef::Bool(value),
+            Value::Int(value) => ValueRef::Int(value),
+            Value::Double(value) => ValueRef::Double(value),
+            Value::Bytes(id) => ValueRef::Bytes(self.blob(id)),
+            Value::Nested(id) => ValueRef::Nested(self.blob(id)),
+        }
+    }
+
+    pub(crate) fn attribute_range(&self, row: usize) -> Range<usize> {
+        range_before(&self.spans.attributes_end, row)
+    }
+
+    pub(crate) fn event_range(&self, row: usize) -> Range<usize> {
+        range_before(&self.spans.events_end, row)
+    }
+
+    pub(crate) fn link_range(&self, row: usize) -> Range<usize> {
+        range_before(&self.spans.links_end, row)
+    }
+
+    pub(crate) fn event_attribute_range(&self, event: usize) -> Range<usize> {
+        range_before(&self.events.attributes_end, event)
+    }
+
+    pub(crate) fn link_attribute_range(&self, link: usize) -> Range<usize> {
+        range_before(&self.links.attributes_end, link)
+    }
+
+    /// Blobs are not interned, so equality of values has to look at what they say; doubles are equal when their bits are.
+    fn equal_values(&self, left: Value, right: Value) -> bool {
+        match (left, right) {
+            (Value::Double(left), Value::Double(right)) => left.to_bits() == right.to_bits(),
+            (Value::Bytes(left), Value::Bytes(right)) | (Value::Nested(left), Value::Nested(right)) => {
+                self.blob(left) == self.blob(right)
+            }
+            _ => left == right,
+        }
+    }
+
+    fn equal_attributes(&self, left: &[(StrId, Value)], right: &[(StrId, Value)]) -> bool {
+        left.len() == right.len()
+            && left.iter().zip(right).all(|(left, right)| left.0 == right.0 && self.equal_values(left.1, right.1))
+    }
+
+    fn hash_attributes(&self, attributes: &[(StrId, Value)]) -> u64 {
+        attributes.iter().fold(attributes.len() as u64, |hash, (key, value)| match *value {
+            Value::Empty => self.hasher.hash_one((hash, key, 0u8)),
+            Value::Str(id) => self.hasher.hash_one((hash, key, 1u8, id)),
+            Value::Bool(value) => self.hasher.hash_one((hash, key, 2u8, value)),
+            Value::Int(value) => self.hasher.hash_one((hash, key, 3u8, value)),
+            Value::Double(value) => self.hasher.hash_one((hash, key, 4u8, value.to_bits())),
+            Value::Bytes(id) => self.hasher.hash_one((hash, key, 5u8, self.blob(id))),
+            Value::Nested(id) => self.hasher.hash_one((hash, key, 6u8, self.blob(id))),
+        })
+    }
+}
+
+fn range_before(ends: &[u32], place: usize) -> Range<usize> {
+    let start = if place == 0 { 0 } else { ends[place - 1] as usize };
+    start..ends[place] as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_resources_and_scopes_are_held_once() {
+        let mut batch = SpanBatch::new();
+        let key = batch.intern("host.id");
+        let first = Value::Bytes(batch.add_blob(b"one"));
+        let again = Value::Bytes(batch.add_blob(b"one"));
+        let other = Value::Bytes(batch.add_blob(b"two"));
+        let resource = batch.add_resource(&[(key, first)], 0, "");
+        assert_eq!(batch.add_resource(&[(key, again)], 0, ""), resource);
+        assert_ne!(batch.add_resource(&[(key, other)], 0, ""), resource);
+        assert_ne!(batch.add_resource(&[(key, first)], 1, ""), resource);
+        assert_eq!(batch.string(batch.resources()[0].service), UNKNOWN_SERVICE);
+        let scope = batch.add_scope("lib", "1", &[], 0, "");
+        assert_eq!(batch.add_scope("lib", "1", &[], 0, ""), scope);
+        assert_ne!(batch.add_scope("lib", "2", &[], 0, ""), scope);
+    }
+
+    #[test]
+    fn an_abandoned_span_leaves_nothing_behind() {
+        let mut batch = SpanBatch::new();
+        let (resource, scope) = (batch.add_resource(&[], 0, ""), batch.add_scope("", "", &[], 0, ""));
+        let key = batch.intern("key");
+        batch.push_attribute(key, Value::Int(1));
+        batch.push_event_attribute(key, Value::Int(2));
+        batch.push_event(1, key, 0);
+        batch.push_link_attribute(key, Value::Int(3));
+        batch.push_link(TraceId::ZERO, SpanId::ZERO, StrId::EMPTY, 0, 0);
+        batch.push_event_attribute(key, Value::Int(4));
+        batch.abandon_span();
+        batch.push_attribute(key, Value::Int(5));
+        batch.push_span(NewSpan::new(resource, scope));
+        let span = batch.span(0);
+        assert_eq!(span.attributes().iter().collect::<Vec<_>>(), [("key", ValueRef::Int(5))]);
+        assert_eq!(span.events().count() + span.links().count(), 0);
+        assert_eq!(batch.event_attributes().key.len() + batch.link_attributes().key.len(), 0);
+    }
+}

@@ -1,0 +1,132 @@
+//! Interned strings: each distinct string of a batch is held once and named by a number.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+/// Names a string in the [`StringTable`] that made it. Number 0 is the empty string in every table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StrId(pub(crate) u32);
+
+impl StrId {
+    /// The empty string.
+    pub const EMPTY: Self = Self(0);
+
+    /// The place in the table, for arrays that run parallel to it.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The distinct strings of one batch, in one allocation.
+///
+/// The hasher is seeded at random per table, so that a sender cannot choose strings that collide.
+#[derive(Clone, Debug)]
+pub struct StringTable {
+    text: String,
+    /// Where each string ends in `text`; it begins where the one before ends.
+    ends: Vec<u32>,
+    places: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Default for StringTable {
+    fn default() -> Self {
+        Self { text: String::new(), ends: vec![0], places: HashTable::new(), hasher: RandomState::default() }
+    }
+}
+
+impl StringTable {
+    /// The number of the string, which is added if it is new.
+    ///
+    /// # Panics
+    /// When the strings together exceed 4 GiB. Receivers and stores bound a batch far below that.
+    pub fn intern(&mut self, string: &str) -> StrId {
+        if string.is_empty() {
+            return StrId::EMPTY;
+        }
+        let hash = self.hasher.hash_one(string);
+        let (text, ends) = (&self.text, &self.ends);
+        if let Some(place) = self.places.find(hash, |place| slice(text, ends, *place) == string) {
+            return StrId(*place);
+        }
+        let place = self.ends.len() as u32;
+        self.text.push_str(string);
+        self.ends.push(u32::try_from(self.text.len()).expect("a batch holds less than 4 GiB of strings"));
+        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
+        self.places.insert_unique(hash, place, |place| hasher.hash_one(slice(text, ends, *place)));
+        StrId(place)
+    }
+
+    /// The number of a string that is already in the table.
+    pub fn find(&self, string: &str) -> Option<StrId> {
+        if string.is_empty() {
+            return Some(StrId::EMPTY);
+        }
+        let hash = self.hasher.hash_one(string);
+        self.places.find(hash, |place| slice(&self.text, &self.ends, *place) == string).map(|place| StrId(*place))
+    }
+
+    /// The string with this number.
+    ///
+    /// # Panics
+    /// When the number is another table's and too large for this one.
+    pub fn get(&self, id: StrId) -> &str {
+        slice(&self.text, &self.ends, id.0)
+    }
+
+    /// How many distinct strings there are, the empty one included.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether only the empty string is there.
+    pub fn is_empty(&self) -> bool {
+        self.ends.len() == 1
+    }
+
+    /// All strings in the order of their numbers, the empty one first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (StrId, &str)> {
+        (0..self.ends.len() as u32).map(|place| (StrId(place), slice(&self.text, &self.ends, place)))
+    }
+
+    /// Bytes held, for budgets.
+    pub fn size_bytes(&self) -> usize {
+        self.text.capacity() + self.ends.capacity() * 4 + self.places.capacity() * 5
+    }
+}
+
+fn slice<'a>(text: &'a str, ends: &[u32], place: u32) -> &'a str {
+    let place = place as usize;
+    let start = if place == 0 { 0 } else { ends[place - 1] as usize };
+    &text[start..ends[place] as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_strings_get_equal_numbers() {
+        let mut table = StringTable::default();
+        let first = table.intern("GET /");
+        let other = table.intern("POST /");
+        assert_eq!(table.intern("GET /"), first);
+        assert_ne!(first, other);
+        assert_eq!(table.get(other), "POST /");
+        assert_eq!(table.intern(""), StrId::EMPTY);
+        assert_eq!(table.get(StrId::EMPTY), "");
+        assert_eq!(table.find("none"), None);
+        assert_eq!(table.iter().map(|(_, s)| s).collect::<Vec<_>>(), ["", "GET /", "POST /"]);
+    }
+
+    #[test]
+    fn many_strings_survive_growth() {
+        let mut table = StringTable::default();
+        let ids: Vec<_> = (0..10_000).map(|i| table.intern(&i.to_string())).collect();
+        for (i, id) in ids.iter().enumerate() {
+            assert_eq!(table.get(*id), i.to_string());
+        }
+    }
+}

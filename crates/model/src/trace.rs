@@ -1,0 +1,254 @@
+//! The spans of one request, joined into a tree.
+
+use std::collections::HashMap;
+
+use crate::{SpanBatch, SpanId, SpanKind, SpanRef, TraceId};
+
+/// A whole trace: its spans sorted by start, and who is nested in whom.
+///
+/// What senders get wrong is normalised here, for every reader alike, and counted in [`TraceNotes`]:
+/// - spans that are equal in id, kind, service, name, start and end are one span, sent twice;
+/// - a span that names itself as its parent, or is part of a cycle of parents, becomes a root;
+/// - a span whose parent is not in the trace is an *orphan*: a root that has lost its parent;
+/// - where a client and a server share one span id (Zipkin's habit), the server span is nested in the client span.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    batch: SpanBatch,
+    parents: Vec<Option<u32>>,
+    children: Vec<u32>,
+    children_end: Vec<u32>,
+    roots: Vec<usize>,
+    notes: TraceNotes,
+}
+
+/// What was normalised when a trace was assembled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceNotes {
+    /// Spans left out because an equal one was there.
+    pub duplicates: usize,
+    /// Spans that named themselves as their parent.
+    pub self_parents: usize,
+    /// Cycles of parents that were cut.
+    pub cycles: usize,
+    /// Spans whose parent is not in the trace.
+    pub orphans: usize,
+    /// Spans that end before they start.
+    pub negative_durations: usize,
+}
+
+impl Trace {
+    /// Joins spans, which must all carry the same trace id; an empty batch makes an empty trace.
+    ///
+    /// # Panics
+    /// When the spans are of more than one trace.
+    pub fn assemble(spans: SpanBatch) -> Self {
+        let trace_ids = &spans.spans().trace_id;
+        assert!(trace_ids.windows(2).all(|pair| pair[0] == pair[1]), "the spans are of more than one trace");
+        let mut notes = TraceNotes::default();
+        let batch = sorted_without_duplicates(spans, &mut notes);
+        let mut parents = find_parents(&batch, &mut notes);
+        cut_cycles(&mut parents, &mut notes);
+        notes.negative_durations = batch.iter().filter(|span| span.end_unix_nano() < span.start_unix_nano()).count();
+
+        let mut counts = vec![0u32; batch.len()];
+        for parent in parents.iter().flatten() {
+            counts[*parent as usize] += 1;
+        }
+        let children_end: Vec<u32> = counts
+            .iter()
+            .scan(0, |end, count| {
+                *end += count;
+                Some(*end)
+            })
+            .collect();
+        let mut next: Vec<u32> = children_end.iter().zip(&counts).map(|(end, count)| end - count).collect();
+        let mut children = vec![0; children_end.last().map_or(0, |end| *end as usize)];
+        for (row, parent) in parents.iter().enumerate() {
+            if let Some(parent) = parent {
+                let place = &mut next[*parent as usize];
+                children[*place as usize] = row as u32;
+                *place += 1;
+            }
+        }
+        let roots = (0..batch.len()).filter(|row| parents[*row].is_none()).collect();
+        Self { batch, parents, children, children_end, roots, notes }
+    }
+
+    /// Splits spans of any traces into whole traces, in the order in which the traces first occur.
+    pub fn assemble_all(spans: &SpanBatch) -> Vec<Self> {
+        let mut places: HashMap<TraceId, usize> = HashMap::new();
+        let mut rows: Vec<Vec<usize>> = Vec::new();
+        for (row, trace_id) in spans.spans().trace_id.iter().enumerate() {
+            let place = *places.entry(*trace_id).or_insert_with(|| {
+                rows.push(Vec::new());
+                rows.len() - 1
+            });
+            rows[place].push(row);
+        }
+        rows.into_iter().map(|rows| Self::assemble(spans.select(rows))).collect()
+    }
+
+    /// The spans, sorted by start (ties: the longer first, then by id).
+    pub fn batch(&self) -> &SpanBatch {
+        &self.batch
+    }
+
+    /// The trace's id; zero if it is empty.
+    pub fn trace_id(&self) -> TraceId {
+        self.batch.spans().trace_id.first().copied().unwrap_or_default()
+    }
+
+    /// How many spans there are.
+    pub fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Whether there are no spans.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// A view of one span.
+    pub fn span(&self, row: usize) -> SpanRef<'_> {
+        self.batch.span(row)
+    }
+
+    /// The row of the span that this one is nested in.
+    pub fn parent(&self, row: usize) -> Option<usize> {
+        self.parents[row].map(|parent| parent as usize)
+    }
+
+    /// The rows of the spans nested directly in this one, by start.
+    pub fn children(&self, row: usize) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator {
+        let start = if row == 0 { 0 } else { self.children_end[row - 1] as usize };
+        self.children[start..self.children_end[row] as usize].iter().map(|child| *child as usize)
+    }
+
+    /// The rows without a parent in this trace, by start: one in a healthy trace.
+    pub fn roots(&self) -> &[usize] {
+        &self.roots
+    }
+
+    /// The span that stands for the trace: the earliest root that names no parent, else the earliest root.
+    pub fn root(&self) -> Option<SpanRef<'_>> {
+        let spans = self.batch.spans();
+        let real = self.roots.iter().find(|row| spans.parent_span_id[**row].is_zero());
+        real.or(self.roots.first()).map(|row| self.span(*row))
+    }
+
+    /// The earliest start of a span, in Unix nanoseconds; 0 if the trace is empty.
+    pub fn start_unix_nano(&self) -> u64 {
+        self.batch.spans().start_unix_nano.first().copied().unwrap_or(0)
+    }
+
+    /// The latest end of a span, never before the start; 0 if the trace is empty.
+    pub fn end_unix_nano(&self) -> u64 {
+        let last = self.batch.spans().end_unix_nano.iter().copied().max().unwrap_or(0);
+        last.max(self.start_unix_nano())
+    }
+
+    /// From the earliest start to the latest end.
+    pub fn duration_nanos(&self) -> u64 {
+        self.end_unix_nano() - self.start_unix_nano()
+    }
+
+    /// What was normalised.
+    pub fn notes(&self) -> TraceNotes {
+        self.notes
+    }
+
+    /// Every row with its depth, parents before children, children by start: the order of a waterfall.
+    pub fn depth_first(&self) -> Vec<(usize, usize)> {
+        let mut out = Vec::with_capacity(self.len());
+        let mut stack: Vec<(usize, usize)> = self.roots.iter().rev().map(|row| (*row, 0)).collect();
+        while let Some((row, depth)) = stack.pop() {
+            out.push((row, depth));
+            stack.extend(self.children(row).rev().map(|child| (child, depth + 1)));
+        }
+        out
+    }
+}
+
+fn sorted_without_duplicates(spans: SpanBatch, notes: &mut TraceNotes) -> SpanBatch {
+    let columns = spans.spans();
+    let mut rows: Vec<usize> = (0..spans.len()).collect();
+    let key = |row: &usize| {
+        let row = *row;
+        (
+            columns.start_unix_nano[row],
+            std::cmp::Reverse(columns.end_unix_nano[row]),
+            columns.span_id[row],
+            columns.kind[row],
+            spans.span(row).service(),
+            spans.span(row).name(),
+        )
+    };
+    rows.sort_by(|left, right| key(left).cmp(&key(right)));
+    rows.dedup_by(|right, left| key(right) == key(left));
+    notes.duplicates = spans.len() - rows.len();
+    if notes.duplicates == 0 && rows.is_sorted() {
+        return spans;
+    }
+    spans.select(rows)
+}
+
+fn find_parents(batch: &SpanBatch, notes: &mut TraceNotes) -> Vec<Option<u32>> {
+    let columns = batch.spans();
+    // More than one span can carry an id: a client and the server it called (Zipkin), or a broken sender.
+    let mut places: HashMap<SpanId, Vec<u32>> = HashMap::with_capacity(batch.len());
+    for (row, span_id) in columns.span_id.iter().enumerate() {
+        places.entry(*span_id).or_default().push(row as u32);
+    }
+    (0..batch.len())
+        .map(|row| {
+            let own = &places[&columns.span_id[row]];
+            if columns.kind[row] == SpanKind::Server && own.len() > 1 {
+                let client = own.iter().find(|other| columns.kind[**other as usize] == SpanKind::Client);
+                if let Some(client) = client {
+                    return Some(*client);
+                }
+            }
+            let parent_id = columns.parent_span_id[row];
+            if parent_id.is_zero() {
+                return None;
+            }
+            if parent_id == columns.span_id[row] {
+                notes.self_parents += 1;
+                return None;
+            }
+            let Some(candidates) = places.get(&parent_id) else {
+                notes.orphans += 1;
+                return None;
+            };
+            // Of a shared pair the server span is the inner one, where work is nested.
+            let server = candidates.iter().find(|other| columns.kind[**other as usize] == SpanKind::Server);
+            server.or(candidates.first()).copied()
+        })
+        .collect()
+}
+
+fn cut_cycles(parents: &mut [Option<u32>], notes: &mut TraceNotes) {
+    const UNSEEN: u32 = 0;
+    // A row's mark is the number of the walk that first met it; meeting the walk's own mark again is a cycle.
+    let mut marks = vec![UNSEEN; parents.len()];
+    for first in 0..parents.len() {
+        let walk = first as u32 + 1;
+        let mut row = first;
+        while marks[row] == UNSEEN {
+            marks[row] = walk;
+            let Some(parent) = parents[row] else { break };
+            row = parent as usize;
+            if marks[row] == walk {
+                // The earliest span of the cycle becomes the root: rows are sorted by start.
+                let members = std::iter::successors(parents[row], |member| parents[*member as usize]);
+                let others = members.take_while(|member| *member as usize != row).min();
+                let earliest = others.map_or(row, |other| row.min(other as usize));
+                parents[earliest] = None;
+                notes.cycles += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use super::*;
+use crate::NewSpan;
+
+/// A batch of spans given as (id, parent, start, end).
+fn batch(spans: &[(u64, u64, u64, u64)]) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let (resource, scope) = (batch.add_resource(&[], 0, ""), batch.add_scope("", "", &[], 0, ""));
+    for (id, parent, start, end) in spans {
+        let name = batch.intern(&format!("span {id}"));
+        batch.push_span(NewSpan {
+            trace_id: TraceId::from_u128(7),
+            span_id: SpanId::from_u64(*id),
+            parent_span_id: SpanId::from_u64(*parent),
+            start_unix_nano: *start,
+            end_unix_nano: *end,
+            name,
+            ..NewSpan::new(resource, scope)
+        });
+    }
+    batch
+}
+
+fn outline(trace: &Trace) -> Vec<(u64, usize)> {
+    trace.depth_first().into_iter().map(|(row, depth)| (trace.span(row).span_id().as_u64(), depth)).collect()
+}
+
+#[test]
+fn spans_in_any_order_become_a_tree() {
+    let trace = Trace::assemble(batch(&[(3, 1, 20, 30), (4, 3, 22, 25), (1, 0, 0, 100), (2, 1, 5, 10)]));
+    assert_eq!(outline(&trace), [(1, 0), (2, 1), (3, 1), (4, 2)]);
+    assert_eq!(trace.duration_nanos(), 100);
+    assert_eq!(trace.root().unwrap().span_id().as_u64(), 1);
+    assert_eq!(trace.notes(), TraceNotes::default());
+}
+
+#[test]
+fn a_span_sent_twice_is_there_once() {
+    let trace = Trace::assemble(batch(&[(1, 0, 0, 9), (2, 1, 1, 2), (1, 0, 0, 9), (2, 1, 1, 3)]));
+    assert_eq!(trace.len(), 3, "the two spans with id 2 differ and both stay");
+    assert_eq!(trace.notes().duplicates, 1);
+}
+
+#[test]
+fn cycles_and_self_parents_are_cut_and_nothing_is_lost() {
+    let trace = Trace::assemble(batch(&[(1, 1, 0, 9), (2, 3, 1, 2), (3, 4, 2, 3), (4, 2, 3, 4), (5, 4, 5, 6)]));
+    assert_eq!(trace.notes(), TraceNotes { self_parents: 1, cycles: 1, ..TraceNotes::default() });
+    assert_eq!(outline(&trace), [(1, 0), (2, 0), (4, 1), (3, 2), (5, 2)]);
+}
+
+#[test]
+fn an_orphan_is_a_root_but_does_not_stand_for_the_trace() {
+    let trace = Trace::assemble(batch(&[(2, 99, 0, 5), (1, 0, 3, 9)]));
+    assert_eq!(trace.notes().orphans, 1);
+    assert_eq!(trace.roots().len(), 2);
+    assert_eq!(trace.root().unwrap().span_id().as_u64(), 1);
+}
+
+#[test]
+fn an_end_before_the_start_is_counted_and_lasts_nothing() {
+    let trace = Trace::assemble(batch(&[(1, 0, 10, 5)]));
+    assert_eq!(trace.notes().negative_durations, 1);
+    assert_eq!((trace.duration_nanos(), trace.span(0).duration_nanos()), (0, 0));
+}
+
+#[test]
+fn an_empty_trace_is_no_special_case() {
+    let trace = Trace::assemble(SpanBatch::new());
+    assert!(trace.is_empty() && trace.root().is_none() && trace.depth_first().is_empty());
+    assert_eq!(trace.duration_nanos(), 0);
+}
+
+#[test]
+fn spans_of_many_traces_are_told_apart() {
+    let mut mixed = batch(&[(1, 0, 0, 9)]);
+    let other = {
+        let one = batch(&[(5, 0, 1, 2)]);
+        let mut other = SpanBatch::new();
+        let (resource, scope) = (other.add_resource(&[], 0, ""), other.add_scope("", "", &[], 0, ""));
+        other.push_span(NewSpan {
+            trace_id: TraceId::from_u128(8),
+            span_id: one.span(0).span_id(),
+            ..NewSpan::new(resource, scope)
+        });
+        other
+    };
+    mixed.append(&other);
+    mixed.append(&batch(&[(2, 1, 1, 2)]));
+    let traces = Trace::assemble_all(&mixed);
+    assert_eq!(traces.iter().map(Trace::len).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[test]
+fn a_server_that_shares_its_clients_id_is_nested_in_it() {
+    let mut batch = SpanBatch::new();
+    let (resource, scope) = (batch.add_resource(&[], 0, ""), batch.add_scope("", "", &[], 0, ""));
+    for (id, parent, kind, start) in [
+        (2, 1, SpanKind::Client, 10),
+        (2, 1, SpanKind::Server, 12),
+        (3, 2, SpanKind::Client, 14),
+        (1, 0, SpanKind::Server, 0),
+    ] {
+        batch.push_span(NewSpan {
+            trace_id: TraceId::from_u128(7),
+            span_id: SpanId::from_u64(id),
+            parent_span_id: SpanId::from_u64(parent),
+            start_unix_nano: start,
+            end_unix_nano: 100 - start,
+            kind,
+            ..NewSpan::new(resource, scope)
+        });
+    }
+    let trace = Trace::assemble(batch);
+    assert_eq!(outline(&trace), [(1, 0), (2, 1), (2, 2), (3, 3)]);
+}

@@ -1,0 +1,1 @@
+//! Search, trace assembly and catalogue of names.

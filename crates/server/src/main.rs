@@ -1,0 +1,2 @@
+//! The `tracewell` binary.
+fn main() {}

@@ -1,0 +1,146 @@
+//! Where spans are kept.
+//!
+//! [`SpanStore`] is the contract; what one store cannot do cheaply the query layer does for it, guided by
+//! [`Capabilities`].
+
+mod error;
+mod predicate;
+mod scan;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tracewell_model::{SpanBatch, SpanKind, TimeRange, TraceId};
+use tracewell_wire::Format;
+
+pub use error::StoreError;
+pub use predicate::{AttributeScope, Field, Literal, Op, Predicate};
+pub use scan::{Projection, Scan, ScanPage, ScanPosition};
+
+/// Whose spans: every call names one, and no call sees another's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tenant(String);
+
+impl Tenant {
+    /// A tenant by name: 1 to 64 of `a-z A-Z 0-9 _ -`, so that it can be part of a file name.
+    pub fn new(name: &str) -> Result<Self, StoreError> {
+        let fits = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(StoreError::Invalid(format!("tenant {name:?}: use 1 to 64 of a-z A-Z 0-9 _ -")))
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Tenant {
+    /// The tenant of those who name none: `default`.
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+/// What a store can do by itself. The default promises nothing, so a new store is correct before it is fast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What [`SpanStore::append`] acknowledges survives the death of the process.
+    pub survives_restart: bool,
+    /// Predicates are evaluated by the store; otherwise a scan may return rows that do not match.
+    pub evaluates_predicates: bool,
+}
+
+/// Spans to keep: what was received, and what it says.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The decoded spans.
+    pub batch: SpanBatch,
+    /// The bytes that `batch` was decoded from, uncompressed.
+    pub body: Bytes,
+    /// How `body` is written.
+    pub format: Format,
+}
+
+/// What a store holds, for people and for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Spans held, duplicates included.
+    pub spans: u64,
+    /// Bytes on disk (or in memory, for a store without one).
+    pub bytes: u64,
+    /// Bytes in memory that are not yet in a segment.
+    pub memtable_bytes: u64,
+    /// Bytes of the log that a restart would replay.
+    pub log_bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// The earliest span start held.
+    pub oldest_unix_nano: Option<u64>,
+    /// The latest span start held.
+    pub newest_unix_nano: Option<u64>,
+}
+
+/// An operation of a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Operation {
+    /// The span name.
+    pub name: String,
+    /// The span kind.
+    pub kind: SpanKind,
+}
+
+/// Keeps spans and gives them back.
+#[async_trait]
+pub trait SpanStore: Send + Sync + 'static {
+    /// What this store can do by itself.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Keeps spans. On return they are visible to every read, and durable as [`Capabilities`] says. On an error none of
+    /// them is promised; after [`StoreError::Busy`] the same call may succeed later. A span appended twice may be
+    /// returned twice: readers assemble with `tracewell_model::Trace`, which joins equal spans.
+    async fn append(&self, tenant: &Tenant, append: Append) -> Result<(), StoreError>;
+
+    /// All spans of the given traces, whole, in no particular order. An unknown id adds nothing.
+    async fn traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError>;
+
+    /// Spans by time and predicates, newest start first, a page at a time; see [`Scan`].
+    async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError>;
+
+    /// The services that have spans, sorted.
+    async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError>;
+
+    /// The operations of one service, or of all, sorted by name and kind, at most `limit`.
+    async fn operations(
+        &self,
+        tenant: &Tenant,
+        service: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Operation>, StoreError>;
+
+    /// The attribute keys in use with the part of the span they occur in, sorted, at most `limit`.
+    async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError>;
+
+    /// Distinct values of one attribute as text, sorted, those that begin with `prefix`, at most `limit`. Only spans
+    /// that start in `time` are looked at.
+    async fn attribute_values(
+        &self,
+        tenant: &Tenant,
+        key: &str,
+        prefix: &str,
+        time: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError>;
+
+    /// What is held.
+    async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError>;
+
+    /// Writes what is only in memory to where it is kept in the long run, then returns.
+    async fn flush(&self) -> Result<(), StoreError>;
+
+    /// Stops background work, flushes, and refuses further appends with [`StoreError::Closed`].
+    async fn close(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,2 @@
+//! The Image Gallery.
+fn main() {}
