@@ -1,1 +1,52 @@
-//! Search, trace assembly and catalogue of names.
+//! Questions about spans, answered from any [`SpanStore`].
+//!
+//! A store gives rows; people ask for traces. This crate stands between: it turns conditions into predicates, rows into
+//! whole traces, and pages of rows into pages of traces, and does itself what a store says it cannot
+//! (`tracewell_store::Capabilities`).
+//!
+//! | module         | answers                                                               |
+//! |----------------|-----------------------------------------------------------------------|
+//! | `conditions`   | what a span must be like: [`Conditions`]                               |
+//! | `cursor`       | where the next page begins: [`Cursor`]                                 |
+//! | `search`       | which traces have such a span, newest first: [`search`]                |
+//! | `summary`      | what a trace is about in a few lines: [`TraceSummary`]                 |
+//! | `sample`       | some such traces, spread over a time: [`sample`]                       |
+//! | `dependencies` | which service calls which: [`dependencies`]                            |
+//!
+//! Nothing here limits time: a caller that has waited long enough drops the future.
+
+mod conditions;
+mod cursor;
+mod dependencies;
+mod sample;
+mod search;
+mod summary;
+#[cfg(test)]
+mod test_store;
+
+use tracewell_model::{Trace, TraceId};
+use tracewell_store::{SpanStore, StoreError, Tenant};
+
+pub use conditions::Conditions;
+pub use cursor::{Cursor, ParseCursorError};
+pub use dependencies::{Dependencies, Dependency, dependencies};
+pub use sample::{Sample, SampleRequest, sample};
+pub use search::{Page, SearchRequest, search, search_with};
+pub use summary::{ServiceCount, TraceSummary};
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// A cursor that was given for other conditions: start again without it.
+    #[error("the cursor belongs to a search with other conditions")]
+    ForeignCursor,
+    /// The store did not do its part.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One whole trace; `None` if there is no span of it.
+pub async fn trace(store: &dyn SpanStore, tenant: &Tenant, id: TraceId) -> Result<Option<Trace>, QueryError> {
+    let spans = store.traces(tenant, &[id]).await?;
+    Ok((!spans.is_empty()).then(|| Trace::assemble(spans)))
+}
