@@ -1,0 +1,82 @@
+//! What was acknowledged is there after kill -9, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tracewell_e2e::{Server, normal};
+use tracewell_sim::Workload;
+use tracewell_wire::otlp;
+
+/// Span ids by trace id.
+type Ids = BTreeMap<String, BTreeSet<String>>;
+
+#[test]
+fn a_span_acknowledged_is_found_once_after_kill() {
+    let data = tempfile::tempdir().unwrap();
+    let mut acknowledged = Ids::new();
+    for round in 0..3u64 {
+        let server = Server::start(data.path()).unwrap();
+        send_until_killed(server, round, &mut acknowledged);
+    }
+    let spans: usize = acknowledged.values().map(BTreeSet::len).sum();
+    assert!(spans > 1_000, "too little was acknowledged to tell: {spans} spans");
+
+    let server = Server::start(data.path()).unwrap();
+    for (trace_id, span_ids) in &acknowledged {
+        let trace = server.trace(trace_id).unwrap().unwrap_or_else(|| panic!("trace {trace_id} is lost"));
+        let mut found = BTreeMap::<&str, usize>::new();
+        for resource in normal::list(&trace, "resourceSpans") {
+            for scope in normal::list(resource, "scopeSpans") {
+                for span in normal::list(scope, "spans") {
+                    *found.entry(normal::text(span, "spanId")).or_default() += 1;
+                }
+            }
+        }
+        for span_id in span_ids {
+            assert_eq!(found.get(span_id.as_str()), Some(&1), "span {span_id} of trace {trace_id}");
+        }
+    }
+    server.stop().unwrap();
+}
+
+/// Sends requests on a second thread and kills the server in the middle; what got a 200 is added to `acknowledged`.
+fn send_until_killed(server: Server, seed: u64, acknowledged: &mut Ids) {
+    const REQUESTS: usize = 400;
+    const KILL_AFTER: usize = 120;
+    let sender = Arc::new(server);
+    let killed = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    let (progress, enough) = std::sync::mpsc::channel();
+    let url = format!("http://{}/v1/traces", sender.address("otlp_http"));
+    let thread = {
+        let (killed, answered) = (killed.clone(), answered.clone());
+        std::thread::spawn(move || {
+            let agent = ureq::Agent::new_with_defaults();
+            for batch in Workload::new(seed).requests(50).take(REQUESTS) {
+                let sent = agent
+                    .post(&url)
+                    .header("content-type", "application/x-protobuf")
+                    .send(otlp::encode_protobuf(&batch).as_slice());
+                match sent {
+                    Ok(_) => answered.lock().unwrap().push(batch),
+                    Err(error) => {
+                        assert!(killed.load(Ordering::SeqCst), "a request failed before the kill: {error}");
+                        return;
+                    }
+                }
+                // The receiver hangs up once it has heard enough.
+                let _ = progress.send(());
+            }
+        })
+    };
+    enough.iter().take(KILL_AFTER).for_each(drop);
+    killed.store(true, Ordering::SeqCst);
+    Arc::into_inner(sender).expect("the thread knows only the address").kill();
+    thread.join().unwrap();
+    for batch in answered.lock().unwrap().iter() {
+        for span in batch.iter() {
+            acknowledged.entry(span.trace_id().to_string()).or_default().insert(span.span_id().to_string());
+        }
+    }
+}
