@@ -1,0 +1,62 @@
+//! About the server itself.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::params::Params;
+use super::state::{ApiState, ReceiverStats};
+
+/// The API's description, as it is in docs/.
+const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
+
+#[derive(Serialize)]
+struct StatsView {
+    store: StoreView,
+    #[serde(flatten)]
+    receivers: ReceiverStats,
+}
+
+#[derive(Serialize)]
+struct StoreView {
+    spans: u64,
+    bytes: u64,
+    memtable_bytes: u64,
+    log_bytes: u64,
+    segments: u64,
+    oldest_unix_nano: Option<String>,
+    newest_unix_nano: Option<String>,
+}
+
+pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
+    params.finish()?;
+    let stats = state.store.stats(&state.tenant).await?;
+    let store = StoreView {
+        spans: stats.spans,
+        bytes: stats.bytes,
+        memtable_bytes: stats.memtable_bytes,
+        log_bytes: stats.log_bytes,
+        segments: stats.segments,
+        oldest_unix_nano: stats.oldest_unix_nano.map(|nanos| nanos.to_string()),
+        newest_unix_nano: stats.newest_unix_nano.map(|nanos| nanos.to_string()),
+    };
+    Ok(Json(StatsView { store, receivers: state.receivers() }).into_response())
+}
+
+pub(crate) async fn version(params: Params) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct View {
+        version: &'static str,
+        commit: &'static str,
+    }
+    params.finish()?;
+    let commit = option_env!("TRACEWELL_COMMIT").unwrap_or("unknown");
+    Ok(Json(View { version: env!("CARGO_PKG_VERSION"), commit }).into_response())
+}
+
+pub(crate) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/yaml")], OPENAPI).into_response()
+}

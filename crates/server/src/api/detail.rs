@@ -1,0 +1,220 @@
+//! One trace in full, laid out as a waterfall shows it.
+
+use serde::Serialize;
+use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace};
+use tracewell_query::TraceSummary;
+
+use super::traces::ServiceView;
+use super::values::{OtlpKeyValue, key_values};
+
+#[derive(Serialize)]
+pub(crate) struct DetailView<'a> {
+    trace_id: String,
+    root_service: String,
+    root_operation: String,
+    start_unix_nano: String,
+    duration_nanos: u64,
+    services: Vec<ServiceView>,
+    notes: NotesView,
+    resources: Vec<ResourceView<'a>>,
+    scopes: Vec<ScopeView<'a>>,
+    critical_path: Vec<PieceView>,
+    spans: Vec<SpanView<'a>>,
+}
+
+#[derive(Serialize)]
+struct NotesView {
+    duplicates: usize,
+    self_parents: usize,
+    cycles: usize,
+    orphans: usize,
+    negative_durations: usize,
+}
+
+#[derive(Serialize)]
+struct ResourceView<'a> {
+    service: &'a str,
+    attributes: Vec<OtlpKeyValue<'a>>,
+    dropped_attributes_count: u32,
+    schema_url: &'a str,
+}
+
+#[derive(Serialize)]
+struct ScopeView<'a> {
+    name: &'a str,
+    version: &'a str,
+    attributes: Vec<OtlpKeyValue<'a>>,
+    dropped_attributes_count: u32,
+    schema_url: &'a str,
+}
+
+#[derive(Serialize)]
+struct PieceView {
+    span: usize,
+    start_nanos: u64,
+    duration_nanos: u64,
+}
+
+#[derive(Serialize)]
+struct SpanView<'a> {
+    span_id: String,
+    parent_span_id: Option<String>,
+    parent: Option<usize>,
+    depth: usize,
+    name: &'a str,
+    service: &'a str,
+    kind: &'static str,
+    status: StatusView<'a>,
+    start_nanos: u64,
+    duration_nanos: u64,
+    self_nanos: u64,
+    critical_nanos: u64,
+    resource: usize,
+    scope: usize,
+    trace_state: &'a str,
+    flags: u32,
+    attributes: Vec<OtlpKeyValue<'a>>,
+    dropped_attributes_count: u32,
+    events: Vec<EventView<'a>>,
+    dropped_events_count: u32,
+    links: Vec<LinkView<'a>>,
+    dropped_links_count: u32,
+}
+
+#[derive(Serialize)]
+struct StatusView<'a> {
+    code: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct EventView<'a> {
+    time_nanos: i64,
+    name: &'a str,
+    attributes: Vec<OtlpKeyValue<'a>>,
+    dropped_attributes_count: u32,
+}
+
+#[derive(Serialize)]
+struct LinkView<'a> {
+    trace_id: String,
+    span_id: String,
+    trace_state: &'a str,
+    flags: u32,
+    attributes: Vec<OtlpKeyValue<'a>>,
+    dropped_attributes_count: u32,
+}
+
+/// Lays out a trace: spans depth first, times as offsets from its start.
+pub(crate) fn trace_detail(trace: &Trace) -> DetailView<'_> {
+    let order = trace.depth_first();
+    let mut places = vec![0; trace.len()];
+    for (place, (row, _)) in order.iter().enumerate() {
+        places[*row] = place;
+    }
+    let summary = TraceSummary::of(trace);
+    let notes = trace.notes();
+    let layout = Layout { trace, places: &places };
+    DetailView {
+        trace_id: summary.trace_id.to_string(),
+        root_service: summary.root_service,
+        root_operation: summary.root_operation,
+        start_unix_nano: summary.start_unix_nano.to_string(),
+        duration_nanos: summary.duration_nanos,
+        services: summary.services.into_iter().map(ServiceView::from).collect(),
+        notes: NotesView {
+            duplicates: notes.duplicates,
+            self_parents: notes.self_parents,
+            cycles: notes.cycles,
+            orphans: notes.orphans,
+            negative_durations: notes.negative_durations,
+        },
+        resources: resources(trace.batch()),
+        scopes: scopes(trace.batch()),
+        critical_path: Vec::new(),
+        spans: order.iter().map(|(row, depth)| layout.span(*row, *depth)).collect(),
+    }
+}
+
+fn resources(batch: &SpanBatch) -> Vec<ResourceView<'_>> {
+    let view = |resource: &'_ tracewell_model::Resource| ResourceView {
+        service: batch.string(resource.service),
+        attributes: key_values(
+            resource.attributes.iter().map(|(key, value)| (batch.string(*key), batch.value(*value))),
+        ),
+        dropped_attributes_count: resource.dropped_attributes_count,
+        schema_url: batch.string(resource.schema_url),
+    };
+    batch.resources().iter().map(view).collect()
+}
+
+fn scopes(batch: &SpanBatch) -> Vec<ScopeView<'_>> {
+    let view = |scope: &'_ tracewell_model::Scope| ScopeView {
+        name: batch.string(scope.name),
+        version: batch.string(scope.version),
+        attributes: key_values(scope.attributes.iter().map(|(key, value)| (batch.string(*key), batch.value(*value)))),
+        dropped_attributes_count: scope.dropped_attributes_count,
+        schema_url: batch.string(scope.schema_url),
+    };
+    batch.scopes().iter().map(view).collect()
+}
+
+/// A trace with where each of its rows stands in the depth-first order.
+struct Layout<'a, 'p> {
+    trace: &'a Trace,
+    places: &'p [usize],
+}
+
+impl<'a> Layout<'a, '_> {
+    fn span(&self, row: usize, depth: usize) -> SpanView<'a> {
+        let trace_start = self.trace.start_unix_nano();
+        let span: SpanRef<'a> = self.trace.span(row);
+        let columns = self.trace.batch().spans();
+        let parent_span_id = span.parent_span_id();
+        SpanView {
+            span_id: span.span_id().to_string(),
+            parent_span_id: (!parent_span_id.is_zero()).then(|| parent_span_id.to_string()),
+            parent: self.trace.parent(row).map(|parent| self.places[parent]),
+            depth,
+            name: span.name(),
+            service: span.service(),
+            kind: span.kind().as_str(),
+            status: StatusView { code: span.status_code().as_str(), message: span.status_message() },
+            start_nanos: span.start_unix_nano() - trace_start,
+            duration_nanos: span.duration_nanos(),
+            self_nanos: 0,
+            critical_nanos: 0,
+            resource: columns.resource[row].index(),
+            scope: columns.scope[row].index(),
+            trace_state: span.trace_state(),
+            flags: span.flags(),
+            attributes: key_values(span.attributes().iter()),
+            dropped_attributes_count: span.dropped_attributes_count(),
+            events: span.events().map(|event| event_view(event, trace_start)).collect(),
+            dropped_events_count: span.dropped_events_count(),
+            links: span.links().map(link_view).collect(),
+            dropped_links_count: span.dropped_links_count(),
+        }
+    }
+}
+
+fn event_view(event: EventRef<'_>, trace_start: u64) -> EventView<'_> {
+    let offset = i128::from(event.time_unix_nano()) - i128::from(trace_start);
+    EventView {
+        time_nanos: offset.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64,
+        name: event.name(),
+        attributes: key_values(event.attributes().iter()),
+        dropped_attributes_count: event.dropped_attributes_count(),
+    }
+}
+
+fn link_view(link: LinkRef<'_>) -> LinkView<'_> {
+    LinkView {
+        trace_id: link.trace_id().to_string(),
+        span_id: link.span_id().to_string(),
+        trace_state: link.trace_state(),
+        flags: link.flags(),
+        attributes: key_values(link.attributes().iter()),
+        dropped_attributes_count: link.dropped_attributes_count(),
+    }
+}

@@ -1,0 +1,203 @@
+//! Jaeger's HTTP query API (<https://www.jaegertracing.io/docs/latest/architecture/apis/>), as its UI and Grafana use it.
+//!
+//! It follows Jaeger where the native API is strict: unknown parameters are ignored, a limit that is too large is
+//! lowered. It goes beyond Jaeger in one point: a search need not name a service.
+
+mod request;
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use tracewell_model::{SpanKind, Trace, TraceId};
+use tracewell_query::{QueryError, SearchRequest, search_with};
+use tracewell_store::StoreError;
+
+use super::encode;
+use super::error::ApiError;
+use super::params::Params;
+use super::state::ApiState;
+use super::traces::blocking;
+use request::{Traces, dependencies_range, parse_traces};
+
+/// Operations in one answer.
+const MAX_OPERATIONS: usize = 10_000;
+
+pub(crate) fn router(state: ApiState) -> Router<ApiState> {
+    Router::new()
+        .route("/traces", get(traces))
+        .route("/traces/{trace_id}", get(trace))
+        .route("/services", get(services))
+        .route("/services/{service}/operations", get(operation_names))
+        .route("/operations", get(operations))
+        .route("/dependencies", get(dependencies))
+        .layer(from_fn_with_state(state, bounded))
+        .fallback(async || JaegerError { status: StatusCode::NOT_FOUND, message: "there is no such call".to_owned() })
+}
+
+/// Jaeger's envelope.
+#[derive(Serialize)]
+struct Envelope<T> {
+    data: T,
+    total: usize,
+    limit: usize,
+    offset: usize,
+    errors: Option<Vec<ErrorView>>,
+}
+
+#[derive(Serialize)]
+struct ErrorView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    msg: String,
+    #[serde(rename = "traceID", skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+}
+
+struct JaegerError {
+    status: StatusCode,
+    message: String,
+}
+
+impl IntoResponse for JaegerError {
+    fn into_response(self) -> Response {
+        let error = ErrorView { code: Some(self.status.as_u16()), msg: self.message, trace_id: None };
+        let body = Envelope { data: None::<()>, total: 0, limit: 0, offset: 0, errors: Some(vec![error]) };
+        (self.status, Json(body)).into_response()
+    }
+}
+
+impl From<ApiError> for JaegerError {
+    fn from(error: ApiError) -> Self {
+        let status = error.status();
+        let message = match error.field {
+            Some(field) => format!("unable to parse param '{field}': {}", error.message),
+            None => error.message,
+        };
+        Self { status, message }
+    }
+}
+
+impl From<QueryError> for JaegerError {
+    fn from(error: QueryError) -> Self {
+        ApiError::from(error).into()
+    }
+}
+
+impl From<StoreError> for JaegerError {
+    fn from(error: StoreError) -> Self {
+        ApiError::from(error).into()
+    }
+}
+
+async fn bounded(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    match state.bounded(next.run(request)).await {
+        Ok(response) => response,
+        Err(message) => JaegerError { status: StatusCode::SERVICE_UNAVAILABLE, message }.into_response(),
+    }
+}
+
+async fn traces(State(state): State<ApiState>, params: Params) -> Result<Response, JaegerError> {
+    match parse_traces(params, state.now_unix_nano())? {
+        Traces::ByIds(ids) => {
+            let spans = state.store.traces(&state.tenant, &ids).await?;
+            let mut found = Trace::assemble_all(&spans);
+            let place = |id: TraceId| ids.iter().position(|wanted| *wanted == id);
+            found.sort_by_key(|trace| place(trace.trace_id()));
+            let missing = ids.iter().filter(|id| !found.iter().any(|trace| trace.trace_id() == **id));
+            let errors: Vec<ErrorView> = missing
+                .map(|id| ErrorView { code: None, msg: "trace not found".to_owned(), trace_id: Some(id.to_string()) })
+                .collect();
+            traces_response(found, errors).await
+        }
+        Traces::Search { conditions, time, limit } => {
+            let request = SearchRequest { tenant: state.tenant.clone(), conditions, time, limit, cursor: None };
+            let page = search_with(&*state.store, &request, |trace| trace).await?;
+            traces_response(page.items, Vec::new()).await
+        }
+    }
+}
+
+async fn trace(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Response, JaegerError> {
+    let id: TraceId = id.parse().map_err(|error| JaegerError {
+        status: StatusCode::BAD_REQUEST,
+        message: format!("trace id {id:?}: {error}"),
+    })?;
+    match tracewell_query::trace(&*state.store, &state.tenant, id).await? {
+        Some(trace) => traces_response(vec![trace], Vec::new()).await,
+        None => Err(JaegerError { status: StatusCode::NOT_FOUND, message: "trace not found".to_owned() }),
+    }
+}
+
+async fn services(State(state): State<ApiState>) -> Result<Response, JaegerError> {
+    Ok(list(state.store.services(&state.tenant).await?))
+}
+
+async fn operation_names(State(state): State<ApiState>, Path(service): Path<String>) -> Result<Response, JaegerError> {
+    let operations = state.store.operations(&state.tenant, Some(&service), MAX_OPERATIONS).await?;
+    let names: BTreeSet<String> = operations.into_iter().map(|operation| operation.name).collect();
+    Ok(list(names.into_iter().collect()))
+}
+
+async fn operations(State(state): State<ApiState>, mut params: Params) -> Result<Response, JaegerError> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct View {
+        name: String,
+        span_kind: &'static str,
+    }
+    let Some(service) = params.text("service")? else {
+        let message = "parameter 'service' is required".to_owned();
+        return Err(JaegerError { status: StatusCode::BAD_REQUEST, message });
+    };
+    let kind = params.text("spanKind")?.map(|kind| kind.to_lowercase());
+    let operations = state.store.operations(&state.tenant, Some(&service), MAX_OPERATIONS).await?;
+    let views = operations.into_iter().map(|operation| View {
+        name: operation.name,
+        span_kind: if operation.kind == SpanKind::Unspecified { "" } else { operation.kind.as_str() },
+    });
+    Ok(list(views.filter(|view| kind.as_deref().is_none_or(|kind| view.span_kind == kind)).collect()))
+}
+
+async fn dependencies(State(state): State<ApiState>, params: Params) -> Result<Response, JaegerError> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct View {
+        parent: String,
+        child: String,
+        call_count: u64,
+    }
+    let (time, service) = dependencies_range(params, state.now_unix_nano())?;
+    let found = tracewell_query::dependencies(&*state.store, &state.tenant, time).await?;
+    let wanted = |view: &View| service.as_ref().is_none_or(|service| view.parent == *service || view.child == *service);
+    let views = found.dependencies.into_iter().map(|dependency| View {
+        parent: dependency.parent,
+        child: dependency.child,
+        call_count: dependency.call_count,
+    });
+    Ok(list(views.filter(wanted).collect()))
+}
+
+fn list<T: Serialize>(data: Vec<T>) -> Response {
+    Json(Envelope { total: data.len(), data, limit: 0, offset: 0, errors: None }).into_response()
+}
+
+async fn traces_response(traces: Vec<Trace>, errors: Vec<ErrorView>) -> Result<Response, JaegerError> {
+    let body = blocking(move || {
+        // The encoder writes an array; the envelope goes around it.
+        let total = traces.len();
+        let mut body = b"{\"data\":".to_vec();
+        body.extend_from_slice(&encode::jaeger_json(&traces));
+        let errors = (!errors.is_empty()).then_some(errors);
+        let errors = serde_json::to_string(&errors).unwrap_or_else(|_| "null".to_owned());
+        body.extend_from_slice(format!(",\"total\":{total},\"limit\":0,\"offset\":0,\"errors\":{errors}}}").as_bytes());
+        body
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}

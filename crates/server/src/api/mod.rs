@@ -1,0 +1,101 @@
+//! The HTTP APIs that answer questions: the native one under `/api/v1` (docs/api.md, docs/openapi.yaml) and Jaeger's
+//! under `/api`.
+//!
+//! | module    | does                                                                              |
+//! |-----------|-----------------------------------------------------------------------------------|
+//! | `state`   | [`ApiState`]: what the handlers share, and the bounds on their work               |
+//! | `error`   | the native API's errors                                                           |
+//! | `params`  | query parameters, read strictly                                                   |
+//! | `time`    | times and durations as people write them                                          |
+//! | `values`  | attribute values in OTLP's JSON mapping                                           |
+//! | `traces`  | `/traces`: search, and one trace in full (`detail`) or as OTLP                    |
+//! | `export`  | `/export`: whole traces, streamed                                                 |
+//! | `names`   | `/services`, `/operations`, `/attributes`, `/dependencies`                        |
+//! | `why`     | `/why`: where the added time of slow requests went                                |
+//! | `about`   | `/stats`, `/version`, `/openapi.yaml`, `/healthz`                                 |
+//! | `jaeger`  | Jaeger's HTTP query API                                                           |
+
+mod about;
+mod detail;
+mod encode;
+mod error;
+mod export;
+mod jaeger;
+mod names;
+mod params;
+mod state;
+mod time;
+mod traces;
+mod values;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+pub use state::{ApiLimits, ApiState, Loss, Received, ReceiverStats};
+
+use error::ApiError;
+
+/// Every path of the native API below `/api/v1`, as docs/openapi.yaml has to describe them.
+#[cfg(test)]
+const NATIVE_PATHS: &[&str] = &[
+    "/traces",
+    "/traces/{trace_id}",
+    "/traces/{trace_id}/otlp",
+    "/export",
+    "/services",
+    "/operations",
+    "/attributes",
+    "/attributes/{key}/values",
+    "/dependencies",
+    "/why",
+    "/stats",
+    "/version",
+    "/openapi.yaml",
+];
+
+/// The routes `/api/v1/...`, `/api/...` and `/healthz`.
+pub fn router(state: ApiState) -> Router {
+    let queries = Router::new()
+        .route("/traces", get(traces::search))
+        .route("/traces/{trace_id}", get(traces::detail))
+        .route("/traces/{trace_id}/otlp", get(traces::otlp))
+        .route("/export", get(export::export))
+        .route("/services", get(names::services))
+        .route("/operations", get(names::operations))
+        .route("/attributes", get(names::attributes))
+        .route("/attributes/{key}/values", get(names::attribute_values))
+        .route("/dependencies", get(names::dependencies))
+        .layer(from_fn_with_state(state.clone(), bounded));
+    let native = queries
+        .route("/stats", get(about::stats))
+        .route("/version", get(about::version))
+        .route("/openapi.yaml", get(about::openapi))
+        .fallback(async || ApiError::not_found("there is no such call; see /api/v1/openapi.yaml"))
+        .method_not_allowed_fallback(method_not_allowed);
+    Router::new()
+        .nest("/api/v1", native)
+        .nest("/api", jaeger::router(state.clone()))
+        .route("/healthz", get(async || "ok"))
+        .with_state(state)
+}
+
+/// Waits for a place among the queries that run at once, and ends one that takes too long.
+async fn bounded(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    match state.bounded(next.run(request)).await {
+        Ok(response) => response,
+        Err(message) => ApiError::busy(message).into_response(),
+    }
+}
+
+async fn method_not_allowed() -> Response {
+    let mut response = ApiError { field: None, ..ApiError::invalid("", "this call is a GET") }.into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! What the handlers share, and the bounds on their work.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracewell_store::{SpanStore, Tenant};
+
+/// What every handler has. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    pub(crate) store: Arc<dyn SpanStore>,
+    pub(crate) tenant: Tenant,
+    pub(crate) limits: ApiLimits,
+    receivers: Arc<dyn Fn() -> ReceiverStats + Send + Sync>,
+    clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    places: Arc<Semaphore>,
+}
+
+/// Bounds on queries, each of which an operator can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// A query that takes longer is ended and answered with `busy`. An export is bounded by its client's patience.
+    pub query_timeout: Duration,
+    /// Queries that run at once; others wait for their turn, at most `query_timeout`.
+    pub concurrent_queries: usize,
+    /// Traces on each side that `why` looks at; of more, it takes a sample.
+    pub why_traces: usize,
+    /// Spans on each side after which `why` reads no further trace.
+    pub why_spans: usize,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self { query_timeout: Duration::from_secs(30), concurrent_queries: 16, why_traces: 2000, why_spans: 300_000 }
+    }
+}
+
+/// What the receivers did since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReceiverStats {
+    /// What was accepted.
+    pub received: Received,
+    /// What was refused and said so to the sender, by reason.
+    pub refused: Vec<Loss>,
+    /// What was acknowledged and lost after all, by reason.
+    pub dropped: Vec<Loss>,
+}
+
+/// What was accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Received {
+    /// Requests.
+    pub requests: u64,
+    /// Spans in them.
+    pub spans: u64,
+    /// Bytes of their bodies, uncompressed.
+    pub bytes: u64,
+}
+
+/// What was not kept for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Why, in a word: `body_too_large`, `malformed`, `busy`.
+    pub reason: String,
+    /// Whole requests.
+    pub requests: u64,
+    /// Spans, as far as they were counted.
+    pub spans: u64,
+}
+
+impl ApiState {
+    /// Answers from a store, for the default tenant and under the default limits.
+    pub fn new(store: Arc<dyn SpanStore>) -> Self {
+        let limits = ApiLimits::default();
+        Self {
+            store,
+            tenant: Tenant::default(),
+            limits,
+            receivers: Arc::new(ReceiverStats::default),
+            clock: Arc::new(system_clock),
+            places: Arc::new(Semaphore::new(limits.concurrent_queries)),
+        }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ApiLimits) -> Self {
+        self.places = Arc::new(Semaphore::new(limits.concurrent_queries.max(1)));
+        self.limits = limits;
+        self
+    }
+
+    /// With the receivers' counters, which `/stats` shows.
+    #[must_use]
+    pub fn with_receivers(mut self, receivers: impl Fn() -> ReceiverStats + Send + Sync + 'static) -> Self {
+        self.receivers = Arc::new(receivers);
+        self
+    }
+
+    /// With a clock of Unix nanoseconds instead of the system's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(crate) fn now_unix_nano(&self) -> u64 {
+        (self.clock)()
+    }
+
+    pub(crate) fn receivers(&self) -> ReceiverStats {
+        (self.receivers)()
+    }
+
+    /// A place among the queries that run at once.
+    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, String> {
+        match timeout(self.limits.query_timeout, self.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err("too many queries are running".to_owned()),
+        }
+    }
+
+    /// Runs a query within the bounds; the error says which one it met.
+    pub(crate) async fn bounded<T>(&self, query: impl Future<Output = T>) -> Result<T, String> {
+        let _place = self.place().await?;
+        timeout(self.limits.query_timeout, query).await.map_err(|_| {
+            let seconds = self.limits.query_timeout.as_secs_f64();
+            format!("the query took longer than {seconds} s; ask for a shorter time or add conditions")
+        })
+    }
+}
+
+fn system_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

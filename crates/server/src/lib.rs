@@ -1,0 +1,3 @@
+//! The parts of the `tracewell` binary.
+
+pub mod api;
