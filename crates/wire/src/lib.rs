@@ -3,7 +3,12 @@
 //! Bytes from the network or a file never panic here, and what is refused is refused by name: a whole body by a
 //! [`DecodeError`], single spans by [`Decoded::rejected`], which receivers report as OTLP's partial success.
 
+mod base64;
+pub mod jaeger;
 mod limits;
+pub mod otlp;
+mod protobuf;
+mod report;
 
 pub use limits::Limits;
 
@@ -47,6 +52,29 @@ pub enum DecodeError {
 /// Reads a body. The same bytes under the same limits always give the same result, which is what lets a store keep the
 /// received bytes as its log.
 pub fn decode(format: Format, body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
-    let _ = (format, body, limits);
-    Ok(Decoded::default())
+    match format {
+        Format::OtlpProtobuf => otlp::decode::decode(body, limits),
+        Format::OtlpJson => otlp::json_decode::decode(body, limits),
+        Format::JaegerJson => jaeger::decode(body, limits),
+    }
 }
+
+/// Guesses the format of a file from its beginning.
+pub fn detect(body: &[u8]) -> Format {
+    match body.trim_ascii_start().first() {
+        Some(b'{' | b'[') => {
+            // The names of the two formats' own fields tell them apart; 64 KiB reach beyond any preamble.
+            let head = String::from_utf8_lossy(&body[..body.len().min(64 * 1024)]);
+            let otlp = head.contains("\"resourceSpans\"") || head.contains("\"resource_spans\"");
+            if !otlp && (head.contains("\"traceID\"") || head.contains("\"data\"") || head.contains("\"processes\"")) {
+                Format::JaegerJson
+            } else {
+                Format::OtlpJson
+            }
+        }
+        _ => Format::OtlpProtobuf,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Jaeger's JSON, as its query API gives it and its UI downloads it: `{"data": [{"traceID", "spans", "processes"}]}`.
+//!
+//! Jaeger knows fewer things than OTLP, so some travel as tags, by OpenTelemetry's rules for Jaeger: `span.kind`,
+//! `otel.status_code`, `otel.status_description`, `error`, `otel.scope.name`, `otel.scope.version`, `w3c.tracestate`.
+//! Times are microseconds: what Jaeger's clients send loses nothing, and what is written here loses the nanoseconds.
+
+mod decode;
+mod encode;
+
+pub(crate) use decode::decode;
+pub use encode::encode_traces;
+
+/// Tags that stand for fields of a span.
+mod tag {
+    pub(super) const KIND: &str = "span.kind";
+    pub(super) const ERROR: &str = "error";
+    pub(super) const STATUS_CODE: &str = "otel.status_code";
+    pub(super) const STATUS_DESCRIPTION: &str = "otel.status_description";
+    pub(super) const SCOPE_NAME: &str = "otel.scope.name";
+    pub(super) const SCOPE_VERSION: &str = "otel.scope.version";
+    pub(super) const LIBRARY_NAME: &str = "otel.library.name";
+    pub(super) const LIBRARY_VERSION: &str = "otel.library.version";
+    pub(super) const TRACE_STATE: &str = "w3c.tracestate";
+    /// The log field that names an event.
+    pub(super) const EVENT: &str = "event";
+}

@@ -1,0 +1,409 @@
+//! OTLP protobuf straight into the columnar batch.
+//!
+//! The bytes are walked once for structure (so that a broken body is refused whole, before anything is kept) and each
+//! span once for content; no message objects are made. Field numbers are those of opentelemetry/proto/trace/v1,
+//! resource/v1 and common/v1.
+
+use tracewell_model::{
+    AnyValue, NewSpan, ResourceId, ScopeId, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value,
+};
+
+use crate::protobuf::{Broken, Fields, Payload};
+use crate::report::Report;
+use crate::{DecodeError, Decoded, Limits};
+
+/// Why a span is not kept.
+pub(crate) enum Refused {
+    /// The whole body is broken.
+    Body(Broken),
+    /// Only this span, or what it shares with its siblings.
+    Span(String),
+}
+
+impl From<Broken> for Refused {
+    fn from(broken: Broken) -> Self {
+        Self::Body(broken)
+    }
+}
+
+/// Reads an `ExportTraceServiceRequest` or `TracesData`, which have the same shape.
+pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+    let mut decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits, spans: 0 };
+    decoder.request(body).map_err(|stop| match stop {
+        Stop::Broken(Broken(what)) => DecodeError::Malformed(format!("the body is not OTLP protobuf: {what}")),
+        Stop::TooManySpans => DecodeError::LimitExceeded(format!(
+            "the request has more than {} spans (limit spans_per_request)",
+            limits.spans_per_request
+        )),
+    })?;
+    let Decoder { batch, report, .. } = decoder;
+    Ok(Decoded { batch, rejected: report.rejected, message: report.message() })
+}
+
+enum Stop {
+    Broken(Broken),
+    TooManySpans,
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+struct Decoder<'l> {
+    batch: SpanBatch,
+    report: Report,
+    limits: &'l Limits,
+    spans: u64,
+}
+
+impl Decoder<'_> {
+    fn request(&mut self, body: &[u8]) -> Result<(), Stop> {
+        let mut fields = Fields::new(body);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Payload::Bytes(message)) => self.resource_spans(message)?,
+                (1, _) => return Err(Broken("resource_spans is not a message").into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn resource_spans(&mut self, message: &[u8]) -> Result<(), Stop> {
+        // The resource may stand behind its spans, so it is looked for first.
+        let mut resource_message: &[u8] = &[];
+        let mut schema_url: &[u8] = &[];
+        let mut fields = Fields::new(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Payload::Bytes(bytes)) => resource_message = bytes,
+                (3, Payload::Bytes(bytes)) => schema_url = bytes,
+                (1..=3, Payload::Bytes(_)) => {}
+                (1..=3, _) => return Err(Broken("a field of ResourceSpans has the wrong wire type").into()),
+                _ => {}
+            }
+        }
+        let resource = match self.resource(resource_message, schema_url) {
+            Ok(resource) => Ok(resource),
+            Err(Refused::Body(broken)) => return Err(broken.into()),
+            Err(Refused::Span(reason)) => Err(reason),
+        };
+        let mut fields = Fields::new(message);
+        while let Some((number, payload)) = fields.next()? {
+            if let (2, Payload::Bytes(bytes)) = (number, payload) {
+                self.scope_spans(bytes, &resource)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scope_spans(&mut self, message: &[u8], resource: &Result<ResourceId, String>) -> Result<(), Stop> {
+        let mut scope_message: &[u8] = &[];
+        let mut schema_url: &[u8] = &[];
+        let mut fields = Fields::new(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Payload::Bytes(bytes)) => scope_message = bytes,
+                (3, Payload::Bytes(bytes)) => schema_url = bytes,
+                (1..=3, Payload::Bytes(_)) => {}
+                (1..=3, _) => return Err(Broken("a field of ScopeSpans has the wrong wire type").into()),
+                _ => {}
+            }
+        }
+        let scope = match self.scope(scope_message, schema_url) {
+            Ok(scope) => Ok(scope),
+            Err(Refused::Body(broken)) => return Err(broken.into()),
+            Err(Refused::Span(reason)) => Err(reason),
+        };
+        let mut fields = Fields::new(message);
+        while let Some((number, payload)) = fields.next()? {
+            let (2, Payload::Bytes(bytes)) = (number, payload) else { continue };
+            self.spans += 1;
+            if self.spans > u64::from(self.limits.spans_per_request) {
+                return Err(Stop::TooManySpans);
+            }
+            let shared = match (resource, &scope) {
+                (Ok(resource), Ok(scope)) => Ok((*resource, *scope)),
+                (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
+            };
+            match shared {
+                Ok((resource, scope)) => match self.span(bytes, resource, scope) {
+                    Ok(()) => {}
+                    Err(Refused::Body(broken)) => return Err(broken.into()),
+                    Err(Refused::Span(reason)) => {
+                        self.batch.abandon_span();
+                        self.report.reject(reason);
+                    }
+                },
+                Err(reason) => self.report.reject(reason),
+            }
+        }
+        Ok(())
+    }
+
+    fn resource(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ResourceId, Refused> {
+        let schema_url = text(schema_url, "resource schema_url", self.limits.name_bytes)?;
+        let mut attributes = Vec::new();
+        let mut dropped = 0;
+        let mut fields = Fields::new(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Payload::Bytes(bytes)) => {
+                    self.check_count(attributes.len(), self.limits.attributes_per_span, "resource.attributes")?;
+                    attributes.push(self.key_value(bytes, "resource.attributes")?);
+                }
+                (2, Payload::Varint(number)) => dropped = number as u32,
+                (1 | 2, _) => return Err(Broken("a field of Resource has the wrong wire type").into()),
+                _ => {}
+            }
+        }
+        Ok(self.batch.add_resource(&attributes, dropped, schema_url))
+    }
+
+    fn scope(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ScopeId, Refused> {
+        let schema_url = text(schema_url, "scope schema_url", self.limits.name_bytes)?;
+        let (mut name, mut version) = ("", "");
+        let mut attributes = Vec::new();
+        let mut dropped = 0;
+        let mut fields = Fields::new(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Payload::Bytes(bytes)) => name = text(bytes, "scope.name", self.limits.name_bytes)?,
+                (2, Payload::Bytes(bytes)) => version = text(bytes, "scope.version", self.limits.name_bytes)?,
+                (3, Payload::Bytes(bytes)) => {
+                    self.check_count(attributes.len(), self.limits.attributes_per_span, "scope.attributes")?;
+                    attributes.push(self.key_value(bytes, "scope.attributes")?);
+                }
+                (4, Payload::Varint(number)) => dropped = number as u32,
+                (1..=4, _) => return Err(Broken("a field of InstrumentationScope has the wrong wire type").into()),
+                _ => {}
+            }
+        }
+        Ok(self.batch.add_scope(name, version, &attributes, dropped, schema_url))
+    }
+
+    fn span(&mut self, message: &[u8], resource: ResourceId, scope: ScopeId) -> Result<(), Refused> {
+        // A refused span must not hide that the body is broken further on, so the first reason is kept to the end.
+        let mut refused: Option<String> = None;
+        let mut span = NewSpan::new(resource, scope);
+        let mut counts = Counts::default();
+        let mut fields = Fields::new(message);
+        while let Some((number, payload)) = fields.next()? {
+            match self.span_field(&mut span, &mut counts, number, payload) {
+                Ok(()) => {}
+                Err(Refused::Body(broken)) => return Err(broken.into()),
+                Err(Refused::Span(reason)) => {
+                    refused.get_or_insert(reason);
+                }
+            }
+        }
+        if refused.is_none() && span.trace_id.is_zero() {
+            refused = Some("span.trace_id: missing or all zeros".to_owned());
+        }
+        if refused.is_none() && span.span_id.is_zero() {
+            refused = Some("span.span_id: missing or all zeros".to_owned());
+        }
+        match refused {
+            Some(reason) => Err(Refused::Span(reason)),
+            None => {
+                self.batch.push_span(span);
+                Ok(())
+            }
+        }
+    }
+
+    fn span_field(
+        &mut self,
+        span: &mut NewSpan,
+        counts: &mut Counts,
+        number: u32,
+        payload: Payload<'_>,
+    ) -> Result<(), Refused> {
+        let name_bytes = self.limits.name_bytes;
+        match (number, payload) {
+            (1, Payload::Bytes(bytes)) => span.trace_id = trace_id(bytes, "span.trace_id")?,
+            (2, Payload::Bytes(bytes)) => span.span_id = span_id(bytes, "span.span_id")?,
+            (3, Payload::Bytes(bytes)) => {
+                span.trace_state = self.batch.intern(text(bytes, "span.trace_state", name_bytes)?)
+            }
+            (4, Payload::Bytes([])) => span.parent_span_id = SpanId::ZERO,
+            (4, Payload::Bytes(bytes)) => span.parent_span_id = span_id(bytes, "span.parent_span_id")?,
+            (5, Payload::Bytes(bytes)) => span.name = self.batch.intern(text(bytes, "span.name", name_bytes)?),
+            (6, Payload::Varint(kind)) => span.kind = SpanKind::from_number(kind as i64).unwrap_or_default(),
+            (7, Payload::Fixed64(nanos)) => span.start_unix_nano = nanos,
+            (8, Payload::Fixed64(nanos)) => span.end_unix_nano = nanos,
+            (9, Payload::Bytes(bytes)) => {
+                self.check_count(counts.attributes, self.limits.attributes_per_span, "span.attributes")?;
+                counts.attributes += 1;
+                let (key, value) = self.key_value(bytes, "span.attributes")?;
+                self.batch.push_attribute(key, value);
+            }
+            (10, Payload::Varint(number)) => span.dropped_attributes_count = number as u32,
+            (11, Payload::Bytes(bytes)) => {
+                self.check_count(counts.events, self.limits.events_per_span, "span.events")?;
+                counts.events += 1;
+                self.event(bytes)?;
+            }
+            (12, Payload::Varint(number)) => span.dropped_events_count = number as u32,
+            (13, Payload::Bytes(bytes)) => {
+                self.check_count(counts.links, self.limits.links_per_span, "span.links")?;
+                counts.links += 1;
+                self.link(bytes)?;
+            }
+            (14, Payload::Varint(number)) => span.dropped_links_count = number as u32,
+            (15, Payload::Bytes(bytes)) => {
+                let mut fields = Fields::new(bytes);
+                while let Some(field) = fields.next()? {
+                    match field {
+                        (2, Payload::Bytes(bytes)) => {
+                            span.status_message = self.batch.intern(text(bytes, "span.status.message", name_bytes)?);
+                        }
+                        (3, Payload::Varint(code)) => {
+                            span.status_code = StatusCode::from_number(code as i64).unwrap_or_default();
+                        }
+                        (2 | 3, _) => return Err(Broken("a field of Status has the wrong wire type").into()),
+                        _ => {}
+                    }
+                }
+            }
+            (16, Payload::Fixed32(flags)) => span.flags = flags,
+            (1..=16, _) => return Err(Broken("a field of Span has the wrong wire type").into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, message: &[u8]) -> Result<(), Refused> {
+        let (mut time, mut name, mut dropped, mut attributes) = (0, StrId::EMPTY, 0, 0);
+        let mut fields = Fields::new(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Payload::Fixed64(nanos)) => time = nanos,
+                (2, Payload::Bytes(bytes)) => {
+                    name = self.batch.intern(text(bytes, "span.events.name", self.limits.name_bytes)?);
+                }
+                (3, Payload::Bytes(bytes)) => {
+                    self.check_count(attributes, self.limits.attributes_per_span, "span.events.attributes")?;
+                    attributes += 1;
+                    let (key, value) = self.key_value(bytes, "span.events.attributes")?;
+                    self.batch.push_event_attribute(key, value);
+                }
+                (4, Payload::Varint(number)) => dropped = number as u32,
+                (1..=4, _) => return Err(Broken("a field of Span.Event has the wrong wire type").into()),
+                _ => {}
+            }
+        }
+        self.batch.push_event(time, name, dropped);
+        Ok(())
+    }
+
+    fn link(&mut self, message: &[u8]) -> Result<(), Refused> {
+        let (mut trace, mut span) = (TraceId::ZERO, SpanId::ZERO);
+        let (mut trace_state, mut flags, mut dropped, mut attributes) = (StrId::EMPTY, 0, 0, 0);
+        let mut fields = Fields::new(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Payload::Bytes(bytes)) => trace = trace_id(bytes, "span.links.trace_id")?,
+                (2, Payload::Bytes(bytes)) => span = span_id(bytes, "span.links.span_id")?,
+                (3, Payload::Bytes(bytes)) => {
+                    trace_state = self.batch.intern(text(bytes, "span.links.trace_state", self.limits.name_bytes)?);
+                }
+                (4, Payload::Bytes(bytes)) => {
+                    self.check_count(attributes, self.limits.attributes_per_span, "span.links.attributes")?;
+                    attributes += 1;
+                    let (key, value) = self.key_value(bytes, "span.links.attributes")?;
+                    self.batch.push_link_attribute(key, value);
+                }
+                (5, Payload::Varint(number)) => dropped = number as u32,
+                (6, Payload::Fixed32(bits)) => flags = bits,
+                (1..=6, _) => return Err(Broken("a field of Span.Link has the wrong wire type").into()),
+                _ => {}
+            }
+        }
+        self.batch.push_link(trace, span, trace_state, flags, dropped);
+        Ok(())
+    }
+
+    fn check_count(&self, have: usize, most: u32, field: &str) -> Result<(), Refused> {
+        if have < most as usize { Ok(()) } else { Err(Refused::Span(format!("{field}: more than {most}"))) }
+    }
+
+    fn key_value(&mut self, message: &[u8], field: &str) -> Result<(StrId, Value), Refused> {
+        let (mut key, mut value) = (StrId::EMPTY, Value::Empty);
+        let mut fields = Fields::new(message);
+        while let Some(part) = fields.next()? {
+            match part {
+                (1, Payload::Bytes(bytes)) => {
+                    let text =
+                        std::str::from_utf8(bytes).ok().filter(|_| bytes.len() <= self.limits.attribute_bytes as usize);
+                    let Some(text) = text else {
+                        return Err(Refused::Span(format!(
+                            "{field}: a key is no UTF-8 or longer than {} bytes",
+                            self.limits.attribute_bytes
+                        )));
+                    };
+                    key = self.batch.intern(text);
+                }
+                (2, Payload::Bytes(bytes)) => value = self.value(bytes, field)?,
+                (1 | 2, _) => return Err(Broken("a field of KeyValue has the wrong wire type").into()),
+                _ => {}
+            }
+        }
+        Ok((key, value))
+    }
+
+    fn value(&mut self, message: &[u8], field: &str) -> Result<Value, Refused> {
+        if message.len() > self.limits.attribute_bytes as usize {
+            return Err(Refused::Span(format!(
+                "{field}: a value is longer than {} bytes",
+                self.limits.attribute_bytes
+            )));
+        }
+        let mut value = Value::Empty;
+        let mut fields = Fields::new(message);
+        while let Some(part) = fields.next()? {
+            value = match part {
+                (1, Payload::Bytes(bytes)) => match std::str::from_utf8(bytes) {
+                    Ok(text) => Value::Str(self.batch.intern(text)),
+                    Err(_) => return Err(Refused::Span(format!("{field}: a string is not UTF-8"))),
+                },
+                (2, Payload::Varint(number)) => Value::Bool(number != 0),
+                (3, Payload::Varint(number)) => Value::Int(number as i64),
+                (4, Payload::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
+                (5 | 6, Payload::Bytes(_)) => {
+                    // Rare, and decoded in full: what is kept is known to be readable.
+                    let nested = AnyValue::decode(message).map_err(|why| Refused::Span(format!("{field}: {why}")))?;
+                    return Ok(self.batch.add_value(&nested));
+                }
+                (7, Payload::Bytes(bytes)) => Value::Bytes(self.batch.add_blob(bytes)),
+                (1..=7, _) => return Err(Broken("a field of AnyValue has the wrong wire type").into()),
+                _ => value,
+            };
+        }
+        Ok(value)
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    attributes: usize,
+    events: usize,
+    links: usize,
+}
+
+fn text<'a>(bytes: &'a [u8], field: &str, most_bytes: u32) -> Result<&'a str, Refused> {
+    if bytes.len() > most_bytes as usize {
+        return Err(Refused::Span(format!("{field}: longer than {most_bytes} bytes")));
+    }
+    std::str::from_utf8(bytes).map_err(|_| Refused::Span(format!("{field}: not UTF-8")))
+}
+
+fn trace_id(bytes: &[u8], field: &str) -> Result<TraceId, Refused> {
+    TraceId::from_slice(bytes).ok_or_else(|| Refused::Span(format!("{field}: {} bytes, not 16", bytes.len())))
+}
+
+fn span_id(bytes: &[u8], field: &str) -> Result<SpanId, Refused> {
+    SpanId::from_slice(bytes).ok_or_else(|| Refused::Span(format!("{field}: {} bytes, not 8", bytes.len())))
+}

@@ -1,0 +1,11 @@
+//! OTLP: `ExportTraceServiceRequest` in protobuf and JSON, in and out.
+
+pub(crate) mod decode;
+mod encode;
+pub(crate) mod json_decode;
+mod json_encode;
+mod response;
+
+pub use encode::encode_protobuf;
+pub use json_encode::{any_value_json, encode_json};
+pub use response::{Encoding, encode_response, encode_status};

@@ -1,0 +1,61 @@
+//! What an OTLP receiver answers.
+
+use serde_json::json;
+
+use crate::protobuf::{put_message, put_number, put_text};
+
+/// How an answer is written: as the request was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `application/x-protobuf`.
+    Protobuf,
+    /// `application/json`.
+    Json,
+}
+
+impl Encoding {
+    /// The content type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+/// An `ExportTraceServiceResponse`. `partial_success` is left out when nothing was refused and there is nothing to say,
+/// as the OTLP specification asks.
+pub fn encode_response(encoding: Encoding, rejected: u64, message: &str) -> Vec<u8> {
+    let said = rejected > 0 || !message.is_empty();
+    match encoding {
+        Encoding::Protobuf => {
+            let mut out = Vec::new();
+            if said {
+                put_message(&mut out, 1, |out| {
+                    put_number(out, 1, rejected);
+                    put_text(out, 2, message);
+                });
+            }
+            out
+        }
+        Encoding::Json if said => {
+            json!({ "partialSuccess": { "rejectedSpans": rejected.to_string(), "errorMessage": message } })
+                .to_string()
+                .into_bytes()
+        }
+        Encoding::Json => b"{}".to_vec(),
+    }
+}
+
+/// A `google.rpc.Status`, which OTLP/HTTP sends with every error. `code` is a gRPC status code.
+pub fn encode_status(encoding: Encoding, code: i32, message: &str) -> Vec<u8> {
+    match encoding {
+        Encoding::Protobuf => {
+            let mut out = Vec::new();
+            put_number(&mut out, 1, code as u64);
+            put_text(&mut out, 2, message);
+            out
+        }
+        Encoding::Json => json!({ "code": code, "message": message }).to_string().into_bytes(),
+    }
+}

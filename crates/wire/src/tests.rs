@@ -1,0 +1,358 @@
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value::Value as V,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::Event, span::Link};
+use proptest::prelude::*;
+use prost::Message;
+use tracewell_model::Trace;
+
+use super::*;
+use crate::otlp::{encode_json, encode_protobuf};
+
+fn limits() -> Limits {
+    Limits::default()
+}
+
+// --- everything a span can say, at random ---------------------------------------------------------------------------
+
+fn any_value() -> impl Strategy<Value = AnyValue> {
+    let leaf = prop_oneof![
+        Just(None),
+        ".{0,12}".prop_map(|text| Some(V::StringValue(text))),
+        any::<bool>().prop_map(|value| Some(V::BoolValue(value))),
+        any::<i64>().prop_map(|value| Some(V::IntValue(value))),
+        prop::num::f64::NORMAL.prop_map(|value| Some(V::DoubleValue(value))),
+        prop::collection::vec(any::<u8>(), 0..9).prop_map(|bytes| Some(V::BytesValue(bytes))),
+    ]
+    .prop_map(|value| AnyValue { value });
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3)
+                .prop_map(|values| AnyValue { value: Some(V::ArrayValue(ArrayValue { values })) }),
+            prop::collection::vec((".{0,4}", inner), 0..3).prop_map(|pairs| AnyValue {
+                value: Some(V::KvlistValue(KeyValueList {
+                    values: pairs.into_iter().map(|(key, value)| pair(key, Some(value))).collect()
+                }))
+            }),
+        ]
+    })
+}
+
+fn pair(key: String, value: Option<AnyValue>) -> KeyValue {
+    KeyValue { key, value, ..Default::default() }
+}
+
+fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
+    prop::collection::vec((".{0,8}", any_value()).prop_map(|(key, value)| pair(key, Some(value))), 0..4)
+}
+
+fn id(bytes: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(1..=255u8, bytes)
+}
+
+prop_compose! {
+    fn event()(time_unix_nano in any::<u64>(), name in ".{0,8}", attributes in attributes(), dropped in 0..9u32) -> Event {
+        Event { time_unix_nano, name, attributes, dropped_attributes_count: dropped }
+    }
+}
+
+prop_compose! {
+    fn link()(
+        trace_id in id(16), span_id in id(8), trace_state in "[a-z=]{0,8}",
+        attributes in attributes(), dropped in 0..9u32, flags in any::<u32>(),
+    ) -> Link {
+        Link { trace_id, span_id, trace_state, attributes, dropped_attributes_count: dropped, flags }
+    }
+}
+
+prop_compose! {
+    fn span()(
+        ids in (id(16), id(8), prop_oneof![Just(Vec::new()), id(8)]),
+        texts in (".{0,12}", "[a-z=]{0,8}", ".{0,8}"),
+        numbers in (0..6i32, any::<u64>(), any::<u64>(), any::<u32>(), 0..3i32),
+        dropped in (0..9u32, 0..9u32, 0..9u32),
+        attributes in attributes(),
+        events in prop::collection::vec(event(), 0..3),
+        links in prop::collection::vec(link(), 0..3),
+    ) -> Span {
+        Span {
+            trace_id: ids.0, span_id: ids.1, parent_span_id: ids.2,
+            name: texts.0, trace_state: texts.1,
+            kind: numbers.0, start_time_unix_nano: numbers.1, end_time_unix_nano: numbers.2, flags: numbers.3,
+            attributes, events, links,
+            dropped_attributes_count: dropped.0, dropped_events_count: dropped.1, dropped_links_count: dropped.2,
+            status: (numbers.4 != 0 || !texts.2.is_empty())
+                .then_some(Status { code: numbers.4, message: texts.2 }),
+        }
+    }
+}
+
+fn request() -> impl Strategy<Value = ExportTraceServiceRequest> {
+    let scope_spans = (attributes(), ".{0,6}", ".{0,4}", prop::collection::vec(span(), 1..4), "[a-z:/]{0,6}", 0..3u32)
+        .prop_map(|(attributes, name, version, spans, schema_url, dropped_attributes_count)| ScopeSpans {
+            scope: Some(InstrumentationScope { name, version, attributes, dropped_attributes_count }),
+            spans,
+            schema_url,
+        });
+    let resource_spans = (attributes(), prop::collection::vec(scope_spans, 1..3), "[a-z:/]{0,6}", 0..3u32).prop_map(
+        |(attributes, scope_spans, schema_url, dropped_attributes_count)| ResourceSpans {
+            resource: Some(Resource { attributes, dropped_attributes_count, ..Default::default() }),
+            scope_spans,
+            schema_url,
+        },
+    );
+    prop::collection::vec(resource_spans, 0..3).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })
+}
+
+/// Every span on its own with its resource and scope, so that requests that group differently compare equal.
+fn flat(request: &ExportTraceServiceRequest) -> Vec<(Resource, String, InstrumentationScope, String, Span)> {
+    let mut out = Vec::new();
+    for resource_spans in &request.resource_spans {
+        for scope_spans in &resource_spans.scope_spans {
+            for span in &scope_spans.spans {
+                out.push((
+                    resource_spans.resource.clone().unwrap_or_default(),
+                    resource_spans.schema_url.clone(),
+                    scope_spans.scope.clone().unwrap_or_default(),
+                    scope_spans.schema_url.clone(),
+                    span.clone(),
+                ));
+            }
+        }
+    }
+    out.sort_by(|left, right| left.4.encode_to_vec().cmp(&right.4.encode_to_vec()));
+    out
+}
+
+fn reread(batch: &SpanBatch) -> ExportTraceServiceRequest {
+    ExportTraceServiceRequest::decode(encode_protobuf(batch).as_slice()).expect("what is written is protobuf")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn protobuf_says_what_the_generated_types_say(request in request()) {
+        let decoded = decode(Format::OtlpProtobuf, &request.encode_to_vec(), &limits()).unwrap();
+        prop_assert_eq!(decoded.rejected, 0, "{}", decoded.message);
+        prop_assert_eq!(flat(&reread(&decoded.batch)), flat(&request));
+    }
+
+    #[test]
+    fn json_says_what_protobuf_says(request in request()) {
+        let batch = decode(Format::OtlpProtobuf, &request.encode_to_vec(), &limits()).unwrap().batch;
+        let decoded = decode(Format::OtlpJson, &encode_json(&batch), &limits()).unwrap();
+        prop_assert_eq!(decoded.rejected, 0, "{}", decoded.message);
+        prop_assert_eq!(flat(&reread(&decoded.batch)), flat(&request));
+    }
+
+    #[test]
+    fn broken_bytes_never_panic_and_always_decode_alike(
+        request in request(), at in any::<prop::sample::Index>(), bit in 0..8u32, cut in any::<prop::sample::Index>(),
+    ) {
+        for (format, mut bytes) in [
+            (Format::OtlpProtobuf, request.encode_to_vec()),
+            (Format::OtlpJson, encode_json(&decode(Format::OtlpProtobuf, &request.encode_to_vec(), &limits()).unwrap().batch)),
+        ] {
+            if bytes.is_empty() { continue }
+            let place = at.index(bytes.len());
+            bytes[place] ^= 1 << bit;
+            bytes.truncate(cut.index(bytes.len()) + 1);
+            let first = decode(format, &bytes, &limits());
+            let second = decode(format, &bytes, &limits());
+            match (first, second) {
+                (Ok(first), Ok(second)) => prop_assert_eq!(encode_protobuf(&first.batch), encode_protobuf(&second.batch)),
+                (Err(first), Err(second)) => prop_assert_eq!(first, second),
+                _ => prop_assert!(false, "the same bytes decoded differently"),
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for format in [Format::OtlpProtobuf, Format::OtlpJson, Format::JaegerJson] {
+            let _ = decode(format, &bytes, &limits());
+        }
+    }
+}
+
+// --- bad input, case by case ----------------------------------------------------------------------------------------
+
+fn good_span(id: u8) -> Span {
+    Span { trace_id: vec![1; 16], span_id: vec![id; 8], name: format!("span {id}"), ..Default::default() }
+}
+
+fn one_scope(spans: Vec<Span>) -> Vec<u8> {
+    let scope_spans = vec![ScopeSpans { spans, ..Default::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..Default::default() }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+/// A bad span between two good ones: the good ones are kept, and the message names the field.
+fn refused_alone(bad: Span, field: &str) {
+    let decoded = decode(Format::OtlpProtobuf, &one_scope(vec![good_span(1), bad, good_span(3)]), &limits()).unwrap();
+    assert_eq!((decoded.batch.len(), decoded.rejected), (2, 1), "{}", decoded.message);
+    assert!(decoded.message.contains(field), "{}", decoded.message);
+    assert_eq!(decoded.batch.span(1).name(), "span 3");
+    assert!(decoded.batch.span(1).attributes().is_empty());
+}
+
+#[test]
+fn a_span_with_a_bad_id_is_refused_alone() {
+    refused_alone(Span { trace_id: vec![1; 15], ..good_span(2) }, "span.trace_id: 15 bytes, not 16");
+    refused_alone(Span { trace_id: vec![0; 16], ..good_span(2) }, "span.trace_id");
+    refused_alone(Span { span_id: vec![], ..good_span(2) }, "span.span_id");
+    refused_alone(Span { parent_span_id: vec![1; 7], ..good_span(2) }, "span.parent_span_id: 7 bytes, not 8");
+}
+
+#[test]
+fn a_span_with_too_many_attributes_is_refused_alone() {
+    let many = (0..1_000_000).map(|i| pair(i.to_string(), None)).collect();
+    refused_alone(Span { attributes: many, ..good_span(2) }, "span.attributes: more than 1024");
+}
+
+#[test]
+fn a_span_with_a_value_nested_too_deep_is_refused_alone() {
+    let mut value = AnyValue { value: Some(V::IntValue(1)) };
+    for _ in 0..100 {
+        value = AnyValue { value: Some(V::ArrayValue(ArrayValue { values: vec![value] })) };
+    }
+    refused_alone(Span { attributes: vec![pair("deep".into(), Some(value))], ..good_span(2) }, "deeper than 32 levels");
+}
+
+#[test]
+fn json_nested_too_deep_is_an_error_and_no_overflow() {
+    let deep = |levels: usize| {
+        let value = (0..levels)
+            .fold(r#"{"intValue":"1"}"#.to_owned(), |inner, _| format!(r#"{{"arrayValue":{{"values":[{inner}]}}}}"#));
+        let ids = r#""traceId":"01010101010101010101010101010101","spanId":"0101010101010101""#;
+        format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{ids},"attributes":[{{"key":"a","value":{value}}}]}}]}}]}}]}}"#
+        )
+    };
+    assert_eq!(decode(Format::OtlpJson, deep(30).as_bytes(), &limits()).unwrap().batch.len(), 1);
+    for levels in [33, 100, 100_000] {
+        match decode(Format::OtlpJson, deep(levels).as_bytes(), &limits()) {
+            Ok(decoded) => assert_eq!((decoded.rejected, decoded.batch.len()), (1, 0), "{levels} levels"),
+            Err(DecodeError::Malformed(message)) => assert!(message.contains("recursion limit"), "{message}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn a_string_that_is_not_utf_8_refuses_its_span_alone() {
+    let mut body = one_scope(vec![good_span(1), Span { name: "MARKER".into(), ..good_span(2) }, good_span(3)]);
+    let place = body.windows(6).position(|window| window == b"MARKER").unwrap();
+    body[place] = 0xff;
+    let decoded = decode(Format::OtlpProtobuf, &body, &limits()).unwrap();
+    assert_eq!((decoded.batch.len(), decoded.rejected), (2, 1));
+    assert_eq!(decoded.message, "span.name: not UTF-8");
+}
+
+#[test]
+fn too_many_spans_refuse_the_request() {
+    let few = Limits { spans_per_request: 2, ..limits() };
+    let refused = decode(Format::OtlpProtobuf, &one_scope((1..=3).map(good_span).collect()), &few);
+    assert!(matches!(refused, Err(DecodeError::LimitExceeded(message)) if message.contains("spans_per_request")));
+}
+
+#[test]
+fn a_body_cut_off_anywhere_is_refused_or_shorter_by_whole_messages() {
+    let body = one_scope(vec![good_span(1), good_span(2)]);
+    for length in 1..body.len() {
+        assert!(decode(Format::OtlpProtobuf, &body[..length], &limits()).is_err(), "{length} of {} bytes", body.len());
+    }
+}
+
+#[test]
+fn empty_requests_are_accepted_in_every_format() {
+    for (format, body) in [
+        (Format::OtlpProtobuf, ""),
+        (Format::OtlpJson, ""),
+        (Format::OtlpJson, "{}"),
+        (Format::OtlpJson, r#"{"resourceSpans":null}"#),
+        (Format::JaegerJson, r#"{"data":[]}"#),
+    ] {
+        let decoded = decode(format, body.as_bytes(), &limits()).unwrap();
+        assert_eq!((decoded.batch.len(), decoded.rejected, decoded.message.as_str()), (0, 0, ""), "{body}");
+    }
+}
+
+// --- what senders write in JSON -------------------------------------------------------------------------------------
+
+#[test]
+fn json_takes_what_senders_write() {
+    let body = r#"{
+        "unknown": {"deeply": ["odd"]},
+        "resourceSpans": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "cart"}}]},
+            "scopeSpans": [{"scope": null, "spans": [
+                {"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "EEE19B7EC3C1B174", "parentSpanId": "",
+                 "name": "numbers", "kind": 2, "startTimeUnixNano": 1544712660000000000, "endTimeUnixNano": "1544712661000000000",
+                 "attributes": [
+                    {"key": "text", "value": {"intValue": "-9223372036854775808"}},
+                    {"key": "number", "value": {"intValue": 7}},
+                    {"key": "nan", "value": {"doubleValue": "NaN"}},
+                    {"key": "whole", "value": {"doubleValue": 3}},
+                    {"key": "raw", "value": {"bytesValue": "_-8"}},
+                    {"key": "none"}
+                 ], "status": {"code": "STATUS_CODE_ERROR", "message": "no"}},
+                {"trace_id": "5b8efff798038103d269b633813fc60c", "span_id": "eee19b7ec3c1b175", "name": "names",
+                 "kind": "SPAN_KIND_CLIENT", "parent_span_id": "eee19b7ec3c1b174", "start_time_unix_nano": "5"}
+            ]}]
+        }]
+    }"#;
+    let decoded = decode(Format::OtlpJson, body.as_bytes(), &limits()).unwrap();
+    assert_eq!(decoded.rejected, 0, "{}", decoded.message);
+    let (first, second) = (decoded.batch.span(0), decoded.batch.span(1));
+    assert_eq!((first.service(), first.kind().as_str()), ("cart", "server"));
+    assert_eq!(first.start_unix_nano(), 1_544_712_660_000_000_000);
+    assert_eq!(first.duration_nanos(), 1_000_000_000);
+    assert_eq!((first.is_error(), first.status_message()), (true, "no"));
+    let said: Vec<String> = first.attributes().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(said, ["text=-9223372036854775808", "number=7", "nan=NaN", "whole=3", "raw=ffef", "none="]);
+    assert_eq!((second.kind().as_str(), second.start_unix_nano()), ("client", 5));
+    assert_eq!(second.parent_span_id(), first.span_id());
+}
+
+#[test]
+fn jaeger_json_comes_back_as_it_went() {
+    let body = r#"{"data": [{"traceID": "abc", "spans": [
+        {"traceID": "abc", "spanID": "1", "flags": 1, "operationName": "GET /", "references": [],
+         "startTime": 1700000000000000, "duration": 1500, "processID": "p1", "warnings": null,
+         "tags": [{"key": "span.kind", "type": "string", "value": "server"},
+                  {"key": "http.status_code", "type": "int64", "value": 500},
+                  {"key": "error", "type": "bool", "value": true},
+                  {"key": "ratio", "type": "float64", "value": 2.0}],
+         "logs": [{"timestamp": 1700000000000700, "fields": [
+                  {"key": "event", "type": "string", "value": "retry"}, {"key": "attempt", "type": "int64", "value": 2}]}]},
+        {"traceID": "abc", "spanID": "2", "operationName": "SELECT", "startTime": 1700000000000100, "duration": 900,
+         "references": [{"refType": "CHILD_OF", "traceID": "abc", "spanID": "1"},
+                        {"refType": "FOLLOWS_FROM", "traceID": "def", "spanID": "9"}], "processID": "p2", "tags": [], "logs": []}
+    ], "processes": {
+        "p1": {"serviceName": "front", "tags": [{"key": "hostname", "type": "string", "value": "a"}]},
+        "p2": {"serviceName": "db", "tags": []}}}]}"#;
+    let decoded = decode(Format::JaegerJson, body.as_bytes(), &limits()).unwrap();
+    assert_eq!(decoded.rejected, 0, "{}", decoded.message);
+    let trace = Trace::assemble(decoded.batch);
+    let root = trace.root().unwrap();
+    assert_eq!((root.service(), root.name(), root.kind().as_str()), ("front", "GET /", "server"));
+    assert!(root.is_error());
+    assert_eq!(root.duration_nanos(), 1_500_000);
+    let child = trace.span(trace.children(root.row()).next().unwrap());
+    assert_eq!((child.service(), child.links().len()), ("db", 1));
+
+    let written = jaeger::encode_traces(std::slice::from_ref(&trace));
+    let again = Trace::assemble(decode(Format::JaegerJson, &written, &limits()).unwrap().batch);
+    assert_eq!(encode_protobuf(again.batch()), encode_protobuf(trace.batch()));
+}
+
+#[test]
+fn formats_are_told_apart() {
+    assert_eq!(detect(br#" {"resourceSpans":[]}"#), Format::OtlpJson);
+    assert_eq!(detect(br#"{"data":[{"traceID":"a"}]}"#), Format::JaegerJson);
+    assert_eq!(detect(&one_scope(vec![good_span(1)])), Format::OtlpProtobuf);
+}
