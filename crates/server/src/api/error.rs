@@ -63,8 +63,9 @@ impl From<StoreError> for ApiError {
             StoreError::Busy(_) | StoreError::Closed => Self::busy(error.to_string()),
             StoreError::Invalid(message) => Self { code: Code::InvalidArgument, field: None, message },
             StoreError::Io { .. } | StoreError::Corrupt(_) => {
+                // File names are for the operator, not for who asks.
                 tracing::error!(%error, "a query failed");
-                Self::internal(error.to_string())
+                Self::internal("reading the store failed; the server's log says why")
             }
         }
     }

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracewell_query::{Cursor, SearchRequest, search_with};
 
-use super::encode;
 use super::error::ApiError;
 use super::params::Params;
 use super::state::ApiState;
@@ -62,7 +61,7 @@ pub(crate) async fn export(State(state): State<ApiState>, mut params: Params) ->
 async fn portion(state: &ApiState, request: &SearchRequest) -> Result<(Bytes, Option<Cursor>), ApiError> {
     let mut lines = Vec::new();
     let search = search_with(&*state.store, request, |trace| {
-        lines.extend_from_slice(&encode::otlp_json(trace.batch()));
+        lines.extend_from_slice(&tracewell_wire::otlp::encode_json(trace.batch()));
         lines.push(b'\n');
     });
     let page = timeout(state.limits.query_timeout, search).await;

@@ -18,7 +18,6 @@ use tracewell_model::{SpanKind, Trace, TraceId};
 use tracewell_query::{QueryError, SearchRequest, search_with};
 use tracewell_store::StoreError;
 
-use super::encode;
 use super::error::ApiError;
 use super::params::Params;
 use super::state::ApiState;
@@ -188,14 +187,14 @@ fn list<T: Serialize>(data: Vec<T>) -> Response {
 }
 
 async fn traces_response(traces: Vec<Trace>, errors: Vec<ErrorView>) -> Result<Response, JaegerError> {
+    const NO_ERRORS: &[u8] = b"\"errors\":null}";
     let body = blocking(move || {
-        // The encoder writes an array; the envelope goes around it.
-        let total = traces.len();
-        let mut body = b"{\"data\":".to_vec();
-        body.extend_from_slice(&encode::jaeger_json(&traces));
-        let errors = (!errors.is_empty()).then_some(errors);
-        let errors = serde_json::to_string(&errors).unwrap_or_else(|_| "null".to_owned());
-        body.extend_from_slice(format!(",\"total\":{total},\"limit\":0,\"offset\":0,\"errors\":{errors}}}").as_bytes());
+        let mut body = tracewell_wire::jaeger::encode_traces(&traces);
+        if !errors.is_empty() && body.ends_with(NO_ERRORS) {
+            body.truncate(body.len() - NO_ERRORS.len());
+            let errors = serde_json::to_string(&errors).unwrap_or_else(|_| "null".to_owned());
+            body.extend_from_slice(format!("\"errors\":{errors}}}").as_bytes());
+        }
         body
     })
     .await?;

@@ -17,7 +17,6 @@
 
 mod about;
 mod detail;
-mod encode;
 mod error;
 mod export;
 mod jaeger;

@@ -138,3 +138,33 @@ fn system_clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::api::tests::temp_store::MemoryStore;
+
+    use super::*;
+
+    fn state(limits: ApiLimits) -> ApiState {
+        ApiState::new(Arc::new(MemoryStore::default())).with_limits(limits)
+    }
+
+    #[tokio::test]
+    async fn a_query_that_takes_too_long_is_ended() {
+        let state = state(ApiLimits { query_timeout: Duration::ZERO, ..ApiLimits::default() });
+        let error = state.bounded(std::future::pending::<()>()).await.unwrap_err();
+        assert!(error.contains("took longer"), "{error}");
+        assert_eq!(state.bounded(async { 1 }).await, Ok(1), "one that has its answer at once is not");
+    }
+
+    #[tokio::test]
+    async fn no_more_queries_run_at_once_than_allowed() {
+        let limits = ApiLimits { query_timeout: Duration::ZERO, concurrent_queries: 1, ..ApiLimits::default() };
+        let state = state(limits);
+        let place = state.place().await.unwrap();
+        let error = state.bounded(async {}).await.unwrap_err();
+        assert!(error.contains("too many"), "{error}");
+        drop(place);
+        assert_eq!(state.bounded(async {}).await, Ok(()));
+    }
+}

@@ -1,1 +1,8 @@
+//! The APIs over a memory store with a few traces.
 
+mod fixture;
+mod jaeger;
+mod native;
+mod openapi;
+mod schema;
+pub(super) mod temp_store;

@@ -9,7 +9,6 @@ use tracewell_model::{Trace, TraceId};
 use tracewell_query::{Cursor, SearchRequest, ServiceCount, TraceSummary};
 
 use super::detail::trace_detail;
-use super::encode;
 use super::error::ApiError;
 use super::params::Params;
 use super::state::ApiState;
@@ -105,10 +104,10 @@ pub(crate) async fn otlp(
         accept.split(',').any(|part| part.split(';').next().is_some_and(|part| part.trim() == kind))
     };
     if accepts("application/x-protobuf") || accepts("application/protobuf") {
-        let body = blocking(move || encode::otlp_protobuf(trace.batch())).await?;
+        let body = blocking(move || tracewell_wire::otlp::encode_protobuf(trace.batch())).await?;
         return Ok(([(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response());
     }
-    let body = blocking(move || encode::otlp_json(trace.batch())).await?;
+    let body = blocking(move || tracewell_wire::otlp::encode_json(trace.batch())).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

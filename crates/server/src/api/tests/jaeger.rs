@@ -1,0 +1,129 @@
+use axum::http::StatusCode;
+use serde_json::{Value as Json, json as value};
+
+use super::fixture::{CHECKOUT, CHECKOUT_START, FAILED, FAILED_START, NOW, OLD, app, get, json, texts};
+
+const MICRO: u64 = 1_000;
+
+async fn found(query: &str) -> Vec<String> {
+    let answer = json(&app().await, &format!("/api/traces?{query}")).await;
+    assert_eq!(answer["errors"], Json::Null);
+    texts(&answer["data"], "traceID").into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_search_takes_what_jaegers_ui_and_grafana_send() {
+    let (from, to) = (FAILED_START / MICRO - 1, CHECKOUT_START / MICRO - 1);
+    for (query, ids) in [
+        // Jaeger's UI: empty fields, both ends, a lookback that may be a word.
+        (format!("end={to}&limit=20&lookback=custom&maxDuration&minDuration&service=web&start={from}"), vec![FAILED]),
+        ("service=web".to_owned(), vec![CHECKOUT, FAILED]),
+        (String::new(), vec![CHECKOUT, FAILED, OLD]),
+        ("lookback=1h".to_owned(), vec![CHECKOUT, FAILED]),
+        ("limit=1".to_owned(), vec![CHECKOUT]),
+        ("limit=1500".to_owned(), vec![CHECKOUT, FAILED, OLD]),
+        ("service=web&operation=GET%20%2Flogin".to_owned(), vec![FAILED]),
+        ("tags=%7B%22http.response.status_code%22%3A%22200%22%7D".to_owned(), vec![CHECKOUT]),
+        ("tags=%7B%22http.response.status_code%22%3A200%7D".to_owned(), vec![CHECKOUT]),
+        ("tag=http.response.status_code:500".to_owned(), vec![FAILED]),
+        ("tags=%7B%22error%22%3A%22true%22%7D".to_owned(), vec![FAILED]),
+        ("tag=span.kind:client".to_owned(), vec![CHECKOUT]),
+        ("tag=otel.status_code:ERROR".to_owned(), vec![FAILED]),
+        ("minDuration=1s".to_owned(), vec![OLD]),
+        ("maxDuration=5ms".to_owned(), vec![FAILED]),
+        (format!("traceID={FAILED}&traceID=ABCD"), vec![FAILED, CHECKOUT]),
+        ("service=web&prettyPrint=true&unheard=of".to_owned(), vec![CHECKOUT, FAILED]),
+    ] {
+        assert_eq!(found(&query).await, ids, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_has_jaegers_shape() {
+    let answer = json(&app().await, "/api/traces/abcd").await;
+    for (field, expected) in [("total", value!(0)), ("limit", value!(0)), ("offset", value!(0)), ("errors", Json::Null)]
+    {
+        assert_eq!(answer[field], expected, "{field}");
+    }
+    let trace = &answer["data"][0];
+    assert_eq!(trace["traceID"], CHECKOUT);
+    assert_eq!(trace["spans"].as_array().unwrap().len(), 4);
+    let root = trace["spans"].as_array().unwrap().iter().find(|span| span["operationName"] == "GET /checkout").unwrap();
+    assert_eq!(root["startTime"], CHECKOUT_START / MICRO);
+    assert_eq!(root["duration"], 100_000);
+    assert_eq!(trace["processes"][root["processID"].as_str().unwrap()]["serviceName"], "web");
+    let child = trace["spans"].as_array().unwrap().iter().find(|span| span["operationName"] == "SELECT").unwrap();
+    assert_eq!(
+        child["references"],
+        value!([{"refType": "CHILD_OF", "traceID": CHECKOUT, "spanID": "0000000000000003"}])
+    );
+}
+
+#[tokio::test]
+async fn errors_have_jaegers_shape() {
+    let app = app().await;
+    for (uri, status) in [
+        ("/api/traces/77", 404),
+        ("/api/traces/xyz", 400),
+        ("/api/traces?limit=none", 400),
+        ("/api/traces?start=5&end=4", 400),
+        ("/api/traces?tags=%7B", 400),
+        ("/api/traces?tag=word", 400),
+        ("/api/traces?minDuration=2s&maxDuration=1s", 400),
+        ("/api/traces?traceID=xyz", 400),
+        ("/api/operations", 400),
+        ("/api/dependencies?endTs=soon", 400),
+        ("/api/metrics/latencies", 404),
+    ] {
+        let answer = get(&app, uri).await;
+        assert_eq!(answer.status.as_u16(), status, "{uri}");
+        let body = answer.json();
+        assert_eq!(body["data"], Json::Null, "{uri}");
+        assert_eq!(body["errors"][0]["code"], status, "{uri}");
+        assert!(body["errors"][0]["msg"].is_string(), "{uri}");
+    }
+    let missing = get(&app, "/api/traces/77").await.json();
+    assert_eq!(missing["errors"], value!([{"code": 404, "msg": "trace not found"}]));
+}
+
+#[tokio::test]
+async fn of_several_ids_those_that_are_missing_are_named() {
+    let answer = get(&app().await, "/api/traces?traceID=abcd&traceID=77").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let body = answer.json();
+    assert_eq!(texts(&body["data"], "traceID"), [CHECKOUT]);
+    assert_eq!(body["errors"], value!([{"msg": "trace not found", "traceID": "00000000000000000000000000000077"}]));
+}
+
+#[tokio::test]
+async fn names_are_listed_in_jaegers_envelope() {
+    let app = app().await;
+    let envelope = |data: Json| {
+        let total = data.as_array().unwrap().len();
+        value!({"data": data, "total": total, "limit": 0, "offset": 0, "errors": null})
+    };
+    assert_eq!(json(&app, "/api/services").await, envelope(value!(["batch", "cart", "db", "web"])));
+    assert_eq!(
+        json(&app, "/api/services/web/operations").await,
+        envelope(value!(["GET /checkout", "GET /login", "call cart"]))
+    );
+    let operation = |name, kind| value!({"name": name, "spanKind": kind});
+    assert_eq!(
+        json(&app, "/api/operations?service=web&spanKind=client").await,
+        envelope(value!([operation("call cart", "client")]))
+    );
+    assert_eq!(json(&app, "/api/operations?service=batch").await, envelope(value!([operation("nightly", "")])));
+}
+
+#[tokio::test]
+async fn dependencies_are_of_the_time_asked_for() {
+    let app = app().await;
+    let (end, hour) = (NOW / 1_000_000, 3_600_000);
+    let edge = |parent, child| value!({"parent": parent, "child": child, "callCount": 1});
+    let answer = json(&app, &format!("/api/dependencies?endTs={end}&lookback={hour}")).await;
+    assert_eq!(answer["data"], value!([edge("cart", "db"), edge("web", "cart")]));
+    let answer = json(&app, &format!("/api/dependencies?endTs={end}&lookback={hour}&service=web")).await;
+    assert_eq!(answer["data"], value!([edge("web", "cart")]));
+    let answer = json(&app, &format!("/api/dependencies?endTs={}&lookback={hour}", end - hour)).await;
+    assert_eq!(answer["data"], value!([]));
+}
