@@ -1,0 +1,72 @@
+//! Where finished spans go.
+
+use crate::{Resource, SpanData};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Takes batches of finished spans, on a thread of its own. Retries are the caller's: one call is one attempt.
+pub trait Exporter: Send + 'static {
+    /// Exports one batch.
+    ///
+    /// # Errors
+    /// [`ExportError::Retry`] has the same batch offered again, the others do not.
+    fn export(&mut self, resource: &Resource, spans: &[SpanData]) -> Result<(), ExportError>;
+}
+
+/// Why a batch was not exported, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExportError {
+    /// It may work later.
+    #[error("{reason}")]
+    Retry {
+        /// How long the receiver asked to wait.
+        after: Option<Duration>,
+        /// What happened.
+        reason: String,
+    },
+    /// The receiver took the batch but for some spans.
+    #[error("{rejected} spans rejected: {reason}")]
+    PartlyRejected {
+        /// How many.
+        rejected: u64,
+        /// What it says about them.
+        reason: String,
+    },
+    /// It will never work.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+/// Keeps spans in memory, for tests: clone it, give one to [`crate::Config::exporter`], ask the other.
+#[derive(Clone, Debug, Default)]
+pub struct InMemoryExporter {
+    spans: Arc<Mutex<Vec<SpanData>>>,
+}
+
+impl InMemoryExporter {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The spans exported so far, in the order they ended on each thread. Flush the tracer first.
+    #[must_use]
+    pub fn spans(&self) -> Vec<SpanData> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The exported span of that name, when there is exactly one.
+    #[must_use]
+    pub fn span(&self, name: &str) -> Option<SpanData> {
+        let mut named = self.spans().into_iter().filter(|span| span.name == name);
+        named.next().filter(|_| named.next().is_none())
+    }
+}
+
+impl Exporter for InMemoryExporter {
+    fn export(&mut self, _resource: &Resource, spans: &[SpanData]) -> Result<(), ExportError> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(spans);
+        Ok(())
+    }
+}

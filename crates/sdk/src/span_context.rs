@@ -1,0 +1,136 @@
+//! What identifies a span to the other processes of its trace.
+
+use crate::{SpanId, TraceId};
+use std::sync::Arc;
+
+/// The identity of a span: what `traceparent` and `tracestate` carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpanContext {
+    /// The trace; invalid (zero) when there is no span.
+    pub trace_id: TraceId,
+    /// The span; invalid (zero) when there is no span.
+    pub span_id: SpanId,
+    /// W3C trace flags.
+    pub flags: TraceFlags,
+    /// Whether it came from another process.
+    pub is_remote: bool,
+    /// What other vendors' tracers along the way want carried.
+    pub trace_state: TraceState,
+}
+
+impl SpanContext {
+    /// Whether there is a span at all.
+    #[must_use]
+    pub const fn is_valid(&self) -> bool {
+        self.trace_id.is_valid() && self.span_id.is_valid()
+    }
+
+    /// Whether the trace is recorded.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        self.flags.is_sampled()
+    }
+}
+
+/// W3C trace flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceFlags(u8);
+
+impl TraceFlags {
+    /// The trace is recorded.
+    pub const SAMPLED: Self = Self(1);
+    /// The low 56 bits of the trace id are random (trace context level 2).
+    pub const RANDOM: Self = Self(2);
+
+    /// The flags that this byte has set and the specification defines; the others are cleared, as it demands.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Self {
+        Self(byte & (Self::SAMPLED.0 | Self::RANDOM.0))
+    }
+
+    /// As a byte.
+    #[must_use]
+    pub const fn to_byte(self) -> u8 {
+        self.0
+    }
+
+    /// Whether the trace is recorded.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        self.0 & Self::SAMPLED.0 != 0
+    }
+
+    /// The same with the sampled flag set or cleared.
+    #[must_use]
+    pub const fn with_sampled(self, sampled: bool) -> Self {
+        Self(if sampled { self.0 | Self::SAMPLED.0 } else { self.0 & !Self::SAMPLED.0 })
+    }
+
+    pub(crate) const fn random() -> Self {
+        Self::RANDOM
+    }
+}
+
+/// A checked `tracestate`: at most 32 members, at most 512 bytes; cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceState(Option<Arc<str>>);
+
+impl TraceState {
+    const MAX_MEMBERS: usize = 32;
+    /// The specification obliges carriers to 512 bytes; beyond them whole members may be left out from the end.
+    const MAX_BYTES: usize = 512;
+
+    /// Reads a header's value. Nothing is kept of one that is invalid, as the specification demands; of one that is
+    /// too long, the members that fit are.
+    #[must_use]
+    pub fn parse(header: &str) -> Self {
+        let mut kept = String::new();
+        let mut members = 0;
+        let mut keys: Vec<&str> = Vec::new();
+        for member in header.split(',').map(|member| member.trim_matches([' ', '\t'])) {
+            if member.is_empty() {
+                continue;
+            }
+            members += 1;
+            let Some((key, value)) = member.split_once('=') else { return Self::default() };
+            if members > Self::MAX_MEMBERS || !is_key(key) || !is_value(value) || keys.contains(&key) {
+                return Self::default();
+            }
+            keys.push(key);
+            let separator = usize::from(!kept.is_empty());
+            if kept.len() + separator + member.len() <= Self::MAX_BYTES {
+                if separator == 1 {
+                    kept.push(',');
+                }
+                kept.push_str(member);
+            }
+        }
+        if kept.is_empty() { Self::default() } else { Self(Some(kept.into())) }
+    }
+
+    /// The header's value; empty when there is nothing.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or("")
+    }
+
+    /// The value of a vendor's key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.as_str().split(',').filter_map(|member| member.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+}
+
+/// Level 2's grammar, which contains level 1's but for nothing that is in use: a lower-case letter or digit first,
+/// then also `_ - * / @`.
+fn is_key(key: &str) -> bool {
+    let first = key.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let rest = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte));
+    first && rest && key.len() <= 256
+}
+
+/// Printable ASCII without `,` and `=`, not ending in a space.
+fn is_value(value: &str) -> bool {
+    let printable = value.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b',' && byte != b'=');
+    !value.is_empty() && value.len() <= 256 && printable && !value.ends_with(' ')
+}

@@ -1,0 +1,246 @@
+//! Incoming requests.
+
+use crate::http::{redact_query, split_port, with_method};
+use crate::{Context, Span, SpanKind, Status, Tracer, Value, context, extract, tracer};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use tower_layer::Layer;
+use tower_service::Service;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Traces incoming requests: continues the caller's trace with a server span `{METHOD} {route}`, which is current in
+/// the handler, and in the request's extensions as a [`Context`].
+///
+/// The span covers the time until the head of the response; a body that is streamed afterwards is not part of it.
+/// A request that is given up before ends it with an event `cancelled`.
+///
+/// Tags: `http.request.method`, `url.path`, `url.query` (secrets redacted), `url.scheme`, `server.address`,
+/// `server.port`, `http.route`, `user_agent.original`, `network.protocol.version`, `http.response.status_code`,
+/// `error.type`, and `request.id`: the header `x-request-id`, made up where it is missing, handed to the handler as
+/// [`RequestId`] and put on the response. From status 500 on the span is an error.
+///
+/// ```
+/// # use tracewell::ServerLayer;
+/// let layer = ServerLayer::new().route(|request| {
+///     request.uri().path().starts_with("/images/").then(|| "/images/{id}".to_owned())
+/// });
+/// ```
+#[derive(Clone, Default)]
+pub struct ServerLayer {
+    tracer: Option<Tracer>,
+    route: Option<RouteOf>,
+}
+
+type RouteOf = Arc<dyn Fn(&Request<()>) -> Option<String> + Send + Sync>;
+
+/// The id that logs and traces of one request share; an extension of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id: 1 to 128 printable ASCII characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("")
+    }
+
+    /// The one that was sent, when it is fit to be stored and sent on, or a random one.
+    fn of(headers: &HeaderMap) -> Self {
+        let is_fit = |value: &&HeaderValue| {
+            let bytes = value.as_bytes();
+            !bytes.is_empty() && bytes.len() <= MAX_REQUEST_ID_BYTES && bytes.iter().all(u8::is_ascii_graphic)
+        };
+        let sent = headers.get(&REQUEST_ID).filter(is_fit).cloned();
+        Self(sent.unwrap_or_else(|| {
+            let random = format!("{:016x}{:016x}", crate::id::random_u64(), crate::id::random_u64());
+            HeaderValue::try_from(random).unwrap_or(HeaderValue::from_static("0"))
+        }))
+    }
+}
+
+impl ServerLayer {
+    /// With the global tracer, as it is when a request comes in.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this tracer.
+    #[must_use]
+    pub fn tracer(mut self, tracer: Tracer) -> Self {
+        self.tracer = Some(tracer);
+        self
+    }
+
+    /// Tells the route's template, such as `/images/{id}`, from the request's head; `None` when there is none. It must
+    /// not tell the path itself: names are grouped by.
+    #[must_use]
+    pub fn route(mut self, route: impl Fn(&Request<()>) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.route = Some(Arc::new(route));
+        self
+    }
+
+    /// The span of a request whose head this is.
+    fn start(&self, head: &Request<()>, request_id: &RequestId) -> Span {
+        let tracer = self.tracer.as_ref().unwrap_or_else(|| tracer());
+        let headers = head.headers();
+        let route = self.route_of(head);
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let parent = extract(headers);
+        let scheme = head.uri().scheme_str().unwrap_or("http");
+        let host = head.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
+        // The parent is set through being current, for the method's tag already asks the sampler.
+        let span = parent.in_scope(|| with_method(tracer, SpanKind::Server, head.method().as_str(), route.as_deref()));
+        let mut span = span
+            .tag_with("url.path", || head.uri().path().to_owned())
+            .tag_with("url.scheme", || scheme.to_owned())
+            .tag_with("request.id", || request_id.as_str().to_owned());
+        if let Some(query) = head.uri().query() {
+            span = span.tag_with("url.query", || redact_query(query));
+        }
+        if let Some(host) = host {
+            let (address, port) = split_port(host);
+            span = span.tag_with("server.address", || address.to_owned());
+            if let Some(port) = port {
+                span = span.tag("server.port", port);
+            }
+        }
+        if let Some(route) = route {
+            span = span.tag("http.route", route);
+        }
+        if let Some(agent) = text(header::USER_AGENT) {
+            span = span.tag_with("user_agent.original", || agent.to_owned());
+        }
+        if let Some(version) = protocol_version(head.version()) {
+            span = span.tag("network.protocol.version", Value::from_static(version));
+        }
+        span.start()
+    }
+
+    fn route_of(&self, head: &Request<()>) -> Option<String> {
+        if let Some(route) = &self.route {
+            return route(head);
+        }
+        #[cfg(feature = "axum")]
+        if let Some(path) = head.extensions().get::<axum::extract::MatchedPath>() {
+            return Some(path.as_str().to_owned());
+        }
+        None
+    }
+}
+
+fn protocol_version(version: http::Version) -> Option<&'static str> {
+    match version {
+        http::Version::HTTP_10 => Some("1.0"),
+        http::Version::HTTP_11 => Some("1.1"),
+        http::Version::HTTP_2 => Some("2"),
+        http::Version::HTTP_3 => Some("3"),
+        _ => None,
+    }
+}
+
+impl fmt::Debug for ServerLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerLayer").field("tracer", &self.tracer).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for ServerLayer {
+    type Service = ServerService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ServerService { layer: self.clone(), inner }
+    }
+}
+
+/// The service that [`ServerLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct ServerService<S> {
+    layer: ServerLayer,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for ServerService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ServerFuture<S::Future>;
+
+    fn poll_ready(&mut self, task: &mut std::task::Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (parts, body) = request.into_parts();
+        let request_id = RequestId::of(&parts.headers);
+        let head = Request::from_parts(parts, ());
+        let span = self.layer.start(&head, &request_id);
+        let (mut parts, ()) = head.into_parts();
+        let mut context = span.context();
+        parts.extensions.insert(context.clone());
+        parts.extensions.insert(request_id.clone());
+        let request = Request::from_parts(parts, body);
+        // Services may do their work in `call` as well as in the future.
+        let inner = context::run_in(&mut context, || self.inner.call(request));
+        ServerFuture { inner, context, span: Some(span), request_id }
+    }
+}
+
+pin_project! {
+    /// The future of [`ServerService`].
+    #[derive(Debug)]
+    pub struct ServerFuture<F> {
+        #[pin]
+        inner: F,
+        context: Context,
+        span: Option<Span>,
+        request_id: RequestId,
+    }
+
+    impl<F> PinnedDrop for ServerFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(span) = this.project().span.take() {
+                span.event("cancelled");
+            }
+        }
+    }
+}
+
+impl<F, R, E> Future for ServerFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let inner = this.inner;
+        let mut result = ready!(context::run_in(this.context, || inner.poll(task)));
+        let Some(span) = this.span.take() else { return Poll::Ready(result) };
+        match &mut result {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                span.tag("http.response.status_code", status);
+                if status >= 500 {
+                    span.tag_with("error.type", || status.to_string()).status(Status::Error("".into()));
+                }
+                response.headers_mut().entry(&REQUEST_ID).or_insert_with(|| this.request_id.0.clone());
+            }
+            // The error need not be printable; its type tells most.
+            Err(_) => {
+                let name = std::any::type_name::<E>();
+                span.tag("error.type", Value::from_static(name)).error("the service failed without a response");
+            }
+        }
+        Poll::Ready(result)
+    }
+}

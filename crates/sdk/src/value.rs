@@ -1,0 +1,129 @@
+//! Typed values of tags.
+
+use std::borrow::Cow;
+
+/// The key of a tag, or the name of a span or event: free when it is a literal.
+pub type Key = Cow<'static, str>;
+
+/// A typed tag value. Made by `From` from strings, integers, floats, booleans, and vectors of them.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// Text.
+    String(Cow<'static, str>),
+    /// A signed integer.
+    I64(i64),
+    /// A floating-point number.
+    F64(f64),
+    /// True or false.
+    Bool(bool),
+    /// Several texts.
+    Strings(Vec<Cow<'static, str>>),
+    /// Several integers.
+    I64s(Vec<i64>),
+    /// Several floating-point numbers.
+    F64s(Vec<f64>),
+    /// Several booleans.
+    Bools(Vec<bool>),
+}
+
+impl Value {
+    /// A literal, kept without a copy (`From<&str>` has to copy what it is given).
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        Self::String(Cow::Borrowed(text))
+    }
+
+    /// The text, when the value is one.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Cuts texts to a number of bytes, at a character's boundary.
+    pub(crate) fn truncate(&mut self, max_bytes: usize) {
+        match self {
+            Self::String(text) => truncate(text, max_bytes),
+            Self::Strings(texts) => texts.iter_mut().for_each(|text| truncate(text, max_bytes)),
+            _ => {}
+        }
+    }
+
+    /// About how many bytes the value takes when exported.
+    pub(crate) fn size_bytes(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::I64(_) | Self::F64(_) | Self::Bool(_) => 8,
+            Self::Strings(texts) => texts.iter().map(|text| text.len() + 4).sum(),
+            Self::I64s(values) => values.len() * 10,
+            Self::F64s(values) => values.len() * 11,
+            Self::Bools(values) => values.len() * 4,
+        }
+    }
+}
+
+fn truncate(text: &mut Cow<'static, str>, max_bytes: usize) {
+    if text.len() <= max_bytes {
+        return;
+    }
+    let end = text.floor_char_boundary(max_bytes);
+    match text {
+        Cow::Borrowed(literal) => *literal = &literal[..end],
+        Cow::Owned(owned) => owned.truncate(end),
+    }
+}
+
+macro_rules! from {
+    ($($source:ty => |$value:ident| $make:expr),* $(,)?) => {
+        $(impl From<$source> for Value {
+            fn from($value: $source) -> Self {
+                $make
+            }
+        })*
+    };
+}
+
+from! {
+    &str => |v| Self::String(Cow::Owned(v.to_owned())),
+    String => |v| Self::String(Cow::Owned(v)),
+    &String => |v| Self::String(Cow::Owned(v.clone())),
+    Cow<'static, str> => |v| Self::String(v),
+    bool => |v| Self::Bool(v),
+    i64 => |v| Self::I64(v),
+    i32 => |v| Self::I64(v.into()),
+    i16 => |v| Self::I64(v.into()),
+    i8 => |v| Self::I64(v.into()),
+    u8 => |v| Self::I64(v.into()),
+    u16 => |v| Self::I64(v.into()),
+    u32 => |v| Self::I64(v.into()),
+    // The protocol knows only signed integers; what does not fit saturates rather than turning negative.
+    u64 => |v| Self::I64(i64::try_from(v).unwrap_or(i64::MAX)),
+    usize => |v| Self::I64(i64::try_from(v).unwrap_or(i64::MAX)),
+    isize => |v| Self::I64(v as i64),
+    f64 => |v| Self::F64(v),
+    f32 => |v| Self::F64(v.into()),
+    Vec<String> => |v| Self::Strings(v.into_iter().map(Cow::Owned).collect()),
+    &[&str] => |v| Self::Strings(v.iter().map(|text| Cow::Owned((*text).to_owned())).collect()),
+    Vec<&str> => |v| Self::Strings(v.into_iter().map(|text| Cow::Owned(text.to_owned())).collect()),
+    Vec<i64> => |v| Self::I64s(v),
+    &[i64] => |v| Self::I64s(v.to_vec()),
+    Vec<f64> => |v| Self::F64s(v),
+    &[f64] => |v| Self::F64s(v.to_vec()),
+    Vec<bool> => |v| Self::Bools(v),
+    &[bool] => |v| Self::Bools(v.to_vec()),
+}
+
+impl<const N: usize> From<[&str; N]> for Value {
+    fn from(values: [&str; N]) -> Self {
+        values.as_slice().into()
+    }
+}
+
+impl<const N: usize> From<[i64; N]> for Value {
+    fn from(values: [i64; N]) -> Self {
+        Self::I64s(values.to_vec())
+    }
+}
