@@ -1,1 +1,37 @@
-//! Critical path and why: pure functions over traces.
+//! Where the time of requests goes: pure functions over traces. No I/O, no clock, no randomness.
+//!
+//! | module          | answers                                                                        |
+//! |-----------------|--------------------------------------------------------------------------------|
+//! | `self_time`     | [`self_time_nanos`]: how long each span did work of its own                    |
+//! | `critical_path` | [`critical_path`]: what the request was waiting for, at each moment            |
+//! | `place`         | where a piece of a critical path belongs: a service's own work, an edge, a dependency |
+//! | `split`         | [`split_by_latency`]: which of many traces are the slow ones                   |
+//! | `why`           | [`why`]: where the added time of slow traces went, ranked                      |
+//! | `wording`       | findings as sentences                                                          |
+//!
+//! `docs/why.md` defines the words and draws them.
+//!
+//! ```
+//! use tracewell_insight::{Options, critical_path, explain, self_time_nanos};
+//! use tracewell_model::{SpanBatch, Trace};
+//!
+//! let trace = Trace::assemble(SpanBatch::new());
+//! assert!(critical_path(&trace).is_empty());
+//! assert!(self_time_nanos(&trace).is_empty());
+//! let why = explain(vec![trace], &Options::default());
+//! assert!(!why.significant);
+//! println!("{}", why.summary);
+//! ```
+
+mod critical_path;
+mod place;
+mod self_time;
+mod split;
+mod statistics;
+mod why;
+mod wording;
+
+pub use critical_path::{Piece, PieceKind, critical_path};
+pub use self_time::self_time_nanos;
+pub use split::{Split, split_by_latency};
+pub use why::{Edge, Finding, FindingKind, Group, Options, Why, explain, why};
