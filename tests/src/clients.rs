@@ -96,7 +96,11 @@ pub fn java() -> Command {
     let place = once(&PLACE, || {
         let target = install("java", "pom.xml", |target| {
             run(Command::new("mvn")
-                .args(["--quiet", "--batch-mode", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"])
+                .args([
+                    "--quiet",
+                    "--batch-mode",
+                    "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies",
+                ])
                 .arg(format!("-DoutputDirectory={}", target.display()))
                 .arg("-Dmdep.stripVersion=true")
                 .arg("--file")

@@ -50,9 +50,8 @@ fn every_file_imports_whole() {
     let (imported, _) = server.run(&[&["import"], paths.as_slice()].concat()).unwrap();
     assert!(imported);
 
-    let (exported, text) = server
-        .run(&["export", "--from", "2023-01-01T00:00:00Z", "--to", "2023-03-01T00:00:00Z"])
-        .unwrap();
+    let (exported, text) =
+        server.run(&["export", "--from", "2023-01-01T00:00:00Z", "--to", "2023-03-01T00:00:00Z"]).unwrap();
     assert!(exported);
     let (mut spans_kept, mut traces_kept) = (BTreeSet::new(), BTreeSet::new());
     for line in text.lines() {

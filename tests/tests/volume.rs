@@ -30,10 +30,8 @@ fn every_trace_of_a_million_spans_comes_back_whole() {
     }
     for (trace_id, span_ids) in &expected {
         let trace = server.trace(&format!("{trace_id:032x}")).unwrap().expect("the trace is there");
-        let found: BTreeSet<u64> = normal::from_otlp_json(&trace)
-            .keys()
-            .map(|id| u64::from_str_radix(id, 16).unwrap())
-            .collect();
+        let found: BTreeSet<u64> =
+            normal::from_otlp_json(&trace).keys().map(|id| u64::from_str_radix(id, 16).unwrap()).collect();
         assert!(found == *span_ids, "trace {trace_id:032x}: {} of {} spans", found.len(), span_ids.len());
     }
     server.stop().unwrap();

@@ -3,7 +3,13 @@
 //! [`SpanStore`] is the contract; what one store cannot do cheaply the query layer does for it, guided by
 //! [`Capabilities`].
 
+#[doc(hidden)]
+pub mod conformance;
+mod embedded;
 mod error;
+mod memory;
+mod memtable;
+mod names;
 mod predicate;
 mod scan;
 
@@ -12,7 +18,9 @@ use bytes::Bytes;
 use tracewell_model::{SpanBatch, SpanKind, TimeRange, TraceId};
 use tracewell_wire::Format;
 
+pub use embedded::{Commit, EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
+pub use memory::{MemoryOptions, MemoryStore};
 pub use predicate::{AttributeScope, Field, Literal, Op, Predicate};
 pub use scan::{Projection, Scan, ScanPage, ScanPosition};
 
@@ -143,4 +151,21 @@ pub trait SpanStore: Send + Sync + 'static {
 
     /// Stops background work, flushes, and refuses further appends with [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod memory_tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_memory_store_conforms() {
+        conformance::check(&MemoryStore::new(MemoryOptions::default()), false).await;
+    }
+
+    #[tokio::test]
+    async fn the_memory_store_has_a_bound() {
+        let store = MemoryStore::new(MemoryOptions { most_bytes: 10 });
+        let refused = store.append(&Tenant::default(), conformance::append_of(conformance::batch_of(1, &[1]))).await;
+        assert!(matches!(refused, Err(StoreError::Busy(_))));
+    }
 }

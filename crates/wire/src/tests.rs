@@ -122,7 +122,7 @@ fn flat(request: &ExportTraceServiceRequest) -> Vec<(Resource, String, Instrumen
             }
         }
     }
-    out.sort_by(|left, right| left.4.encode_to_vec().cmp(&right.4.encode_to_vec()));
+    out.sort_by_key(|parts| parts.4.encode_to_vec());
     out
 }
 

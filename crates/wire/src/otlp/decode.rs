@@ -51,11 +51,11 @@ impl From<Broken> for Stop {
     }
 }
 
-struct Decoder<'l> {
-    batch: SpanBatch,
-    report: Report,
-    limits: &'l Limits,
-    spans: u64,
+pub(super) struct Decoder<'l> {
+    pub(super) batch: SpanBatch,
+    pub(super) report: Report,
+    pub(super) limits: &'l Limits,
+    pub(super) spans: u64,
 }
 
 impl Decoder<'_> {
@@ -143,7 +143,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn resource(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ResourceId, Refused> {
+    pub(super) fn resource(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ResourceId, Refused> {
         let schema_url = text(schema_url, "resource schema_url", self.limits.name_bytes)?;
         let mut attributes = Vec::new();
         let mut dropped = 0;
@@ -162,7 +162,7 @@ impl Decoder<'_> {
         Ok(self.batch.add_resource(&attributes, dropped, schema_url))
     }
 
-    fn scope(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ScopeId, Refused> {
+    pub(super) fn scope(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ScopeId, Refused> {
         let schema_url = text(schema_url, "scope schema_url", self.limits.name_bytes)?;
         let (mut name, mut version) = ("", "");
         let mut attributes = Vec::new();
@@ -275,7 +275,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn event(&mut self, message: &[u8]) -> Result<(), Refused> {
+    pub(super) fn event(&mut self, message: &[u8]) -> Result<(), Refused> {
         let (mut time, mut name, mut dropped, mut attributes) = (0, StrId::EMPTY, 0, 0);
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
@@ -299,7 +299,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn link(&mut self, message: &[u8]) -> Result<(), Refused> {
+    pub(super) fn link(&mut self, message: &[u8]) -> Result<(), Refused> {
         let (mut trace, mut span) = (TraceId::ZERO, SpanId::ZERO);
         let (mut trace_state, mut flags, mut dropped, mut attributes) = (StrId::EMPTY, 0, 0, 0);
         let mut fields = Fields::new(message);
@@ -330,7 +330,7 @@ impl Decoder<'_> {
         if have < most as usize { Ok(()) } else { Err(Refused::Span(format!("{field}: more than {most}"))) }
     }
 
-    fn key_value(&mut self, message: &[u8], field: &str) -> Result<(StrId, Value), Refused> {
+    pub(super) fn key_value(&mut self, message: &[u8], field: &str) -> Result<(StrId, Value), Refused> {
         let (mut key, mut value) = (StrId::EMPTY, Value::Empty);
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {

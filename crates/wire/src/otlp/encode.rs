@@ -13,21 +13,39 @@ pub fn encode_protobuf(batch: &SpanBatch) -> Vec<u8> {
     for (resource, scopes) in grouped(batch) {
         put_message(&mut out, 1, |out| {
             let resource = &batch.resources()[resource.index()];
-            put_message(out, 1, |out| put_resource(out, batch, resource));
+            put_resource_and_schema(out, batch, resource);
             for (scope, rows) in scopes {
                 put_message(out, 2, |out| {
                     let scope = &batch.scopes()[scope.index()];
-                    put_message(out, 1, |out| put_scope(out, batch, scope));
+                    put_scope_and_schema(out, batch, scope);
                     for row in rows {
                         put_message(out, 2, |out| put_span(out, batch.span(row)));
                     }
-                    put_text(out, 3, batch.string(scope.schema_url));
                 });
             }
-            put_text(out, 3, batch.string(resource.schema_url));
         });
     }
     out
+}
+
+/// The fields of a `ResourceSpans` but its spans.
+pub(crate) fn put_resource_and_schema(out: &mut Vec<u8>, batch: &SpanBatch, resource: &Resource) {
+    put_message(out, 1, |out| {
+        put_shared(out, 1, batch, &resource.attributes);
+        put_number(out, 2, u64::from(resource.dropped_attributes_count));
+    });
+    put_text(out, 3, batch.string(resource.schema_url));
+}
+
+/// The fields of a `ScopeSpans` but its spans.
+pub(crate) fn put_scope_and_schema(out: &mut Vec<u8>, batch: &SpanBatch, scope: &Scope) {
+    put_message(out, 1, |out| {
+        put_text(out, 1, batch.string(scope.name));
+        put_text(out, 2, batch.string(scope.version));
+        put_shared(out, 3, batch, &scope.attributes);
+        put_number(out, 4, u64::from(scope.dropped_attributes_count));
+    });
+    put_text(out, 3, batch.string(scope.schema_url));
 }
 
 /// The rows of each scope of each resource.
@@ -53,18 +71,6 @@ pub(crate) fn grouped(batch: &SpanBatch) -> Groups {
     groups
 }
 
-fn put_resource(out: &mut Vec<u8>, batch: &SpanBatch, resource: &Resource) {
-    put_shared(out, 1, batch, &resource.attributes);
-    put_number(out, 2, u64::from(resource.dropped_attributes_count));
-}
-
-fn put_scope(out: &mut Vec<u8>, batch: &SpanBatch, scope: &Scope) {
-    put_text(out, 1, batch.string(scope.name));
-    put_text(out, 2, batch.string(scope.version));
-    put_shared(out, 3, batch, &scope.attributes);
-    put_number(out, 4, u64::from(scope.dropped_attributes_count));
-}
-
 fn put_shared(out: &mut Vec<u8>, field: u32, batch: &SpanBatch, attributes: &[(StrId, Value)]) {
     for (key, value) in attributes {
         put_key_value(out, field, batch.string(*key), batch.value(*value));
@@ -86,6 +92,21 @@ fn put_span(out: &mut Vec<u8>, span: SpanRef<'_>) {
         put_key_value(out, 9, key, value);
     }
     put_number(out, 10, u64::from(span.dropped_attributes_count()));
+    put_events(out, span);
+    put_number(out, 12, u64::from(span.dropped_events_count()));
+    put_links(out, span);
+    put_number(out, 14, u64::from(span.dropped_links_count()));
+    if !span.status_message().is_empty() || span.status_code() as u64 != 0 {
+        put_message(out, 15, |out| {
+            put_text(out, 2, span.status_message());
+            put_number(out, 3, span.status_code() as u64);
+        });
+    }
+    put_fixed32(out, 16, span.flags());
+}
+
+/// The events of a `Span`.
+pub(crate) fn put_events(out: &mut Vec<u8>, span: SpanRef<'_>) {
     for event in span.events() {
         put_message(out, 11, |out| {
             put_fixed64(out, 1, event.time_unix_nano());
@@ -96,7 +117,10 @@ fn put_span(out: &mut Vec<u8>, span: SpanRef<'_>) {
             put_number(out, 4, u64::from(event.dropped_attributes_count()));
         });
     }
-    put_number(out, 12, u64::from(span.dropped_events_count()));
+}
+
+/// The links of a `Span`.
+pub(crate) fn put_links(out: &mut Vec<u8>, span: SpanRef<'_>) {
     for link in span.links() {
         put_message(out, 13, |out| {
             put_bytes(out, 1, link.trace_id().as_bytes());
@@ -109,17 +133,10 @@ fn put_span(out: &mut Vec<u8>, span: SpanRef<'_>) {
             put_fixed32(out, 6, link.flags());
         });
     }
-    put_number(out, 14, u64::from(span.dropped_links_count()));
-    if !span.status_message().is_empty() || span.status_code() as u64 != 0 {
-        put_message(out, 15, |out| {
-            put_text(out, 2, span.status_message());
-            put_number(out, 3, span.status_code() as u64);
-        });
-    }
-    put_fixed32(out, 16, span.flags());
 }
 
-fn put_key_value(out: &mut Vec<u8>, field: u32, key: &str, value: ValueRef<'_>) {
+/// One attribute, in a field of the message that holds it.
+pub(crate) fn put_key_value(out: &mut Vec<u8>, field: u32, key: &str, value: ValueRef<'_>) {
     put_message(out, field, |out| {
         put_text(out, 1, key);
         put_message(out, 2, |out| put_any_value(out, value));

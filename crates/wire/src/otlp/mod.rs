@@ -4,6 +4,7 @@ pub(crate) mod decode;
 mod encode;
 pub(crate) mod json_decode;
 mod json_encode;
+pub mod parts;
 mod response;
 
 pub use encode::encode_protobuf;

@@ -1,0 +1,49 @@
+//! How an embedded store behaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracewell_wire::Limits;
+
+/// When an append is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// When the log is on the disk; appends that wait together share one `fdatasync`. Survives power loss.
+    Group,
+    /// When the log is with the operating system. Survives the death of the process, not of the machine.
+    None,
+}
+
+/// Options of an embedded store; the default is right for most.
+#[derive(Clone)]
+pub struct EmbeddedOptions {
+    /// When an append is acknowledged.
+    pub commit: Commit,
+    /// Bytes of spans in memory, over all tenants. A quarter of it starts a flush; all of it makes appends wait.
+    pub memory_bytes: usize,
+    /// Spans older than this may be deleted; `None` keeps them for ever.
+    pub retention_age: Option<Duration>,
+    /// When segments take more than this, the oldest are deleted; `None` is without limit.
+    pub retention_bytes: Option<u64>,
+    /// The limits that requests were decoded under, and the log is read back under.
+    pub limits: Limits,
+    /// Nanoseconds since 1970; tests set it.
+    pub now_unix_nano: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Default for EmbeddedOptions {
+    /// Group commit, 128 MiB of memory, no retention.
+    fn default() -> Self {
+        Self {
+            commit: Commit::Group,
+            memory_bytes: 128 << 20,
+            retention_age: None,
+            retention_bytes: None,
+            limits: Limits::default(),
+            now_unix_nano: Arc::new(|| {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                since.map_or(0, |since| since.as_nanos() as u64)
+            }),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The store that keeps nothing on disk: for tests and for trying things out.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tracewell_model::{SpanBatch, TimeRange, TraceId};
+
+use crate::memtable::Memtable;
+use crate::names::ValuesOf;
+use crate::{
+    Append, AttributeScope, Capabilities, Operation, Scan, ScanPage, SpanStore, StoreError, StoreStats, Tenant, scan,
+};
+
+/// How a [`MemoryStore`] behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryOptions {
+    /// Over this many bytes, appends are answered with [`StoreError::Busy`]: nothing is evicted behind anyone's back.
+    pub most_bytes: usize,
+}
+
+impl Default for MemoryOptions {
+    /// 1 GiB.
+    fn default() -> Self {
+        Self { most_bytes: 1 << 30 }
+    }
+}
+
+/// A store in memory.
+pub struct MemoryStore {
+    options: MemoryOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tenants: HashMap<Tenant, Memtable>,
+    closed: bool,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(options: MemoryOptions) -> Self {
+        Self { options, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T: Default>(&self, tenant: &Tenant, read: impl FnOnce(&Memtable) -> T) -> Result<T, StoreError> {
+        Ok(self.state().tenants.get(tenant).map(read).unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl SpanStore for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { survives_restart: false, evaluates_predicates: true }
+    }
+
+    async fn append(&self, tenant: &Tenant, append: Append) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        let used: usize = state.tenants.values().map(Memtable::bytes).sum();
+        if used + append.batch.size_bytes() > self.options.most_bytes {
+            return Err(StoreError::Busy(format!("the memory budget of {} bytes is used up", self.options.most_bytes)));
+        }
+        state.tenants.entry(tenant.clone()).or_default().insert(append.batch);
+        Ok(())
+    }
+
+    async fn traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError> {
+        self.read(tenant, |table| {
+            let mut out = SpanBatch::new();
+            table.traces(ids, &mut out);
+            out
+        })
+    }
+
+    async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
+        self.read(tenant, |table| {
+            let mut hits = Vec::new();
+            // One more row than asked for tells whether there is more.
+            table.scan(scan, scan.limit.saturating_add(1), &mut hits);
+            scan::page(scan, hits)
+        })
+    }
+
+    async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError> {
+        self.read(tenant, |table| table.names().services())
+    }
+
+    async fn operations(
+        &self,
+        tenant: &Tenant,
+        service: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Operation>, StoreError> {
+        self.read(tenant, |table| table.names().operations(service, limit))
+    }
+
+    async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError> {
+        self.read(tenant, |table| table.names().keys(limit))
+    }
+
+    async fn attribute_values(
+        &self,
+        tenant: &Tenant,
+        key: &str,
+        prefix: &str,
+        time: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        self.read(tenant, |table| {
+            let mut out = BTreeSet::new();
+            table.values(&ValuesOf { key, prefix, time, limit }, &mut out);
+            out.into_iter().collect()
+        })
+    }
+
+    async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError> {
+        self.read(tenant, |table| StoreStats {
+            spans: table.spans() as u64,
+            bytes: table.bytes() as u64,
+            memtable_bytes: table.bytes() as u64,
+            oldest_unix_nano: table.starts().map(|(first, _)| first),
+            newest_unix_nano: table.starts().map(|(_, last)| last),
+            ..StoreStats::default()
+        })
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.state().closed = true;
+        Ok(())
+    }
+}
