@@ -61,6 +61,10 @@ impl TestStore {
         Self { spans: batch, exact: true, rows_per_page: usize::MAX }
     }
 
+    pub(crate) fn spans(&self) -> &SpanBatch {
+        &self.spans
+    }
+
     fn position(&self, row: usize) -> ScanPosition {
         let span = self.spans.span(row);
         ScanPosition { start_unix_nano: span.start_unix_nano(), trace_id: span.trace_id(), span_id: span.span_id() }

@@ -1,5 +1,8 @@
+use bytes::Bytes;
 use proptest::prelude::*;
 use tracewell_model::StatusCode;
+use tracewell_store::{Append, MemoryOptions, MemoryStore};
+use tracewell_wire::Format;
 
 use super::*;
 use crate::test_store::{TestSpan, TestStore};
@@ -13,7 +16,7 @@ async fn ids(store: &TestStore, request: &SearchRequest) -> Vec<u128> {
 }
 
 /// Every page of a search, one after the other.
-async fn all_pages(store: &TestStore, mut request: SearchRequest) -> Vec<u128> {
+async fn all_pages(store: &dyn SpanStore, mut request: SearchRequest) -> Vec<u128> {
     let mut out = Vec::new();
     loop {
         let page = search(store, &request).await.unwrap();
@@ -152,6 +155,11 @@ proptest! {
         store.rows_per_page = rows_per_page;
         let request = SearchRequest { time, ..request(conditions, limit) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        prop_assert_eq!(runtime.block_on(all_pages(&store, request)), reference(&spans, tag, service, time));
+        let memory = MemoryStore::new(MemoryOptions::default());
+        let append = Append { batch: store.spans().clone(), body: Bytes::new(), format: Format::OtlpProtobuf };
+        runtime.block_on(memory.append(&Tenant::default(), append)).unwrap();
+        let expected = reference(&spans, tag, service, time);
+        prop_assert_eq!(&runtime.block_on(all_pages(&store, request.clone())), &expected);
+        prop_assert_eq!(&runtime.block_on(all_pages(&memory, request)), &expected, "of the memory store");
     }
 }

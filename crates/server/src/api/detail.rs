@@ -1,6 +1,7 @@
 //! One trace in full, laid out as a waterfall shows it.
 
 use serde::Serialize;
+use tracewell_insight::{Piece, PieceKind};
 use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace};
 use tracewell_query::TraceSummary;
 
@@ -53,6 +54,8 @@ struct PieceView {
     span: usize,
     start_nanos: u64,
     duration_nanos: u64,
+    kind: &'static str,
+    remote: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -114,7 +117,13 @@ pub(crate) fn trace_detail(trace: &Trace) -> DetailView<'_> {
     }
     let summary = TraceSummary::of(trace);
     let notes = trace.notes();
-    let layout = Layout { trace, places: &places };
+    let path = tracewell_insight::critical_path(trace);
+    let mut critical_nanos = vec![0; trace.len()];
+    for piece in &path {
+        critical_nanos[piece.span] += piece.duration_nanos();
+    }
+    let self_nanos = tracewell_insight::self_time_nanos(trace);
+    let layout = Layout { trace, places: &places, self_nanos: &self_nanos, critical_nanos: &critical_nanos };
     DetailView {
         trace_id: summary.trace_id.to_string(),
         root_service: summary.root_service,
@@ -131,7 +140,7 @@ pub(crate) fn trace_detail(trace: &Trace) -> DetailView<'_> {
         },
         resources: resources(trace.batch()),
         scopes: scopes(trace.batch()),
-        critical_path: Vec::new(),
+        critical_path: path.iter().map(|piece| layout.piece(piece)).collect(),
         spans: order.iter().map(|(row, depth)| layout.span(*row, *depth)).collect(),
     }
 }
@@ -159,13 +168,31 @@ fn scopes(batch: &SpanBatch) -> Vec<ScopeView<'_>> {
     batch.scopes().iter().map(view).collect()
 }
 
-/// A trace with where each of its rows stands in the depth-first order.
+/// A trace with what is known of each of its rows.
 struct Layout<'a, 'p> {
     trace: &'a Trace,
+    /// Where it stands in the depth-first order.
     places: &'p [usize],
+    self_nanos: &'p [u64],
+    critical_nanos: &'p [u64],
 }
 
 impl<'a> Layout<'a, '_> {
+    fn piece(&self, piece: &Piece) -> PieceView {
+        let (kind, remote) = match piece.kind {
+            PieceKind::SelfTime => ("self_time", None),
+            PieceKind::Edge { remote } => ("edge", Some(self.places[remote])),
+            PieceKind::External => ("external", None),
+        };
+        PieceView {
+            span: self.places[piece.span],
+            start_nanos: piece.start_unix_nano - self.trace.start_unix_nano(),
+            duration_nanos: piece.duration_nanos(),
+            kind,
+            remote,
+        }
+    }
+
     fn span(&self, row: usize, depth: usize) -> SpanView<'a> {
         let trace_start = self.trace.start_unix_nano();
         let span: SpanRef<'a> = self.trace.span(row);
@@ -182,8 +209,8 @@ impl<'a> Layout<'a, '_> {
             status: StatusView { code: span.status_code().as_str(), message: span.status_message() },
             start_nanos: span.start_unix_nano() - trace_start,
             duration_nanos: span.duration_nanos(),
-            self_nanos: 0,
-            critical_nanos: 0,
+            self_nanos: self.self_nanos[row],
+            critical_nanos: self.critical_nanos[row],
             resource: columns.resource[row].index(),
             scope: columns.scope[row].index(),
             trace_state: span.trace_state(),

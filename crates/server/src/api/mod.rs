@@ -26,6 +26,7 @@ mod state;
 mod time;
 mod traces;
 mod values;
+mod why;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -62,14 +63,16 @@ pub fn router(state: ApiState) -> Router {
         .route("/traces", get(traces::search))
         .route("/traces/{trace_id}", get(traces::detail))
         .route("/traces/{trace_id}/otlp", get(traces::otlp))
-        .route("/export", get(export::export))
         .route("/services", get(names::services))
         .route("/operations", get(names::operations))
         .route("/attributes", get(names::attributes))
         .route("/attributes/{key}/values", get(names::attribute_values))
         .route("/dependencies", get(names::dependencies))
+        .route("/why", get(why::why))
         .layer(from_fn_with_state(state.clone(), bounded));
+    // An export holds its place for as long as it streams, which is longer than its handler runs.
     let native = queries
+        .route("/export", get(export::export))
         .route("/stats", get(about::stats))
         .route("/version", get(about::version))
         .route("/openapi.yaml", get(about::openapi))

@@ -141,12 +141,12 @@ fn system_clock() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::api::tests::temp_store::MemoryStore;
+    use tracewell_store::{MemoryOptions, MemoryStore};
 
     use super::*;
 
     fn state(limits: ApiLimits) -> ApiState {
-        ApiState::new(Arc::new(MemoryStore::default())).with_limits(limits)
+        ApiState::new(Arc::new(MemoryStore::new(MemoryOptions::default()))).with_limits(limits)
     }
 
     #[tokio::test]

@@ -5,4 +5,3 @@ mod jaeger;
 mod native;
 mod openapi;
 mod schema;
-pub(super) mod temp_store;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::temp_store::MemoryStore;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -11,10 +10,10 @@ use http_body_util::BodyExt;
 use serde_json::Value as Json;
 use tower::ServiceExt;
 use tracewell_model::{AnyValue, KeyValue, NewSpan, SpanBatch, SpanId, SpanKind, StatusCode as Status, TraceId, Value};
-use tracewell_store::{Append, SpanStore, Tenant};
+use tracewell_store::{Append, MemoryOptions, MemoryStore, SpanStore, Tenant};
 use tracewell_wire::Format;
 
-use crate::api::{ApiState, router};
+use crate::api::{ApiLimits, ApiState, router};
 
 /// The clock of the tests: 2023-11-14T22:13:20Z.
 pub(super) const NOW: u64 = 1_700_000_000_000_000_000;
@@ -108,10 +107,14 @@ pub(super) async fn app() -> Router {
 }
 
 pub(super) async fn app_with(batch: SpanBatch) -> Router {
-    let store = MemoryStore::default();
+    app_limited(batch, ApiLimits::default()).await
+}
+
+pub(super) async fn app_limited(batch: SpanBatch, limits: ApiLimits) -> Router {
+    let store = MemoryStore::new(MemoryOptions::default());
     let append = Append { batch, body: Bytes::new(), format: Format::OtlpProtobuf };
     store.append(&Tenant::default(), append).await.unwrap();
-    router(ApiState::new(Arc::new(store)).with_clock(|| NOW))
+    router(ApiState::new(Arc::new(store)).with_limits(limits).with_clock(|| NOW))
 }
 
 /// An answer: status, content type, body.

@@ -1,9 +1,11 @@
+use crate::api::ApiLimits;
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json as value};
-use tracewell_model::{NewSpan, SpanBatch, SpanId, TraceId};
+use tracewell_model::{NewSpan, SpanBatch, SpanId, TraceId, Value};
 
 use super::fixture::{
-    CHECKOUT, CHECKOUT_START, FAILED, FAILED_START, MILLI, NOW, OLD, app, app_with, get, get_with, json, texts,
+    CHECKOUT, CHECKOUT_START, FAILED, FAILED_START, MILLI, NOW, OLD, app, app_limited, app_with, get, get_with, json,
+    texts,
 };
 
 async fn found(uri: &str) -> Vec<String> {
@@ -332,6 +334,64 @@ async fn dependencies_are_counted() {
         json(&app().await, "/api/v1/dependencies").await,
         value!({"dependencies": [edge("cart", "db"), edge("web", "cart")], "complete": true})
     );
+}
+
+/// Forty requests of web and db, of which db takes `slow_millis` in the last half hour and 10 ms before.
+fn requests(slow_millis: u64) -> SpanBatch {
+    let mut batch = SpanBatch::new();
+    let scope = batch.add_scope("", "", &[], 0, "");
+    let key = batch.intern("service.name");
+    let resource = |batch: &mut SpanBatch, name: &str| {
+        let name = batch.intern(name);
+        batch.add_resource(&[(key, Value::Str(name))], 0, "")
+    };
+    let (web, db) = (resource(&mut batch, "web"), resource(&mut batch, "db"));
+    let (get, select) = (batch.intern("GET /"), batch.intern("SELECT"));
+    for number in 0..40 {
+        let slow = number < 20;
+        let start = NOW - (number * 90 + 60) * 1000 * MILLI;
+        let millis = if slow { slow_millis } else { 10 } + number % 3;
+        for (resource, name, id, parent, from, to) in
+            [(web, get, 1, 0, 0, millis + 10), (db, select, 2, 1, 5, millis + 5)]
+        {
+            batch.push_span(NewSpan {
+                trace_id: TraceId::from_u128(u128::from(number) + 1),
+                span_id: SpanId::from_u64(id),
+                parent_span_id: SpanId::from_u64(parent),
+                start_unix_nano: start + from * MILLI,
+                end_unix_nano: start + to * MILLI,
+                name,
+                ..NewSpan::new(resource, scope)
+            });
+        }
+    }
+    batch
+}
+
+#[tokio::test]
+async fn why_names_the_service_that_got_slow_with_and_without_a_baseline() {
+    let app = app_with(requests(500)).await;
+    for query in ["start=-1h", "start=-30m&baseline_start=-2h&baseline_end=-30m", "service=db&start=-1h"] {
+        let why = json(&app, &format!("/api/v1/why?{query}")).await;
+        let finding = &why["findings"][0];
+        assert_eq!((&why["significant"], &finding["service"]), (&value!(true), &value!("db")), "{query}: {why}");
+        assert_eq!((&why["slow"]["traces"], &why["normal"]["traces"]), (&value!(20), &value!(20)), "{query}");
+        assert_eq!(finding["rank"], 1);
+        let added_millis = finding["added_nanos"].as_u64().unwrap() / MILLI;
+        assert!((488..=492).contains(&added_millis), "{query}: {added_millis}");
+    }
+    let why = json(&app, "/api/v1/why?service=nobody").await;
+    assert_eq!((&why["significant"], &why["findings"]), (&value!(false), &value!([])));
+}
+
+#[tokio::test]
+async fn why_says_so_when_it_looked_at_a_sample() {
+    let limits = ApiLimits { why_traces: 20, ..ApiLimits::default() };
+    let app = app_limited(requests(500), limits).await;
+    let why = json(&app, "/api/v1/why?start=-1h").await;
+    assert_eq!(why["slow"]["traces"].as_u64().unwrap() + why["normal"]["traces"].as_u64().unwrap(), 20);
+    let caveats = why["caveats"].as_array().unwrap();
+    assert!(caveats.iter().any(|caveat| caveat.as_str().unwrap().contains("more traces than")), "{caveats:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,168 @@
+//! Where the added time of slow requests went.
+
+use std::collections::HashSet;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracewell_insight::{Edge, Finding, Group, Options, Why};
+use tracewell_model::{TimeRange, TraceId};
+use tracewell_query::{Conditions, Sample, SampleRequest, sample};
+
+use super::error::ApiError;
+use super::params::{Params, range};
+use super::state::ApiState;
+use super::time::parse_moment;
+use super::traces::blocking;
+
+#[derive(Serialize)]
+struct WhyView {
+    summary: String,
+    significant: bool,
+    slow: GroupView,
+    normal: GroupView,
+    added_nanos: i64,
+    findings: Vec<FindingView>,
+    caveats: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct GroupView {
+    traces: usize,
+    median_nanos: u64,
+    start_unix_nano: String,
+    end_unix_nano: String,
+}
+
+#[derive(Serialize)]
+struct FindingView {
+    rank: usize,
+    kind: &'static str,
+    service: String,
+    operation: String,
+    edge: Option<EdgeView>,
+    added_nanos: i64,
+    share: f64,
+    slow_nanos: u64,
+    normal_nanos: u64,
+    significant: bool,
+    examples: Vec<String>,
+    normal_examples: Vec<String>,
+    sentence: String,
+}
+
+#[derive(Serialize)]
+struct EdgeView {
+    from: String,
+    to: String,
+}
+
+pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+    let now = state.now_unix_nano();
+    let conditions =
+        Conditions { service: params.text("service")?, operation: params.text("operation")?, ..Conditions::default() };
+    let time = params.time_range(now)?;
+    let baseline = baseline(&mut params, now)?;
+    params.finish()?;
+
+    let slow = take_sample(&state, &conditions, time).await?;
+    let normal = match baseline {
+        Some(baseline) => Some(take_sample(&state, &conditions, baseline).await?),
+        None => None,
+    };
+    let why = blocking(move || explain(slow, normal)).await?;
+    Ok(Json(WhyView::from(why)).into_response())
+}
+
+/// The time to compare with, if one is given: both ends or none.
+fn baseline(params: &mut Params, now_unix_nano: u64) -> Result<Option<TimeRange>, ApiError> {
+    let mut moment = |name: &str| params.parsed(name, |text| parse_moment(text, now_unix_nano));
+    match (moment("baseline_start")?, moment("baseline_end")?) {
+        (Some(start), Some(end)) => range("baseline_start", start, end).map(Some),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(ApiError::invalid("baseline_end", "baseline_start needs baseline_end")),
+        (None, Some(_)) => Err(ApiError::invalid("baseline_start", "baseline_end needs baseline_start")),
+    }
+}
+
+async fn take_sample(state: &ApiState, conditions: &Conditions, time: TimeRange) -> Result<Sample, ApiError> {
+    let request = SampleRequest {
+        tenant: state.tenant.clone(),
+        conditions: conditions.clone(),
+        time,
+        max_traces: state.limits.why_traces,
+        max_spans: state.limits.why_spans,
+    };
+    Ok(sample(&*state.store, &request).await?)
+}
+
+fn explain(slow: Sample, normal: Option<Sample>) -> Why {
+    let options = Options::default();
+    let mut caveats = Vec::new();
+    let mut sampled = |sample: &Sample, what: &str| {
+        if !sample.complete {
+            let count = sample.traces.len();
+            caveats.push(format!("{what} has more traces than were looked at: {count}, spread over the time."));
+        }
+    };
+    sampled(&slow, "The time");
+    let mut why = match normal {
+        None => tracewell_insight::explain(slow.traces, &options),
+        Some(mut normal) => {
+            sampled(&normal, "The baseline");
+            // Where the two times overlap, or a trace reaches from one into the other, it is one of the slow ones.
+            let ids: HashSet<TraceId> = slow.traces.iter().map(|trace| trace.trace_id()).collect();
+            normal.traces.retain(|trace| !ids.contains(&trace.trace_id()));
+            tracewell_insight::why(&slow.traces, &normal.traces, &options)
+        }
+    };
+    why.caveats.extend(caveats);
+    why
+}
+
+impl From<Why> for WhyView {
+    fn from(why: Why) -> Self {
+        Self {
+            summary: why.summary,
+            significant: why.significant,
+            slow: why.slow.into(),
+            normal: why.normal.into(),
+            added_nanos: why.added_nanos,
+            findings: why.findings.into_iter().map(FindingView::from).collect(),
+            caveats: why.caveats,
+        }
+    }
+}
+
+impl From<Group> for GroupView {
+    fn from(group: Group) -> Self {
+        Self {
+            traces: group.traces,
+            median_nanos: group.median_nanos,
+            start_unix_nano: group.start_unix_nano.to_string(),
+            end_unix_nano: group.end_unix_nano.to_string(),
+        }
+    }
+}
+
+impl From<Finding> for FindingView {
+    fn from(finding: Finding) -> Self {
+        let texts = |ids: Vec<TraceId>| ids.iter().map(TraceId::to_string).collect();
+        Self {
+            rank: finding.rank,
+            kind: finding.kind.as_str(),
+            service: finding.service,
+            operation: finding.operation,
+            edge: finding.edge.map(|Edge { from, to }| EdgeView { from, to }),
+            added_nanos: finding.added_nanos,
+            share: finding.share,
+            slow_nanos: finding.slow_nanos,
+            normal_nanos: finding.normal_nanos,
+            significant: finding.significant,
+            examples: texts(finding.examples),
+            normal_examples: texts(finding.normal_examples),
+            sentence: finding.sentence,
+        }
+    }
+}
