@@ -18,7 +18,7 @@ use super::params::Params;
 use super::state::ApiState;
 
 /// Traces read before their lines are handed to the connection.
-const TRACES_AT_ONCE: usize = 32;
+const TRACES_AT_ONCE: usize = 64;
 
 /// Such portions that wait for a slow client.
 const PORTIONS_WAITING: usize = 2;
