@@ -50,8 +50,9 @@ impl Difference {
         let difference = slow.mean - normal.mean;
         self.mean += weight * difference;
         for side in [slow, normal] {
-            // One value says nothing about its spread; to be careful it is taken to be as wide as the difference.
-            let variance = side.variance().unwrap_or(difference * difference);
+            // One value says nothing about its spread: the other side's stands in, or else the difference itself.
+            let variance = side.variance().or(slow.variance()).or(normal.variance());
+            let variance = variance.unwrap_or(difference * difference);
             let of_mean = weight * weight * variance / side.count;
             self.variance += of_mean;
             self.freedom_denominator += of_mean * of_mean / (side.count - 1.0).max(1.0);

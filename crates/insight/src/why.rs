@@ -156,9 +156,7 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
     let slow_profiles: Vec<_> = slow.iter().map(profile).collect();
     let normal_profiles: Vec<_> = normal.iter().map(profile).collect();
     let (strata, unmatched) = Strata::new(slow, normal);
-    let compare = |value: &dyn Fn(&Profile<'_>) -> u64| strata.compare(&slow_profiles, &normal_profiles, value);
-
-    let total = compare(&|profile| profile.total_nanos);
+    let total = strata.compare(&slow_profiles, &normal_profiles, &|profile| profile.total_nanos);
     let mut why = Why {
         slow: group(slow),
         normal: group(normal),
@@ -172,7 +170,7 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
     let causes = causes::find(&strata, &slow_profiles, &normal_profiles);
     let added_anywhere: f64 = causes.iter().map(|cause| cause.added_nanos.max(0.0)).sum();
     for cause in causes.iter().filter(|cause| cause.added_nanos >= 0.5).take(options.max_findings) {
-        let compared = compare(&|profile| cause.nanos(profile));
+        let compared = strata.compare(&slow_profiles, &normal_profiles, &|profile| cause.nanos(profile));
         let (examples, normal_examples) = examples(cause, slow, normal, &slow_profiles, &normal_profiles, &strata);
         let ids = |traces: &[Trace], rows: Vec<usize>| -> Vec<TraceId> {
             rows.into_iter().take(options.max_examples).map(|row| traces[row].trace_id()).collect()
@@ -231,12 +229,12 @@ impl Strata {
 }
 
 /// Rows of slow traces that spent the most at the cause, and of ordinary normal traces to hold against the first.
-fn examples(
-    cause: &Cause<'_>,
+fn examples<'a>(
+    cause: &Cause<'a>,
     slow: &[Trace],
     normal: &[Trace],
-    slow_profiles: &[Profile<'_>],
-    normal_profiles: &[Profile<'_>],
+    slow_profiles: &[Profile<'a>],
+    normal_profiles: &[Profile<'a>],
     strata: &Strata,
 ) -> (Vec<usize>, Vec<usize>) {
     let mut slow_rows: Vec<(usize, u64)> = strata

@@ -24,7 +24,7 @@ pub(crate) fn summary(why: &Why, enough: bool) -> String {
     } else if why.significant {
         format!("Requests take {medians}, but no single place stands out beyond chance; the most, {cause}.")
     } else if enough {
-        format!("Nothing significant: requests take {medians}, which may be chance.")
+        format!("Nothing significant: requests take {medians}, which may be chance; if it is not, {cause}.")
     } else {
         format!("Too few traces to be sure: requests take {medians}; {cause}.")
     }

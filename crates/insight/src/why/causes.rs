@@ -13,7 +13,7 @@
 //!            S ──+50──▶ U
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::place::{Place, Profile, Spent};
 
@@ -27,6 +27,7 @@ pub(crate) struct Cause<'a> {
     pub(crate) service: &'a str,
     /// The places with the nanoseconds a trace that each added, most first; never empty.
     pub(crate) places: Vec<(Place<'a>, f64)>,
+    members: HashSet<Place<'a>>,
     /// Their sum.
     pub(crate) added_nanos: f64,
 }
@@ -35,7 +36,8 @@ impl<'a> Cause<'a> {
     fn new(kind: FindingKind, service: &'a str, mut places: Vec<(Place<'a>, f64)>) -> Self {
         places.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
         let added_nanos = places.iter().map(|(_, added)| added).sum();
-        Self { kind, service, places, added_nanos }
+        let members = places.iter().map(|(place, _)| *place).collect();
+        Self { kind, service, places, members, added_nanos }
     }
 
     /// The place with most of the added time.
@@ -53,13 +55,8 @@ impl<'a> Cause<'a> {
     }
 
     /// The time that a trace spent at the cause's places.
-    pub(crate) fn nanos(&self, profile: &Profile<'_>) -> u64 {
-        profile
-            .places
-            .iter()
-            .filter(|(place, _)| self.places.iter().any(|(own, _)| own == place))
-            .map(|(_, spent)| spent.nanos)
-            .sum()
+    pub(crate) fn nanos(&self, profile: &Profile<'a>) -> u64 {
+        profile.places.iter().filter(|(place, _)| self.members.contains(place)).map(|(_, spent)| spent.nanos).sum()
     }
 }
 
