@@ -72,3 +72,12 @@ fn sizes_are_heavy_tailed_and_all_kinds_of_spans_occur() {
         traces.iter().flat_map(|trace| trace.iter().map(|span| span.service())).collect();
     assert_eq!(services.len(), 20);
 }
+
+#[test]
+fn a_span_has_about_350_bytes_in_otlp() {
+    let spans = 50_000;
+    let requests = Workload::new(6).spans(spans).requests(500);
+    let bytes: usize = requests.map(|request| tracewell_wire::otlp::encode_protobuf(&request).len()).sum();
+    let bytes_per_span = bytes / spans;
+    assert!((300..=400).contains(&bytes_per_span), "{bytes_per_span} bytes a span");
+}
