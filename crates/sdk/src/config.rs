@@ -70,6 +70,8 @@ impl Config {
     /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | such as `parentbased_traceidratio` and `0.1` |
     /// | `OTEL_EXPORTER_OTLP_ENDPOINT` | such as `http://localhost:4318`; `/v1/traces` is appended |
     /// | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the whole URL, used as it is |
+    /// | `OTEL_TRACES_EXPORTER` | `otlp`, or `none`, which records nothing |
+    /// | `OTEL_EXPORTER_OTLP_PROTOCOL`, `..._TRACES_PROTOCOL` | `http/protobuf`, the only one |
     /// | `OTEL_EXPORTER_OTLP_HEADERS`, `..._TRACES_HEADERS` | `name=value,name=value`, percent-encoded |
     /// | `OTEL_EXPORTER_OTLP_TIMEOUT`, `..._TRACES_TIMEOUT` | milliseconds |
     /// | `OTEL_EXPORTER_OTLP_COMPRESSION`, `..._TRACES_COMPRESSION` | `gzip` (with the feature `gzip`) or `none` |
@@ -111,6 +113,15 @@ impl Config {
                 Ok(millis) => config.export_timeout = Duration::from_millis(millis),
                 Err(_) => config.report("OTEL_EXPORTER_OTLP_TIMEOUT must be a number of milliseconds".to_owned()),
             }
+        }
+        match traces_or_general("PROTOCOL").as_deref() {
+            None | Some("http/protobuf") => {}
+            Some(_) => config.report("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, here as port 4318".to_owned()),
+        }
+        match get("OTEL_TRACES_EXPORTER").as_deref() {
+            None | Some("otlp") => {}
+            Some("none") => config.disabled = true,
+            Some(_) => config.report("OTEL_TRACES_EXPORTER must be otlp or none".to_owned()),
         }
         match traces_or_general("COMPRESSION").as_deref() {
             None | Some("none") => {}
@@ -222,7 +233,7 @@ impl Config {
     /// How long a span may wait for others to be exported with; 1 s unless told.
     #[must_use]
     pub fn export_interval(mut self, interval: Duration) -> Self {
-        self.export_interval = interval;
+        self.export_interval = interval.max(Duration::from_millis(1));
         self
     }
 
@@ -241,13 +252,16 @@ impl Config {
         if let Some(exporter) = self.exporter.take() {
             return Ok(exporter);
         }
-        let url = match (&self.traces_endpoint, &self.endpoint) {
+        let exporter = OtlpExporter::new(&self.url(), &self.headers, self.gzip, self.export_timeout);
+        exporter.map(|exporter| Box::new(exporter) as Box<dyn Exporter>).map_err(Error::Config)
+    }
+
+    fn url(&self) -> String {
+        match (&self.traces_endpoint, &self.endpoint) {
             (Some(url), _) => url.clone(),
             (None, Some(base)) => format!("{}/v1/traces", base.trim_end_matches('/')),
             (None, None) => "http://localhost:4318/v1/traces".to_owned(),
-        };
-        let exporter = OtlpExporter::new(&url, &self.headers, self.gzip, self.export_timeout);
-        exporter.map(|exporter| Box::new(exporter) as Box<dyn Exporter>).map_err(Error::Config)
+        }
     }
 
     fn pairs(&mut self, name: &str, list: &str) -> Vec<(String, String)> {
@@ -280,3 +294,6 @@ impl fmt::Debug for Config {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,10 +48,25 @@ impl<F: Future> Future for InSpan<F> {
     fn poll(self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let inner = this.inner;
-        let output = ready!(context::run_in(this.context, || inner.poll(task)));
+        let output = ready!(poll_in(this.context, this.span, || inner.poll(task)));
         drop(this.span.take());
         Poll::Ready(output)
     }
+}
+
+/// Polls in the context. A panic ends the span at once: a runtime catches it and drops the future only later, when
+/// nothing tells any more that it panicked.
+pub(crate) fn poll_in<R>(context: &mut Context, span: &mut Option<Span>, poll: impl FnOnce() -> R) -> R {
+    struct EndOnPanic<'a>(&'a mut Option<Span>);
+    impl Drop for EndOnPanic<'_> {
+        fn drop(&mut self) {
+            self.0.take();
+        }
+    }
+    let end_on_panic = EndOnPanic(span);
+    let result = context::run_in(context, poll);
+    std::mem::forget(end_on_panic);
+    result
 }
 
 pin_project! {

@@ -15,7 +15,7 @@ use crate::{Clock, Config, Error, Exporter, Resource, Sampler, SpanData, id};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub struct Stats {
     pub dropped_unreachable: u64,
     /// Dropped because they ended after the shutdown, or it did not leave the time.
     pub dropped_shutdown: u64,
-    /// Why the latest batch that failed did.
+    /// Why the latest attempt failed; `None` when it did not.
     pub last_error: Option<String>,
 }
 
@@ -200,7 +200,9 @@ impl Pipeline {
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         let mut state = lock(&self.state);
         let already = state.stopped;
-        state.stop_before.get_or_insert_with(|| Instant::now() + timeout);
+        let now = Instant::now();
+        // A timeout without end is one of a day.
+        state.stop_before.get_or_insert(now.checked_add(timeout).unwrap_or(now + Duration::from_secs(86_400)));
         self.closed.store(true, Ordering::Relaxed);
         self.work.notify_all();
         self.wait_until(state, timeout, |state| state.stopped)?;
@@ -250,6 +252,10 @@ impl Pipeline {
 
     /// Puts spans into the queue as far as there is room.
     fn offer(&self, state: &mut State, spans: Vec<SpanData>) {
+        if state.stopped {
+            self.dropped_shutdown.fetch_add(spans.len() as u64, Ordering::Relaxed);
+            return;
+        }
         let room = self.max_queue_spans.saturating_sub(state.queue.len());
         let dropped = spans.len().saturating_sub(room);
         state.queue.extend(spans.into_iter().take(room));
@@ -283,6 +289,10 @@ impl Pipeline {
     }
 }
 
+/// Spans and contexts may be used on both sides of a caught panic: the pipeline's locks ignore poison, see [`lock`],
+/// and what users put in (clock, sampler) is only ever called by shared reference.
+impl RefUnwindSafe for Pipeline {}
+
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipeline").field("sampler", &self.sampler).finish_non_exhaustive()
@@ -310,9 +320,10 @@ impl Worker {
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let (ticket, stopping) = (state.flush_asked, state.stop_before.is_some());
             pipeline.collect(&mut state);
-            // What comes in meanwhile waits for the next round, so that a flush ends under any load.
-            let mut left = state.queue.len();
-            while left > 0 {
+            // What comes in meanwhile waits for the next round, so that a flush ends under any load. When stopping
+            // there is no next round, and nothing comes in but what other threads were just about to hand over.
+            let mut left = if stopping { usize::MAX } else { state.queue.len() };
+            while left > 0 && !state.queue.is_empty() {
                 let batch = pipeline.next_batch(&mut state);
                 left = left.saturating_sub(batch.len());
                 drop(state);
@@ -345,8 +356,15 @@ impl Worker {
             let (exporter, resource) = (&mut self.exporter, &self.resource);
             let result = catch_unwind(AssertUnwindSafe(|| exporter.export(resource, batch)))
                 .unwrap_or_else(|_| Err(ExportError::Rejected("the exporter panicked".to_owned())));
-            let Err(error) = result else { return count(&pipeline.exported, spans) };
-            lock(&pipeline.state).last_error = Some(error.to_string());
+            let Err(error) = result else {
+                if lock(&pipeline.state).last_error.take().is_some() {
+                    log::info!(target: "tracewell", "export of spans works again");
+                }
+                return count(&pipeline.exported, spans);
+            };
+            if lock(&pipeline.state).last_error.replace(error.to_string()).is_none() {
+                log::warn!(target: "tracewell", "export of spans fails: {error}");
+            }
             match error {
                 ExportError::Rejected(_) => return count(&pipeline.dropped_rejected, spans),
                 ExportError::PartlyRejected { rejected, .. } => {

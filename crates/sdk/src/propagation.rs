@@ -131,3 +131,6 @@ impl Extractor for Vec<(String, String)> {
         self.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! Who records: the tags that all spans of a process share.
 
+use crate::id::random_u64;
 use crate::{Key, Value};
 
-/// Tags of the process: `service.name`, `telemetry.sdk.*`, `process.pid`, `host.name`, and the user's.
+/// Tags of the process: `service.name`, `service.instance.id`, `telemetry.sdk.*`, `process.pid`, `host.name`, and the user's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resource {
     tags: Vec<(Key, Value)>,
@@ -13,6 +14,7 @@ impl Resource {
     pub(crate) fn detect(service_name: &str) -> Self {
         let mut resource = Self { tags: Vec::new() };
         resource.set("service.name", service_name);
+        resource.set("service.instance.id", random_uuid());
         resource.set("telemetry.sdk.name", Value::from_static("tracewell"));
         resource.set("telemetry.sdk.language", Value::from_static("rust"));
         resource.set("telemetry.sdk.version", Value::from_static(env!("CARGO_PKG_VERSION")));
@@ -43,6 +45,19 @@ impl Resource {
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.tags.iter().find(|(other, _)| other == key).map(|(_, value)| value)
     }
+}
+
+/// A UUID of version 4, as the conventions recommend for `service.instance.id`.
+fn random_uuid() -> String {
+    let (high, low) = (random_u64(), random_u64());
+    let version = (high & 0x0fff) | 0x4000;
+    let variant = (low >> 48 & 0x3fff) | 0x8000;
+    format!(
+        "{:08x}-{:04x}-{version:04x}-{variant:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 /// Without a call of the system's, which would need unsafe code or a dependency.

@@ -17,7 +17,8 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Starts a tracer of its own, with its own exporter thread; the global one stays what it is.
+    /// Starts a tracer of its own, with its own exporter thread, which lives until [`Tracer::shutdown`]; the global
+    /// tracer stays what it is.
     ///
     /// # Errors
     /// When the configuration is invalid or the thread cannot be started.

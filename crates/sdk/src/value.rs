@@ -69,7 +69,8 @@ fn truncate(text: &mut Cow<'static, str>, max_bytes: usize) {
     if text.len() <= max_bytes {
         return;
     }
-    let end = text.floor_char_boundary(max_bytes);
+    // A character is at most four bytes, so this looks at no more than that; 0 is always a boundary.
+    let end = (0..=max_bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     match text {
         Cow::Borrowed(literal) => *literal = &literal[..end],
         Cow::Owned(owned) => owned.truncate(end),

@@ -1,5 +1,6 @@
 //! Outgoing requests.
 
+use crate::future::poll_in;
 use crate::http::{client_error, client_span_of, client_status};
 use crate::{Context, Span, Tracer, context, inject, tracer};
 use http::{Request, Response};
@@ -125,7 +126,7 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let inner = this.inner;
-        let result = ready!(context::run_in(this.context, || inner.poll(task)));
+        let result = ready!(poll_in(this.context, this.span, || inner.poll(task)));
         if let Some(span) = this.span.take() {
             match &result {
                 Ok(response) => client_status(&span, response.status().as_u16()),

@@ -1,5 +1,6 @@
 //! Incoming requests.
 
+use crate::future::poll_in;
 use crate::http::{redact_query, split_port, with_method};
 use crate::{Context, Span, SpanKind, Status, Tracer, Value, context, extract, tracer};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
@@ -224,7 +225,7 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let inner = this.inner;
-        let mut result = ready!(context::run_in(this.context, || inner.poll(task)));
+        let mut result = ready!(poll_in(this.context, this.span, || inner.poll(task)));
         let Some(span) = this.span.take() else { return Poll::Ready(result) };
         match &mut result {
             Ok(response) => {

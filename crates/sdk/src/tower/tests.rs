@@ -1,1 +1,163 @@
+use super::*;
+use crate::{Config, Context, InMemoryExporter, SpanKind, Status, Tracer, Value};
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::Duration;
+use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn tracer() -> (Tracer, InMemoryExporter) {
+    let exporter = InMemoryExporter::new();
+    (Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap(), exporter)
+}
+
+fn flush(tracer: &Tracer) {
+    tracer.shutdown(Duration::from_secs(30)).unwrap();
+}
+
+fn request(uri: &str) -> http::request::Builder {
+    Request::get(uri).header("host", "shop.example:8080")
+}
+
+/// One route, whose handler makes a span of its own.
+fn app(tracer: &Tracer) -> Router {
+    let inner = tracer.clone();
+    let handler = move |request: Request<Body>| async move {
+        tokio::task::yield_now().await;
+        inner.span("handler").start().end();
+        let in_extensions = request.extensions().get::<Context>().unwrap().span_context().span_id;
+        assert_eq!(in_extensions, Context::current().span_context().span_id);
+        assert!(!request.extensions().get::<RequestId>().unwrap().as_str().is_empty());
+        Context::current().baggage().get("user").unwrap_or("nobody").to_owned()
+    };
+    let layer = ServerLayer::new()
+        .tracer(tracer.clone())
+        .route(|request| request.extensions().get::<axum::extract::MatchedPath>().map(|path| path.as_str().to_owned()));
+    Router::new()
+        .route("/images/{id}", get(handler))
+        .route("/broken", get(async || StatusCode::BAD_GATEWAY))
+        .layer(layer)
+}
+
+#[tokio::test]
+async fn a_request_continues_the_callers_trace_and_its_handler_the_requests() {
+    let (tracer, exporter) = tracer();
+    let request = request("/images/7?page=2&token=abc").header("traceparent", PARENT).header("baggage", "user=ada");
+    let request = request.header("user-agent", "test/1").header("x-request-id", "abc-123").body(Body::empty()).unwrap();
+    let response = app(&tracer).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["x-request-id"], "abc-123");
+    assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), "ada");
+    flush(&tracer);
+    let server = exporter.span("GET /images/{id}").unwrap();
+    assert_eq!(server.kind, SpanKind::Server);
+    assert_eq!(server.context.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(server.parent_span_id.unwrap().to_string(), "b7ad6b7169203331");
+    assert!(server.parent_is_remote);
+    assert_eq!(server.status, Status::Unset);
+    let expected: [(&str, Value); 11] = [
+        ("http.request.method", "GET".into()),
+        ("url.path", "/images/7".into()),
+        ("url.scheme", "http".into()),
+        ("request.id", "abc-123".into()),
+        ("url.query", "page=2&token=REDACTED".into()),
+        ("server.address", "shop.example".into()),
+        ("server.port", 8080.into()),
+        ("http.route", "/images/{id}".into()),
+        ("user_agent.original", "test/1".into()),
+        ("network.protocol.version", "1.1".into()),
+        ("http.response.status_code", 200.into()),
+    ];
+    assert_eq!(server.tags.iter().map(|(key, value)| (&**key, value.clone())).collect::<Vec<_>>(), expected);
+    assert_eq!(exporter.span("handler").unwrap().parent_span_id, Some(server.context.span_id));
+}
+
+#[tokio::test]
+async fn a_server_error_marks_the_span_and_bad_headers_start_a_new_trace() {
+    let (tracer, exporter) = tracer();
+    let request = request("/broken").header("traceparent", "00-nonsense").header("x-request-id", "has spaces");
+    let response = app(&tracer).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(id.len(), 32, "an unfit id is replaced");
+    flush(&tracer);
+    let span = exporter.span("GET /broken").unwrap();
+    assert_eq!(span.parent_span_id, None);
+    assert_eq!(span.status, Status::Error("".into()));
+    assert_eq!(span.tag_value("error.type"), Some(&"502".into()));
+    assert_eq!(span.tag_value("request.id"), Some(&id.as_str().into()));
+}
+
+#[tokio::test]
+async fn an_unknown_method_and_a_missing_route_make_no_names_up() {
+    let (tracer, exporter) = tracer();
+    let service = ServiceBuilder::new().layer(ServerLayer::new().tracer(tracer.clone()));
+    let service = service.service(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(()))));
+    service.oneshot(Request::builder().method("BREW").uri("/pot/1").body(()).unwrap()).await.unwrap();
+    flush(&tracer);
+    assert_eq!(exporter.span("HTTP").unwrap().tag_value("http.request.method_original"), Some(&"BREW".into()));
+}
+
+#[tokio::test]
+async fn a_request_given_up_ends_its_span_as_cancelled() {
+    let (tracer, exporter) = tracer();
+    let service = ServiceBuilder::new().layer(ServerLayer::new().tracer(tracer.clone()));
+    let service =
+        service.service(service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, Infallible>>()));
+    {
+        let mut waiting = std::pin::pin!(service.oneshot(Request::new(())));
+        assert!(std::future::poll_fn(|task| std::task::Poll::Ready(waiting.as_mut().poll(task).is_pending())).await);
+    }
+    flush(&tracer);
+    assert_eq!(exporter.span("GET").unwrap().events[0].name, "cancelled");
+}
+
+#[tokio::test]
+async fn an_outgoing_request_carries_its_own_span() {
+    let (tracer, exporter) = tracer();
+    let target = |uri: &http::Uri| uri.path().starts_with("/images/").then(|| "/images/{id}".to_owned());
+    let layer = ClientLayer::new().tracer(tracer.clone()).target(target);
+    let echo = service_fn(async |request: Request<()>| {
+        let parent = request.headers()["traceparent"].to_str().unwrap().to_owned();
+        match request.uri().path() {
+            "/images/1" => Ok(Response::new(parent)),
+            "/missing" => Ok(Response::builder().status(404).body(parent).unwrap()),
+            _ => Err(std::io::Error::other("connection refused")),
+        }
+    });
+    let client = ServiceBuilder::new().layer(layer).service(echo);
+    let parent = tracer.span("parent").start();
+    let send = |uri: &str| parent.in_scope(|| client.clone().oneshot(Request::get(uri).body(()).unwrap()));
+    let calls = async {
+        let carried = send("http://catalog:8081/images/1").await.unwrap().into_body();
+        send("http://u:secret@catalog/missing").await.unwrap();
+        send("http://catalog/refused").await.unwrap_err();
+        carried
+    };
+    let carried = crate::FutureExt::with_context(calls, parent.context()).await;
+    let parent_id = parent.span_context().span_id;
+    parent.end();
+    flush(&tracer);
+    let found = exporter.span("GET /images/{id}").unwrap();
+    assert_eq!((found.kind, found.parent_span_id), (SpanKind::Client, Some(parent_id)));
+    assert_eq!(found.tag_value("url.template"), Some(&"/images/{id}".into()));
+    assert_eq!(carried, format!("00-{}-{}-03", found.context.trace_id, found.context.span_id));
+    let others: Vec<_> = exporter.spans().into_iter().filter(|span| span.name == "GET").collect();
+    assert_eq!(others[0].tag_value("url.full"), Some(&"http://REDACTED:REDACTED@catalog/missing".into()));
+    assert_eq!(others[0].tag_value("error.type"), Some(&"404".into()));
+    assert_eq!(others[1].status, Status::Error("connection refused".into()));
+    assert_eq!(others[1].tag_value("error.type"), Some(&"std::io::error::Error".into()));
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn the_route_is_axums_without_being_told() {
+    let (tracer, exporter) = tracer();
+    let app = Router::new().route("/a/{b}", get(async || "")).layer(ServerLayer::new().tracer(tracer.clone()));
+    app.oneshot(request("/a/1").body(Body::empty()).unwrap()).await.unwrap();
+    flush(&tracer);
+    assert!(exporter.span("GET /a/{b}").is_some());
+}

@@ -1,0 +1,157 @@
+use super::*;
+use proptest::prelude::*;
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn injected(context: &Context) -> Vec<(String, String)> {
+    let mut carrier = Vec::new();
+    inject(context, &mut carrier);
+    carrier
+}
+
+#[test]
+fn a_parent_is_read_whatever_the_case_of_its_header() {
+    let context = extract(&headers(&[("TraceParent", PARENT), ("TRACESTATE", "a=1, b=2")]));
+    let span = context.span_context();
+    assert_eq!(span.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(span.span_id.to_string(), "b7ad6b7169203331");
+    assert!(span.is_sampled() && span.is_remote);
+    assert_eq!(span.trace_state.as_str(), "a=1,b=2");
+    assert_eq!(span.trace_state.get("b"), Some("2"));
+    assert_eq!(injected(&context), headers(&[("traceparent", PARENT), ("tracestate", "a=1,b=2")]));
+}
+
+#[test]
+fn a_parent_that_the_specification_forbids_starts_a_new_trace() {
+    for bad in [
+        "",
+        "00",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01more",
+        "0-0af7651916cd43dd8448eb211c80319cc-b7ad6b7169203331-011",
+        "00-0af7651916cd43dd8448eb211c80319-cb7ad6b7169203331-01",
+        "00_0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331_01",
+        "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "ü0-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ] {
+        let context = extract(&headers(&[("traceparent", bad), ("tracestate", "a=1")]));
+        assert!(!context.span_context().is_valid(), "{bad}");
+        assert!(context.span_context().trace_state.as_str().is_empty(), "{bad}");
+    }
+    let twice = headers(&[("traceparent", PARENT), ("traceparent", PARENT)]);
+    assert!(!extract(&twice).span_context().is_valid());
+}
+
+#[test]
+fn a_parent_of_a_later_version_is_read_as_far_as_it_is_known() {
+    for later in [
+        "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-the-future-brings",
+    ] {
+        assert_eq!(injected(&extract(&headers(&[("traceparent", later)]))), headers(&[("traceparent", PARENT)]));
+    }
+    let unknown_flags = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff";
+    assert_eq!(extract(&headers(&[("traceparent", unknown_flags)])).span_context().flags.to_byte(), 3);
+}
+
+#[test]
+fn an_invalid_tracestate_is_dropped_and_the_parent_kept() {
+    let many = (0..33).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+    for bad in ["a", "=1", "a=", "A=1", "a=1,a=2", "a=1=2", "a=\u{e9}", many.as_str()] {
+        let context = extract(&headers(&[("traceparent", PARENT), ("tracestate", bad)]));
+        assert!(context.span_context().is_valid(), "{bad}");
+        assert_eq!(context.span_context().trace_state.as_str(), "", "{bad}");
+    }
+    let fits = (0..32).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+    assert_eq!(TraceState::parse(&fits).as_str(), fits);
+    let long = format!("a=1,b={0},c={0},d=4", "x".repeat(256));
+    assert_eq!(
+        TraceState::parse(&long).as_str(),
+        format!("a=1,b={},d=4", "x".repeat(256)),
+        "what does not fit is left out"
+    );
+}
+
+#[test]
+fn baggage_is_encoded_limited_and_independent_of_the_parent() {
+    let context = extract(&headers(&[("baggage", "user=J%C3%BCrgen , bad, also bad=1,tier = gold;p=1;q , user=last")]));
+    assert!(!context.span_context().is_valid());
+    assert_eq!(context.baggage().iter().collect::<Vec<_>>(), [("user", "last"), ("tier", "gold")]);
+    assert_eq!(injected(&context), headers(&[("baggage", "user=last,tier=gold;p=1;q")]));
+
+    let mut baggage = Baggage::default();
+    assert!(baggage.insert("k", "a b,c;d=e\"\\%ü") && !baggage.insert("not a token", "v") && !baggage.insert("", "v"));
+    assert_eq!(baggage.to_header(), "k=a%20b%2Cc%3Bd=e%22%5C%25%C3%BC");
+    assert_eq!(Baggage::parse(&baggage.to_header()), baggage);
+
+    let mut full = Baggage::default();
+    assert_eq!((0..70).filter(|n| full.insert(&format!("k{n}"), "v")).count(), Baggage::MAX_MEMBERS);
+    assert!(full.insert("k1", "changed"));
+    let mut large = Baggage::default();
+    assert!(!large.insert("k", &"x".repeat(8191)) && large.insert("k", &"x".repeat(8190)));
+    assert_eq!(large.to_header().len(), Baggage::MAX_BYTES);
+}
+
+#[test]
+fn header_maps_and_hash_maps_carry_the_context() {
+    let context = extract(&headers(&[("traceparent", PARENT), ("baggage", "a=1")]));
+    let mut map = http::HeaderMap::new();
+    map.insert("traceparent", http::HeaderValue::from_static("stale"));
+    inject(&context, &mut map);
+    assert_eq!(injected(&extract(&map)), injected(&context));
+    let mut map = HashMap::from([("Traceparent".to_owned(), "stale".to_owned())]);
+    inject(&context, &mut map);
+    assert_eq!(map.len(), 2);
+    assert_eq!(injected(&extract(&map)), injected(&context));
+}
+
+proptest! {
+    #[test]
+    fn any_span_context_survives_the_wire(trace in 1_u128.., span in 1_u64.., flags in 0_u8..4) {
+        let sent = SpanContext {
+            trace_id: TraceId::from_bytes(trace.to_be_bytes()),
+            span_id: SpanId::from_bytes(span.to_be_bytes()),
+            flags: TraceFlags::from_byte(flags),
+            is_remote: true,
+            trace_state: TraceState::default(),
+        };
+        let received = extract(&injected(&Context::new().with_span_context(sent.clone())));
+        prop_assert_eq!(received.span_context(), &sent);
+    }
+
+    #[test]
+    fn any_baggage_survives_the_wire(pairs in prop::collection::vec(("[a-zA-Z0-9!#$&'*+.^_`|~-]{1,20}", any::<String>()), 0..80)) {
+        let mut sent = Baggage::default();
+        for (key, value) in &pairs {
+            sent.insert(key, value);
+        }
+        let header = sent.to_header();
+        prop_assert!(header.len() <= Baggage::MAX_BYTES && sent.len() <= Baggage::MAX_MEMBERS);
+        prop_assert_eq!(Baggage::parse(&header), sent);
+    }
+
+    #[test]
+    fn no_header_panics_and_what_is_accepted_is_stable(parent in any::<String>(), state in any::<String>(), baggage in any::<String>()) {
+        let once = injected(&extract(&headers(&[("traceparent", &parent), ("tracestate", &state), ("baggage", &baggage)])));
+        prop_assert_eq!(injected(&extract(&once)), once);
+    }
+
+    #[test]
+    fn no_damaged_header_panics_and_what_is_accepted_is_stable(at in 0..60_usize, with in "[ -~]{0,3}", state in "[a-c=, @]{0,40}", baggage in "[a-c=,;% 2]{0,40}") {
+        let mut parent = PARENT.to_owned();
+        parent.replace_range(at.min(parent.len())..(at + with.len()).min(parent.len()), &with);
+        let once = injected(&extract(&headers(&[("traceparent", &parent), ("tracestate", &state), ("baggage", &baggage)])));
+        prop_assert_eq!(injected(&extract(&once)), once);
+    }
+}
