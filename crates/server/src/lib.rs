@@ -1,3 +1,21 @@
 //! The parts of the `tracewell` binary.
+//!
+//! | module    | does                                                                    |
+//! |-----------|-------------------------------------------------------------------------|
+//! | `cli`     | the command line: `serve` and the client commands                       |
+//! | `config`  | settings from flags, environment and file                               |
+//! | `serve`   | listeners, their routers, an orderly end                                |
+//! | `receive` | OTLP over HTTP and gRPC: admission, decompression, decoding, the store  |
+//! | `api`     | the native HTTP API and Jaeger's                                        |
+//! | `guard`   | headers and host checks that protect the UI and the APIs                |
+//! | `ui`      | the embedded web pages                                                  |
+//! | `demo`    | the Image Gallery, made slow on purpose                                 |
 
 pub mod api;
+pub mod cli;
+pub mod config;
+pub mod demo;
+mod guard;
+pub mod receive;
+pub mod serve;
+pub mod ui;

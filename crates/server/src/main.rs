@@ -1,2 +1,7 @@
 //! The `tracewell` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tracewell_server::cli::main()
+}

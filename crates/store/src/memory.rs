@@ -27,6 +27,7 @@ impl Default for MemoryOptions {
 }
 
 /// A store in memory.
+#[derive(Default)]
 pub struct MemoryStore {
     options: MemoryOptions,
     state: Mutex<State>,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::protobuf::{put_message, put_number, put_text};
+use crate::protobuf::{Fields, Payload, put_message, put_number, put_text};
 
 /// How an answer is written: as the request was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,4 +58,19 @@ pub fn encode_status(encoding: Encoding, code: i32, message: &str) -> Vec<u8> {
         }
         Encoding::Json => json!({ "code": code, "message": message }).to_string().into_bytes(),
     }
+}
+
+/// How many spans a protobuf `ExportTraceServiceResponse` says were refused; 0 if it does not say.
+pub fn rejected_spans(response: &[u8]) -> u64 {
+    let mut fields = Fields::new(response);
+    while let Ok(Some(field)) = fields.next() {
+        let (1, Payload::Bytes(partial_success)) = field else { continue };
+        let mut fields = Fields::new(partial_success);
+        while let Ok(Some(field)) = fields.next() {
+            if let (1, Payload::Varint(rejected)) = field {
+                return rejected;
+            }
+        }
+    }
+    0
 }

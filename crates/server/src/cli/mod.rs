@@ -1,0 +1,172 @@
+//! The command line.
+
+mod client;
+mod export;
+mod import;
+mod search;
+mod table;
+mod trace;
+mod why;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::serve::{self, ServeArgs};
+use client::Client;
+
+/// Distributed tracing that answers.
+#[derive(Parser, Debug)]
+#[command(
+    name = "tracewell",
+    version,
+    about = "Distributed tracing that answers: keeps every span, shows the trace, says where the slowdown is.",
+    after_help = "Try it:\n  tracewell serve                                  UI on http://127.0.0.1:16686, OTLP on 4317 and 4318\n  tracewell search --service cart --min-duration 1s   slow requests of a service\n  tracewell trace 4bf92f3577b34da6a3ce929d0e0e4736    one request as a waterfall\n  tracewell why --service cart                     where the added time goes"
+)]
+struct Cli {
+    /// What the program says of itself: error, warn, info, debug or a filter such as `tracewell_store=debug`
+    #[arg(long, global = true, env = "TRACEWELL_LOG", default_value = "info", value_name = "LEVEL")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Receives spans, keeps them, and serves the UI and the APIs
+    Serve(Box<ServeArgs>),
+    /// Finds traces, the newest first
+    Search(search::SearchArgs),
+    /// Shows one trace as a waterfall, its critical path marked
+    Trace(trace::TraceArgs),
+    /// Says where the added time of slow requests goes
+    Why(why::WhyArgs),
+    /// Lists the services that have spans
+    Services(ServerArgs),
+    /// Sends files of spans to a server: OTLP JSON lines, OTLP protobuf, Jaeger JSON; plain, .gz or .zst
+    Import(import::ImportArgs),
+    /// Writes traces as OTLP JSON lines, OTLP protobuf or Jaeger JSON
+    Export(export::ExportArgs),
+    /// Shows the Image Gallery: makes it slow and says why
+    Demo(crate::demo::DemoArgs),
+    /// Prints the version
+    Version,
+}
+
+/// Which server a client command asks, and how it answers.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
+    /// The server's UI and API address
+    #[arg(long, env = "TRACEWELL_URL", default_value = "http://127.0.0.1:16686", value_name = "URL")]
+    pub(crate) url: String,
+    /// Prints the API's JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which traces: the conditions that `search` and `export` share. One span has to meet all of them.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FilterArgs {
+    /// Service name
+    #[arg(long, short)]
+    pub(crate) service: Option<String>,
+    /// Operation (span name)
+    #[arg(long, short)]
+    pub(crate) operation: Option<String>,
+    /// Attribute of the span, its resource or an event; may be repeated
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) tag: Vec<String>,
+    /// Shortest duration of the span, such as 150us, 1.5s
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) min_duration: Option<String>,
+    /// Longest duration of the span
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_duration: Option<String>,
+    /// Status of the span: error, ok or unset
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    #[command(flatten)]
+    pub(crate) time: TimeArgs,
+}
+
+/// A window of time.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TimeArgs {
+    /// Start of the window: RFC 3339, Unix nanoseconds, or a time ago such as -15m
+    #[arg(long, default_value = "-1h", allow_hyphen_values = true, value_name = "TIME")]
+    pub(crate) from: String,
+    /// End of the window
+    #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
+    pub(crate) to: String,
+}
+
+impl FilterArgs {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![("start", self.time.from.clone()), ("end", self.time.to.clone())];
+        for (name, value) in [
+            ("service", &self.service),
+            ("operation", &self.operation),
+            ("min_duration", &self.min_duration),
+            ("max_duration", &self.max_duration),
+            ("status", &self.status),
+        ] {
+            query.extend(value.clone().map(|value| (name, value)));
+        }
+        query.extend(self.tag.iter().map(|tag| ("tag", tag.clone())));
+        query
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(&cli.log))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+        .init();
+    match run(cli.command) {
+        Ok(code) => code,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve(args) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(serve::run(*args))?;
+        }
+        Command::Search(args) => search::run(&args)?,
+        Command::Trace(args) => trace::run(&args)?,
+        Command::Why(args) => why::run(&args)?,
+        Command::Services(args) => {
+            let answer = Client::new(&args.url).get("/api/v1/services", &[])?;
+            if args.json {
+                client::print_json(&answer)?;
+            } else {
+                for service in answer["services"].as_array().into_iter().flatten() {
+                    client::print_line(service.as_str().unwrap_or_default())?;
+                }
+            }
+        }
+        Command::Import(args) => return import::run(&args),
+        Command::Export(args) => export::run(&args)?,
+        Command::Demo(args) => return crate::demo::run(args),
+        Command::Version => client::print_line(&format!("tracewell {}", env!("CARGO_PKG_VERSION")))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

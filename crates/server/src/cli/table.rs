@@ -1,0 +1,90 @@
+//! Text for terminals: widths, durations, times, tables.
+
+use std::io::IsTerminal;
+
+/// Columns of the terminal, or of `COLUMNS`, or 100 where there is none.
+pub(super) fn width() -> usize {
+    if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok()) {
+        return columns.max(40);
+    }
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(40))
+}
+
+/// Whether escape sequences are wanted on standard output.
+pub(super) fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// A duration in three digits or so: `1.5 s`, `120 ms`, `37 us`, `2 m 03 s`.
+pub(super) fn duration(nanos: f64) -> String {
+    let digits = |value: f64, unit: &str| {
+        let places = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        let text = format!("{value:.places$}");
+        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        format!("{text} {unit}")
+    };
+    let size = nanos.abs();
+    if size < 1e3 {
+        digits(nanos, "ns")
+    } else if size < 1e6 {
+        digits(nanos / 1e3, "us")
+    } else if size < 1e9 {
+        digits(nanos / 1e6, "ms")
+    } else if size < 120e9 {
+        digits(nanos / 1e9, "s")
+    } else {
+        let seconds = (nanos / 1e9).round() as i64;
+        format!("{} m {:02} s", seconds / 60, seconds % 60)
+    }
+}
+
+/// A moment, given as the API writes it, in UTC to the millisecond.
+pub(super) fn moment(unix_nano: &str) -> String {
+    let nanos: i128 = unix_nano.parse().unwrap_or(0);
+    jiff::Timestamp::from_nanosecond(nanos).map_or_else(|_| unix_nano.to_owned(), |time| format!("{time:.3}"))
+}
+
+/// A text in at most `width` columns, the end replaced by an ellipsis.
+pub(super) fn fit(text: &str, width: usize) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if plain.chars().count() <= width {
+        return plain;
+    }
+    let mut out: String = plain.chars().take(width.saturating_sub(1)).collect();
+    out.push('…');
+    out
+}
+
+/// A text padded or cut to exactly `width` columns.
+pub(super) fn cell(text: &str, width: usize) -> String {
+    let text = fit(text, width);
+    let missing = width - text.chars().count();
+    text + &" ".repeat(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        for (nanos, text) in [
+            (0.0, "0 ns"),
+            (999.0, "999 ns"),
+            (1_500.0, "1.5 us"),
+            (10_000_000.0, "10 ms"),
+            (10_460_000_000.0, "10.5 s"),
+            (123e9, "2 m 03 s"),
+            (-2_000_000.0, "-2 ms"),
+        ] {
+            assert_eq!(duration(nanos), text);
+        }
+    }
+
+    #[test]
+    fn texts_fit_and_carry_no_control_characters() {
+        assert_eq!(fit("abcdef", 4), "abc…");
+        assert_eq!(cell("a\u{1b}[31mb", 8), "a [31mb ");
+        assert_eq!(cell("日本", 4).chars().count(), 4);
+    }
+}

@@ -1,0 +1,207 @@
+//! What `serve` is told: flags over environment over the file over the defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+/// Settings of `tracewell serve`. Each is a flag, an environment variable and a key of the configuration file.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Directory for the spans; `:memory:` keeps nothing [default: ./tracewell-data]
+    #[arg(long, env = "TRACEWELL_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address of the UI and the HTTP APIs [default: 127.0.0.1:16686]
+    #[arg(long, env = "TRACEWELL_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+    /// Address of the OTLP/HTTP receiver [default: 127.0.0.1:4318]
+    #[arg(long, env = "TRACEWELL_OTLP_HTTP", value_name = "ADDRESS")]
+    pub otlp_http: Option<SocketAddr>,
+    /// Address of the OTLP/gRPC receiver [default: 127.0.0.1:4317]
+    #[arg(long, env = "TRACEWELL_OTLP_GRPC", value_name = "ADDRESS")]
+    pub otlp_grpc: Option<SocketAddr>,
+    /// Spans older than this are deleted, such as `7d` [default: kept for ever]
+    #[arg(long, env = "TRACEWELL_RETENTION", value_name = "AGE")]
+    pub retention: Option<String>,
+    /// When segments take more bytes than this, the oldest are deleted, such as `10GiB` [default: without limit]
+    #[arg(long, env = "TRACEWELL_RETENTION_SIZE", value_name = "SIZE")]
+    pub retention_size: Option<String>,
+    /// Memory for spans that are not in segments yet [default: 128MiB]
+    #[arg(long, env = "TRACEWELL_MEMORY", value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// When a request is acknowledged: `group` (on disk, survives power loss) or `none` (survives the process's death)
+    /// [default: group]
+    #[arg(long, env = "TRACEWELL_COMMIT", value_name = "group|none")]
+    pub commit: Option<String>,
+    /// Largest body of a request as sent [default: 16MiB]
+    #[arg(long, env = "TRACEWELL_BODY_SIZE", value_name = "SIZE")]
+    pub body_size: Option<String>,
+    /// Largest body of a request after decompression [default: 64MiB]
+    #[arg(long, env = "TRACEWELL_DECOMPRESSED_SIZE", value_name = "SIZE")]
+    pub decompressed_size: Option<String>,
+    /// Web origin whose pages may send spans, or `*`; may be repeated. Pages of this machine always may
+    #[arg(long, env = "TRACEWELL_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<String>,
+}
+
+/// The settings that hold, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where spans are kept; `None` is in memory only.
+    pub data: Option<PathBuf>,
+    /// Address of the UI and the APIs.
+    pub http: SocketAddr,
+    /// Address of the OTLP/HTTP receiver.
+    pub otlp_http: SocketAddr,
+    /// Address of the OTLP/gRPC receiver.
+    pub otlp_grpc: SocketAddr,
+    /// Age after which spans are deleted.
+    pub retention_age: Option<Duration>,
+    /// Bytes of segments after which the oldest are deleted.
+    pub retention_bytes: Option<u64>,
+    /// Memory for spans that are not in segments.
+    pub memory_bytes: u64,
+    /// Whether an acknowledged span survives power loss.
+    pub durable: bool,
+    /// Largest body as sent.
+    pub body_bytes: u64,
+    /// Largest body decompressed.
+    pub decompressed_bytes: u64,
+    /// Web origins that may send spans.
+    pub cors_origins: Vec<String>,
+}
+
+impl Settings {
+    /// Reads a configuration file. An unknown key is an error that names it.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// These settings, and the others' where these say nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            data: self.data.or(other.data),
+            http: self.http.or(other.http),
+            otlp_http: self.otlp_http.or(other.otlp_http),
+            otlp_grpc: self.otlp_grpc.or(other.otlp_grpc),
+            retention: self.retention.or(other.retention),
+            retention_size: self.retention_size.or(other.retention_size),
+            memory: self.memory.or(other.memory),
+            commit: self.commit.or(other.commit),
+            body_size: self.body_size.or(other.body_size),
+            decompressed_size: self.decompressed_size.or(other.decompressed_size),
+            cors_origin: if self.cors_origin.is_empty() { other.cors_origin } else { self.cors_origin },
+        }
+    }
+
+    /// Checks every setting and fills in the defaults.
+    pub fn check(self) -> Result<Config> {
+        let address = |given: Option<SocketAddr>, port| given.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port)));
+        let size = |given: Option<String>, name: &str, default: u64| match given {
+            None => Ok(default),
+            Some(text) => size(&text).with_context(|| format!("{name}: {text:?} is not a size such as 64MiB")),
+        };
+        let data = self.data.unwrap_or_else(|| PathBuf::from("tracewell-data"));
+        let durable = match self.commit.as_deref() {
+            None | Some("group") => true,
+            Some("none") => false,
+            Some(other) => anyhow::bail!("commit: {other:?} is neither group nor none"),
+        };
+        Ok(Config {
+            data: (data.as_os_str() != ":memory:").then_some(data),
+            http: address(self.http, 16686),
+            otlp_http: address(self.otlp_http, 4318),
+            otlp_grpc: address(self.otlp_grpc, 4317),
+            retention_age: self
+                .retention
+                .map(|text| age(&text).with_context(|| format!("retention: {text:?} is not an age such as 7d")))
+                .transpose()?,
+            retention_bytes: match self.retention_size {
+                None => None,
+                given => Some(size(given, "retention_size", 0)?),
+            },
+            memory_bytes: size(self.memory, "memory", 128 << 20)?,
+            durable,
+            body_bytes: size(self.body_size, "body_size", 16 << 20)?,
+            decompressed_bytes: size(self.decompressed_size, "decompressed_size", 64 << 20)?,
+            cors_origins: self.cors_origin,
+        })
+    }
+}
+
+/// A number with a unit: the unit's multiple of it, or `None`.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn size(text: &str) -> Option<u64> {
+    let units = [
+        ("", 1),
+        ("B", 1),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+    ];
+    with_unit(text, &units)
+}
+
+fn age(text: &str) -> Option<Duration> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 7 * 86_400)];
+    with_unit(text, &units).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_go_before_the_file_and_the_file_before_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tracewell.toml");
+        std::fs::write(&path, "http = \"127.0.0.1:1\"\notlp_http = \"127.0.0.1:2\"\nretention = \"7d\"\n").unwrap();
+        let flags = Settings { http: Some("127.0.0.1:9".parse().unwrap()), ..Settings::default() };
+        let config = flags.or(Settings::from_file(&path).unwrap()).check().unwrap();
+        assert_eq!(config.http.port(), 9);
+        assert_eq!(config.otlp_http.port(), 2);
+        assert_eq!(config.otlp_grpc.port(), 4317);
+        assert_eq!(config.retention_age, Some(Duration::from_secs(7 * 86_400)));
+        assert!(config.http.ip().is_loopback());
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_bad_value_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tracewell.toml");
+        std::fs::write(&path, "htpp = \"127.0.0.1:1\"\n").unwrap();
+        let error = format!("{:#}", Settings::from_file(&path).unwrap_err());
+        assert!(error.contains("htpp"), "{error}");
+        let settings = Settings { memory: Some("lots".to_owned()), ..Settings::default() };
+        let error = format!("{:#}", settings.check().unwrap_err());
+        assert!(error.contains("memory") && error.contains("lots"), "{error}");
+    }
+
+    #[test]
+    fn sizes_and_ages_have_units() {
+        assert_eq!(size("64MiB"), Some(64 << 20));
+        assert_eq!(size("1 gb"), Some(1_000_000_000));
+        assert_eq!(size("12"), Some(12));
+        assert_eq!(size("99999999999TiB"), None);
+        assert_eq!(age("90m"), Some(Duration::from_secs(5_400)));
+        assert_eq!(age("soon"), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! OTLP/gRPC without generated code: a codec that hands the message's bytes through, so that the decoder is the same as
+//! for HTTP.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::extract::Request;
+use bytes::{Buf, BufMut, Bytes};
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{Grpc, UnaryService};
+use tonic::{Code, Status};
+use tower::Service;
+use tracewell_wire::Format;
+use tracewell_wire::otlp::{Encoding, encode_response};
+
+use super::{Receiver, Refusal};
+
+const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+pub(super) fn router(receiver: Receiver) -> Router {
+    Router::new().route_service(PATH, TraceService(receiver)).fallback(async || {
+        Status::unimplemented(format!("spans are received at {PATH}")).into_http::<tonic::body::Body>()
+    })
+}
+
+/// Serves the one method of the one service.
+#[derive(Clone)]
+struct TraceService(Receiver);
+
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl Service<Request> for TraceService {
+    type Response = axum::http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Answer<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let receiver = self.0.clone();
+        Box::pin(async move {
+            let mut grpc = Grpc::new(RawCodec)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Zstd)
+                .max_decoding_message_size(receiver.limits.decompressed_bytes);
+            Ok(grpc.unary(Export(receiver), request).await)
+        })
+    }
+}
+
+struct Export(Receiver);
+
+impl UnaryService<Bytes> for Export {
+    type Response = Vec<u8>;
+    type Future = Answer<Result<tonic::Response<Vec<u8>>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let receiver = self.0.clone();
+        Box::pin(async move {
+            let body = request.into_inner();
+            let accepted = async {
+                let _permit = receiver.admission.admit(body.len())?;
+                receiver.accept(Format::OtlpProtobuf, body).await
+            };
+            match accepted.await {
+                Ok(accepted) => {
+                    Ok(tonic::Response::new(encode_response(Encoding::Protobuf, accepted.rejected, &accepted.message)))
+                }
+                Err(refusal) => {
+                    receiver.stats.refused(&refusal);
+                    Err(status(refusal))
+                }
+            }
+        })
+    }
+}
+
+/// The statuses that the OTLP specification has senders retry are `UNAVAILABLE` and, only with a delay, others.
+fn status(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Malformed(message) | Refusal::TooLarge(message) => Status::new(Code::InvalidArgument, message),
+        Refusal::Busy(message) => Status::new(Code::Unavailable, message),
+        Refusal::Failed(message) => Status::new(Code::Internal, message),
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Vec<u8>;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = message.remaining();
+        Ok(Some(message.copy_to_bytes(length)))
+    }
+}

@@ -1,0 +1,138 @@
+//! OTLP/HTTP, by the specification: the answer is encoded as the request was, an error is a `google.rpc.Status`, and only
+//! what may succeed later is answered with a status that senders retry.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use tracewell_wire::Format;
+use tracewell_wire::otlp::{Encoding, encode_response, encode_status};
+
+use super::body::{self, ContentEncoding};
+use super::{Accepted, Receiver, Refusal};
+
+/// What senders are told to wait when the server is over a budget.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+pub(super) fn router(receiver: Receiver) -> Router {
+    Router::new()
+        .route("/v1/traces", post(export).options(preflight).fallback(method_not_allowed))
+        .route("/healthz", any(|| async { "ok" }))
+        .fallback(not_found)
+        .with_state(receiver)
+}
+
+async fn preflight(State(receiver): State<Receiver>, headers: HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response
+        .headers_mut()
+        .extend(receiver.origins.headers(&headers).into_iter().map(|(name, value)| (Some(name), value)));
+    response
+}
+
+async fn export(State(receiver): State<Receiver>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let cors = receiver.origins.headers(&parts.headers);
+    let mut response = match content_type(&parts.headers) {
+        Ok(encoding) => match receive(&receiver, encoding, &parts.headers, body).await {
+            Ok(accepted) => {
+                answer(encoding, StatusCode::OK, encode_response(encoding, accepted.rejected, &accepted.message))
+            }
+            Err(refusal) => {
+                receiver.stats.refused(&refusal);
+                refuse(encoding, refusal)
+            }
+        },
+        Err(other) => {
+            let message =
+                format!("content-type {other:?} is not supported: send application/x-protobuf or application/json");
+            error(Encoding::Json, StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, &message)
+        }
+    };
+    response.headers_mut().extend(cors.into_iter().map(|(name, value)| (Some(name), value)));
+    response
+}
+
+async fn receive(
+    receiver: &Receiver,
+    encoding: Encoding,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Accepted, Refusal> {
+    let compression = ContentEncoding::from_headers(headers).map_err(|other| {
+        Refusal::Malformed(format!("content-encoding {other:?} is not supported: send gzip, zstd, deflate or identity"))
+    })?;
+    let limits = receiver.limits;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > limits.body_bytes) {
+        return Err(Refusal::TooLarge(format!(
+            "the body is larger than {} bytes (limit body_bytes)",
+            limits.body_bytes
+        )));
+    }
+    // A body of unknown length takes the budget of the largest.
+    let mut permit = receiver.admission.admit(announced.unwrap_or(limits.body_bytes))?;
+    let body = body::read(body, limits.body_bytes).await?;
+    let body = if compression == ContentEncoding::Identity {
+        body
+    } else {
+        // Compressed, it may become larger than what was admitted: usually by a factor of ten.
+        permit.merge(receiver.admission.admit((body.len() * 10).min(limits.decompressed_bytes))?);
+        tokio::task::spawn_blocking(move || body::decompress(compression, body, limits.decompressed_bytes))
+            .await
+            .map_err(|error| Refusal::Failed(format!("decompressing did not finish: {error}")))??
+    };
+    let format = match encoding {
+        Encoding::Protobuf => Format::OtlpProtobuf,
+        Encoding::Json => Format::OtlpJson,
+    };
+    receiver.accept(format, body).await
+}
+
+/// The encoding that a content type names, whatever its parameters; the error is the type that is not known.
+fn content_type(headers: &HeaderMap) -> Result<Encoding, String> {
+    let value = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    match value.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
+        "application/x-protobuf" | "application/protobuf" => Ok(Encoding::Protobuf),
+        "application/json" => Ok(Encoding::Json),
+        other => Err(other.to_owned()),
+    }
+}
+
+fn refuse(encoding: Encoding, refusal: Refusal) -> Response {
+    // Codes of google.rpc.Code.
+    const INVALID_ARGUMENT: i32 = 3;
+    const RESOURCE_EXHAUSTED: i32 = 8;
+    const INTERNAL: i32 = 13;
+    const UNAVAILABLE: i32 = 14;
+    match refusal {
+        Refusal::Malformed(message) => error(encoding, StatusCode::BAD_REQUEST, INVALID_ARGUMENT, &message),
+        Refusal::TooLarge(message) => error(encoding, StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, &message),
+        Refusal::Busy(message) => {
+            let mut response = error(encoding, StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, &message);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            response
+        }
+        Refusal::Failed(message) => error(encoding, StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, &message),
+    }
+}
+
+fn error(encoding: Encoding, status: StatusCode, code: i32, message: &str) -> Response {
+    answer(encoding, status, encode_status(encoding, code, message))
+}
+
+fn answer(encoding: Encoding, status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, encoding.content_type())], body).into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    let mut response = error(Encoding::Json, StatusCode::METHOD_NOT_ALLOWED, 3, "send spans with POST");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    response
+}
+
+async fn not_found() -> Response {
+    error(Encoding::Json, StatusCode::NOT_FOUND, 5, "spans are received at /v1/traces")
+}

@@ -1,0 +1,135 @@
+//! Receivers: OTLP over HTTP and gRPC, from the socket to the store.
+//!
+//! ```text
+//! request ─▶ admission (bytes in flight) ─▶ decompress up to a limit ─▶ decode ─▶ store ─▶ answer
+//! ```
+
+mod admission;
+mod body;
+mod cors;
+mod grpc;
+mod http;
+mod stats;
+
+use std::sync::Arc;
+
+use axum::Router;
+use bytes::Bytes;
+use tracewell_store::{Append, SpanStore, StoreError, Tenant};
+use tracewell_wire::{DecodeError, Format, Limits};
+
+use admission::Admission;
+pub use cors::AllowedOrigins;
+pub use stats::IngestStats;
+
+/// Bodies over this size are decoded off the threads that serve connections.
+const DECODE_INLINE_BYTES: usize = 64 * 1024;
+
+/// Bounds on what is received, each of which an operator can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveLimits {
+    /// Bytes of a body as sent.
+    pub body_bytes: usize,
+    /// Bytes of a body after decompression.
+    pub decompressed_bytes: usize,
+    /// Bytes of bodies in work at once, over all connections.
+    pub in_flight_bytes: usize,
+    /// What one request may hold.
+    pub request: Limits,
+}
+
+impl Default for ReceiveLimits {
+    /// 16 MiB as sent, 64 MiB decompressed, 256 MiB in flight.
+    fn default() -> Self {
+        Self {
+            body_bytes: 16 << 20,
+            decompressed_bytes: 64 << 20,
+            in_flight_bytes: 256 << 20,
+            request: Limits::default(),
+        }
+    }
+}
+
+/// What both receivers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Receiver {
+    store: Arc<dyn SpanStore>,
+    limits: ReceiveLimits,
+    admission: Admission,
+    stats: Arc<IngestStats>,
+    origins: Arc<AllowedOrigins>,
+}
+
+/// Why a request was not taken.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Not OTLP, or not what its headers say. Not to be sent again.
+    Malformed(String),
+    /// Over a limit. Not to be sent again as it is.
+    TooLarge(String),
+    /// Over a budget at the moment. To be sent again later.
+    Busy(String),
+    /// The store failed.
+    Failed(String),
+}
+
+/// What a receiver tells the sender.
+pub(crate) struct Accepted {
+    pub(crate) rejected: u64,
+    pub(crate) message: String,
+}
+
+impl Receiver {
+    /// Receivers that append to a store.
+    pub fn new(store: Arc<dyn SpanStore>, limits: ReceiveLimits, origins: AllowedOrigins) -> Self {
+        let admission = Admission::new(limits.in_flight_bytes);
+        Self { store, limits, admission, stats: Arc::default(), origins: Arc::new(origins) }
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Arc<IngestStats> {
+        self.stats.clone()
+    }
+
+    /// OTLP/HTTP: `POST /v1/traces`.
+    pub fn http_router(&self) -> Router {
+        http::router(self.clone())
+    }
+
+    /// OTLP/gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`.
+    pub fn grpc_router(&self) -> Router {
+        grpc::router(self.clone())
+    }
+
+    /// Decodes an uncompressed body and keeps what it holds. On return the spans are as durable as the store makes them.
+    pub(crate) async fn accept(&self, format: Format, body: Bytes) -> Result<Accepted, Refusal> {
+        let limits = self.limits.request;
+        let decoded = if body.len() > DECODE_INLINE_BYTES {
+            let body = body.clone();
+            tokio::task::spawn_blocking(move || tracewell_wire::decode(format, &body, &limits))
+                .await
+                .map_err(|error| Refusal::Failed(format!("decoding did not finish: {error}")))?
+        } else {
+            tracewell_wire::decode(format, &body, &limits)
+        };
+        let decoded = decoded.map_err(|error| match error {
+            DecodeError::Malformed(message) => Refusal::Malformed(message),
+            DecodeError::LimitExceeded(message) => Refusal::TooLarge(message),
+        })?;
+        let (spans, bytes) = (decoded.batch.len() as u64, body.len() as u64);
+        if spans > 0 {
+            let append = Append { batch: decoded.batch, body, format };
+            self.store.append(&Tenant::default(), append).await.map_err(|error| match error {
+                StoreError::Busy(message) => Refusal::Busy(message),
+                StoreError::Closed => Refusal::Busy("the server is stopping".to_owned()),
+                other => {
+                    tracing::error!(error = %other, "cannot keep spans");
+                    Refusal::Failed(other.to_string())
+                }
+            })?;
+        }
+        self.stats.received(spans, bytes);
+        self.stats.rejected(decoded.rejected);
+        Ok(Accepted { rejected: decoded.rejected, message: decoded.message })
+    }
+}

@@ -1,0 +1,180 @@
+//! `tracewell serve`: listeners, their routers, and an orderly end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracewell_store::{Commit, EmbeddedOptions, EmbeddedStore, MemoryOptions, MemoryStore, SpanStore};
+
+use crate::api::{self, ApiState};
+use crate::config::{Config, Settings};
+use crate::receive::{AllowedOrigins, ReceiveLimits, Receiver};
+use crate::{guard, ui};
+
+/// How long requests in work may take to end after a signal.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Arguments of `tracewell serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// TOML file with any of the settings; flags and environment go before it
+    #[arg(long, env = "TRACEWELL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Writes {"pid", "http", "otlp_http", "otlp_grpc"} here once all is listening
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+    /// Prints the settings that hold, as TOML, and exits
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains, flushes and returns.
+pub async fn run(args: ServeArgs) -> Result<()> {
+    let file = args.config.as_deref().map(Settings::from_file).transpose()?.unwrap_or_default();
+    let settings = args.settings.or(file);
+    if args.print_config {
+        print!("{}", toml::to_string(&settings)?);
+        return Ok(());
+    }
+    let config = settings.check()?;
+    // The signals are caught before anything is announced, so that none is missed.
+    let stop = stop_signal()?;
+    let listeners = Listeners::bind(&config).await?;
+    let store = open_store(&config)?;
+    let limits = ReceiveLimits {
+        body_bytes: config.body_bytes as usize,
+        decompressed_bytes: config.decompressed_bytes as usize,
+        ..ReceiveLimits::default()
+    };
+    let receiver = Receiver::new(store.clone(), limits, AllowedOrigins { origins: config.cors_origins.clone() });
+    let stats = receiver.stats();
+    let state = ApiState::new(store.clone()).with_receivers(move || stats.snapshot());
+    let pages = guard::layer(api::router(state).fallback_service(ui::router()), config.http.ip().is_loopback());
+
+    let (stopping, stopped) = watch::channel(false);
+    let addresses = listeners.addresses()?;
+    let servers = [
+        spawn(listeners.http, pages, stopped.clone()),
+        spawn(listeners.otlp_http, receiver.http_router(), stopped.clone()),
+        spawn(listeners.otlp_grpc, receiver.grpc_router(), stopped),
+    ];
+    announce(&config, &addresses, args.ready_file.as_deref())?;
+
+    stop.await;
+    tracing::info!("stopping");
+    if let Some(path) = &args.ready_file {
+        // It may have been removed by whoever asked for it.
+        let _ = std::fs::remove_file(path);
+    }
+    // Fails only if every server has ended by itself.
+    let _ = stopping.send(true);
+    for server in servers {
+        match tokio::time::timeout(DRAIN, server).await {
+            Ok(ended) => ended.context("a server panicked")??,
+            Err(_) => tracing::warn!("requests did not end within {DRAIN:?}; they are cut off"),
+        }
+    }
+    store.close().await.context("close the store")?;
+    Ok(())
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn SpanStore>> {
+    let Some(folder) = &config.data else {
+        let options = MemoryOptions { most_bytes: config.memory_bytes as usize };
+        return Ok(Arc::new(MemoryStore::new(options)));
+    };
+    let options = EmbeddedOptions {
+        commit: if config.durable { Commit::Group } else { Commit::None },
+        memory_bytes: config.memory_bytes as usize,
+        retention_age: config.retention_age,
+        retention_bytes: config.retention_bytes,
+        ..EmbeddedOptions::default()
+    };
+    let store =
+        EmbeddedStore::open(folder, options).with_context(|| format!("open the store in {}", folder.display()))?;
+    Ok(Arc::new(store))
+}
+
+struct Listeners {
+    http: TcpListener,
+    otlp_http: TcpListener,
+    otlp_grpc: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self> {
+        let bind = async |flag: &str, address: SocketAddr| {
+            if !address.ip().is_loopback() {
+                tracing::warn!(%address, "--{flag} is reachable from other machines, and there is no authentication");
+            }
+            TcpListener::bind(address).await.with_context(|| {
+                format!("listen on {address}; choose another address with --{flag} (port 0 picks a free one)")
+            })
+        };
+        Ok(Self {
+            http: bind("http", config.http).await?,
+            otlp_http: bind("otlp-http", config.otlp_http).await?,
+            otlp_grpc: bind("otlp-grpc", config.otlp_grpc).await?,
+        })
+    }
+
+    fn addresses(&self) -> Result<[SocketAddr; 3]> {
+        Ok([self.http.local_addr()?, self.otlp_http.local_addr()?, self.otlp_grpc.local_addr()?])
+    }
+}
+
+fn spawn(
+    listener: TcpListener,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<std::io::Result<()>> {
+    let stop = async move {
+        // An error means that the sender is gone, which is a reason to stop, too.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await })
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn announce(config: &Config, [http, otlp_http, otlp_grpc]: &[SocketAddr; 3], ready_file: Option<&Path>) -> Result<()> {
+    let data = config.data.as_ref().map_or("memory, nothing is kept".to_owned(), |path| path.display().to_string());
+    eprintln!(
+        "Tracewell {}\n  UI and APIs  http://{http}\n  OTLP/HTTP    http://{otlp_http}/v1/traces\n  OTLP/gRPC    {otlp_grpc}\n  data         {data}",
+        env!("CARGO_PKG_VERSION")
+    );
+    if let Some(path) = ready_file {
+        let ready = serde_json::json!({
+            "pid": std::process::id(),
+            "http": http.to_string(),
+            "otlp_http": otlp_http.to_string(),
+            "otlp_grpc": otlp_grpc.to_string(),
+        });
+        // Renamed into place, so that whoever waits for the file never reads half of it.
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".new");
+        std::fs::write(&temporary, ready.to_string())
+            .and_then(|()| std::fs::rename(&temporary, path))
+            .with_context(|| format!("write the ready file {}", path.display()))?;
+    }
+    Ok(())
+}
