@@ -197,7 +197,7 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
         why.findings.push(finding);
     }
     why.caveats = caveats(&why, &causes, enough, unmatched, slow, normal, options);
-    why.summary = wording::summary(&why, enough);
+    why.summary = wording::summary(&why, causes.first(), enough);
     why
 }
 

@@ -2,10 +2,10 @@
 
 use crate::place::Place;
 use crate::why::causes::Cause;
-use crate::why::{Finding, FindingKind, Why};
+use crate::why::{Finding, Why};
 
 /// One sentence for a tired person.
-pub(crate) fn summary(why: &Why, enough: bool) -> String {
+pub(crate) fn summary(why: &Why, first_cause: Option<&Cause<'_>>, enough: bool) -> String {
     if why.slow.traces == 0 && why.normal.traces == 0 {
         return "There are no traces to compare.".to_owned();
     }
@@ -15,10 +15,10 @@ pub(crate) fn summary(why: &Why, enough: bool) -> String {
     }
     let medians =
         format!("{} instead of {} (median)", duration(why.slow.median_nanos), duration(why.normal.median_nanos));
-    let Some(first) = why.findings.first().filter(|_| why.added_nanos > 0) else {
+    let (Some(first), Some(cause), true) = (why.findings.first(), first_cause, why.added_nanos > 0) else {
         return format!("Nothing is slower: requests take {medians}.");
     };
-    let cause = format!("{} of the added time is {}", percent(first.share), where_is(first));
+    let cause = format!("{} of the added time is {}", percent(first.share), where_is(cause));
     if why.significant && first.significant {
         format!("Requests take {medians}: {cause}.")
     } else if why.significant {
@@ -30,14 +30,22 @@ pub(crate) fn summary(why: &Why, enough: bool) -> String {
     }
 }
 
-fn where_is(finding: &Finding) -> String {
-    let Finding { service, operation, .. } = finding;
-    match (finding.kind, &finding.edge) {
-        (FindingKind::SelfTime, _) => format!("{service}'s own work, most of it in {operation}"),
-        (FindingKind::External, _) => format!("{service} waiting for {operation}"),
-        (FindingKind::Edge, Some(edge)) => format!("between {} and {} ({operation})", edge.from, edge.to),
-        (FindingKind::Edge, None) => format!("on the way to and from {service}"),
+fn where_is(cause: &Cause<'_>) -> String {
+    let service = cause.service;
+    match cause.main() {
+        Place::Own { operation, .. } if is_mostly_one(cause) => format!("{service}'s own work in {operation}"),
+        Place::Own { operation, .. } => format!("{service}'s own work, most of it in {operation}"),
+        Place::External { operation, .. } => format!("{service} waiting for {operation}"),
+        Place::Edge { from, to, operation } if is_mostly_one(cause) => {
+            format!("between {from} and {to} ({operation})")
+        }
+        Place::Edge { from, to, .. } => format!("on the way to and from {service}, most between {from} and {to}"),
     }
+}
+
+/// Whether naming the main place says it all.
+fn is_mostly_one(cause: &Cause<'_>) -> bool {
+    cause.places.len() == 1 || cause.places[0].1 > 0.9 * cause.added_nanos
 }
 
 /// A finding in words.
@@ -49,9 +57,8 @@ pub(crate) fn sentence(finding: &Finding, cause: &Cause<'_>) -> String {
         percent(finding.share)
     );
     let main_part = cause.places[0].1 / cause.added_nanos;
-    // With most of it in one place, naming that place says it all.
     let mostly = |what: &str| {
-        if cause.places.len() == 1 || main_part > 0.9 {
+        if is_mostly_one(cause) {
             what.to_owned()
         } else {
             format!("{} places, most {what} ({})", cause.places.len(), percent(main_part))
@@ -70,7 +77,7 @@ pub(crate) fn sentence(finding: &Finding, cause: &Cause<'_>) -> String {
             let target = if target.is_empty() { "something that records no spans" } else { target };
             format!("{service} waits longer for {target}, {}: {times}{chance}.", mostly(&format!("in {operation}")))
         }
-        Place::Edge { from, to, operation } if cause.places.len() == 1 || main_part > 0.9 => format!(
+        Place::Edge { from, to, operation } if is_mostly_one(cause) => format!(
             "More time passes between {from} and {to} (calls of {operation}), in neither service's own spans: network, \
              queues or proxies: {times}{chance}."
         ),
