@@ -1,19 +1,45 @@
 //! What can go wrong outside of requests.
 
+use std::{fmt, io};
+
 /// Why tracing could not be started, flushed or stopped.
-#[derive(Debug, thiserror::Error)]
+///
+/// Written out rather than derived: a macro would be a third of what users of this library build.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// [`crate::init`] was called twice.
-    #[error("the global tracer is already initialized")]
     AlreadyInitialized,
     /// The configuration, or the environment variable that the message names, is wrong.
-    #[error("{0}")]
     Config(String),
     /// The exporter's thread could not be started.
-    #[error("start the exporter's thread: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(io::Error),
     /// Not everything was exported in time.
-    #[error("not all spans were exported in time")]
     Timeout,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyInitialized => f.write_str("the global tracer is already initialized"),
+            Self::Config(problem) => f.write_str(problem),
+            Self::Thread(_) => f.write_str("the exporter's thread cannot be started"),
+            Self::Timeout => f.write_str("not all spans were exported in time"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Thread(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Thread(error)
+    }
 }

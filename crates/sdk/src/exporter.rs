@@ -1,6 +1,7 @@
 //! Where finished spans go.
 
 use crate::{Resource, SpanData};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +15,9 @@ pub trait Exporter: Send + 'static {
 }
 
 /// Why a batch was not exported, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportError {
     /// It may work later.
-    #[error("{reason}")]
     Retry {
         /// How long the receiver asked to wait.
         after: Option<Duration>,
@@ -25,7 +25,6 @@ pub enum ExportError {
         reason: String,
     },
     /// The receiver took the batch but for some spans.
-    #[error("{rejected} spans rejected: {reason}")]
     PartlyRejected {
         /// How many.
         rejected: u64,
@@ -33,9 +32,19 @@ pub enum ExportError {
         reason: String,
     },
     /// It will never work.
-    #[error("{0}")]
     Rejected(String),
 }
+
+impl fmt::Display for ExportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry { reason, .. } | Self::Rejected(reason) => f.write_str(reason),
+            Self::PartlyRejected { rejected, reason } => write!(f, "{rejected} spans rejected: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for ExportError {}
 
 /// Keeps spans in memory, for tests: clone it, give one to [`crate::Config::exporter`], ask the other.
 #[derive(Clone, Debug, Default)]

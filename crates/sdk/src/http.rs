@@ -14,6 +14,7 @@ use crate::{Key, Span, SpanBuilder, SpanKind, Status, Tracer, tracer};
 
 mod redact;
 
+#[cfg(feature = "tower")]
 pub(crate) use redact::redact_query;
 pub use redact::redact_url;
 
@@ -33,9 +34,13 @@ pub fn client_status(span: &Span, status: u16) {
     }
 }
 
-/// Marks an outgoing request's span as failed without an answer, such as when the connection was refused.
+/// Marks an outgoing request's span as failed without an answer, such as when the connection was refused. URLs in the
+/// error's text, which clients like to put there, are redacted too.
 pub fn client_error<E: std::fmt::Display>(span: &Span, error: &E) {
-    span.tag("error.type", crate::Value::from_static(std::any::type_name::<E>())).error(error);
+    if span.is_recording() {
+        let text = redact::redact_urls_in(&error.to_string());
+        span.tag("error.type", crate::Value::from_static(std::any::type_name::<E>())).error(text);
+    }
 }
 
 pub(crate) fn client_span_of(tracer: &Tracer, method: &str, url: &str) -> Span {

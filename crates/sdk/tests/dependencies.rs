@@ -17,9 +17,8 @@ fn the_library_brings_few_dependencies_and_none_of_this_workspace() {
     packages.dedup();
     let own: Vec<_> = packages.iter().filter(|name| name.starts_with("tracewell")).collect();
     assert_eq!(own, [&"tracewell"]);
-    for runtime in ["tokio", "prost", "hyper", "serde", "tracing", "rustls"] {
+    for runtime in ["tokio", "prost", "hyper", "serde", "tracing", "rustls", "syn"] {
         assert!(!packages.contains(&runtime), "{packages:?}");
     }
-    // Macros are built for the host and count all the same.
-    assert!(packages.len() <= 25, "{} packages: {packages:?}", packages.len());
+    assert!(packages.len() <= 15, "{} packages: {packages:?}", packages.len());
 }

@@ -18,7 +18,7 @@ fn the_environment_overrules_the_defaults_and_code_the_environment() {
         ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20dXNlcjpwYXNz"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
     ]);
     assert_eq!(text(&config, "service.name"), Some("from-env"));
@@ -27,9 +27,9 @@ fn the_environment_overrules_the_defaults_and_code_the_environment() {
     assert_eq!(text(&config, "telemetry.sdk.name"), Some("tracewell"));
     assert_eq!(format!("{:?}", config.sampler), "parent_based(probabilistic(0.25))");
     assert_eq!(config.url(), "http://collector:4318/v1/traces");
-    assert_eq!(config.headers, [("authorization".to_owned(), "Basic abc".to_owned())]);
+    assert_eq!(config.headers, [("authorization".to_owned(), "Basic dXNlcjpwYXNz".to_owned())]);
     assert_eq!(config.export_timeout, Duration::from_millis(2500));
-    assert!(!format!("{config:?}").contains("abc"), "credentials are not printed");
+    assert!(!format!("{config:?}").contains("dXNl"), "credentials are not printed");
     let config = config.service_name("code").endpoint("http://other:1");
     assert_eq!(text(&config, "service.name"), Some("code"));
     assert_eq!(config.url(), "http://other:1/v1/traces");

@@ -44,6 +44,14 @@ pub fn redact_url(url: &str) -> String {
     redacted
 }
 
+/// The text with every URL in it redacted.
+pub(super) fn redact_urls_in(text: &str) -> String {
+    let words = text.split_inclusive(char::is_whitespace);
+    words
+        .map(|word| if word.contains("://") { redact_url(word).into() } else { std::borrow::Cow::from(word) })
+        .collect()
+}
+
 /// The query with secret values replaced by `REDACTED`.
 pub(crate) fn redact_query(query: &str) -> String {
     let mut redacted = String::with_capacity(query.len());

@@ -45,7 +45,7 @@ fn calls_of_http_and_databases_are_tagged_by_the_conventions() {
     client_status(&span, 404);
     span.end();
     let span = client_span_of(&tracer, "BREW", "http://pot/");
-    client_error(&span, &std::io::Error::other("no coffee"));
+    client_error(&span, &std::io::Error::other("no coffee from (http://u:p@pot/) now"));
     span.end();
     crate::db::call_of(&tracer, "sqlite", "SELECT").collection("images").query("SELECT 1").start().end();
     tracer.shutdown(Duration::from_secs(30)).unwrap();
@@ -67,7 +67,7 @@ fn calls_of_http_and_databases_are_tagged_by_the_conventions() {
     assert_eq!(brew.tag_value("http.request.method"), Some(&"_OTHER".into()));
     assert_eq!(brew.tag_value("http.request.method_original"), Some(&"BREW".into()));
     assert_eq!(brew.tag_value("error.type"), Some(&"std::io::error::Error".into()));
-    assert_eq!(brew.status, Status::Error("no coffee".into()));
+    assert_eq!(brew.status, Status::Error("no coffee from (http://REDACTED:REDACTED@pot/) now".into()));
 
     let select = exporter.span("SELECT images").unwrap();
     assert_eq!(select.kind, SpanKind::Client);
