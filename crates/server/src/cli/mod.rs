@@ -118,6 +118,16 @@ impl FilterArgs {
     }
 }
 
+/// The answer of `/api/v1/why` as lines for a terminal.
+pub(crate) fn why_lines(why: &serde_json::Value) -> Vec<String> {
+    why::lines(why, table::width())
+}
+
+/// A duration for people.
+pub(crate) fn duration_text(nanos: f64) -> String {
+    table::duration(nanos)
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

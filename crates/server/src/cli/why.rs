@@ -50,7 +50,7 @@ pub(super) fn run(args: &WhyArgs) -> Result<()> {
 }
 
 /// The summary, a line a finding with the sentence that explains it, and what the spans cannot tell.
-pub(crate) fn lines(why: &Value, width: usize) -> Vec<String> {
+pub(super) fn lines(why: &Value, width: usize) -> Vec<String> {
     let mut lines = vec![why["summary"].as_str().unwrap_or_default().to_owned()];
     let findings = why["findings"].as_array().map_or(&[][..], Vec::as_slice);
     if !findings.is_empty() {

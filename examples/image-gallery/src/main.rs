@@ -1,2 +1,0 @@
-//! The Image Gallery.
-fn main() {}
