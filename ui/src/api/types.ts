@@ -1,0 +1,86 @@
+/** What the server answers, as docs/api.md has it. Moments are decimal strings; offsets and durations are numbers. */
+
+export interface ServiceCount {
+  name: string;
+  spans: number;
+  errors: number;
+}
+
+export interface TraceSummary {
+  trace_id: string;
+  root_service: string;
+  root_operation: string;
+  start_unix_nano: string;
+  duration_nanos: number;
+  spans: number;
+  errors: number;
+  services: ServiceCount[];
+}
+
+export interface SearchAnswer {
+  traces: TraceSummary[];
+  next_cursor: string | null;
+}
+
+/** OTLP's JSON mapping of a value. */
+export interface AnyValue {
+  stringValue?: string;
+  boolValue?: boolean;
+  intValue?: string;
+  doubleValue?: number | string;
+  bytesValue?: string;
+  arrayValue?: { values: AnyValue[] };
+  kvlistValue?: { values: KeyValue[] };
+}
+
+export interface KeyValue {
+  key: string;
+  value: AnyValue;
+}
+
+export interface SpanEvent {
+  time_nanos: number;
+  name: string;
+  attributes: KeyValue[];
+}
+
+export interface SpanLink {
+  trace_id: string;
+  span_id: string;
+  attributes: KeyValue[];
+}
+
+export interface Span {
+  span_id: string;
+  parent_span_id: string | null;
+  parent: number | null;
+  depth: number;
+  name: string;
+  service: string;
+  kind: string;
+  status: { code: string; message: string };
+  start_nanos: number;
+  duration_nanos: number;
+  self_nanos: number;
+  critical_nanos: number;
+  resource: number;
+  scope: number;
+  trace_state: string;
+  attributes: KeyValue[];
+  events: SpanEvent[];
+  links: SpanLink[];
+}
+
+export interface TraceDetail {
+  trace_id: string;
+  root_service: string;
+  root_operation: string;
+  start_unix_nano: string;
+  duration_nanos: number;
+  services: ServiceCount[];
+  notes: Record<string, number>;
+  resources: { service: string; attributes: KeyValue[] }[];
+  scopes: { name: string; version: string; attributes: KeyValue[] }[];
+  critical_path: { span: number; start_nanos: number; duration_nanos: number }[];
+  spans: Span[];
+}

@@ -1,0 +1,105 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+
+import { EMPTY_FORM, formFromUrl, formToQuery, formToUrl, splitTags } from "../api/query";
+import type { Span, TraceDetail } from "../api/types";
+import { hue } from "../trace/colour";
+import { duration, text } from "../trace/format";
+import { ancestors, find, hasChildren, model, requestId, visibleRows } from "../trace/model";
+import { rowWindow, ticks } from "./scale";
+import { dots } from "./scatter";
+
+function span(depth: number, parent: number | null, name: string): Span {
+  return {
+    span_id: name, parent_span_id: null, parent, depth, name, service: "s", kind: "internal",
+    status: { code: name === "c" ? "error" : "unset", message: "" }, start_nanos: depth * 10, duration_nanos: 100,
+    self_nanos: 0, critical_nanos: 0, resource: 0, scope: 0, trace_state: "",
+    attributes: [{ key: "request.id", value: { stringValue: `r-${name}` } }], events: [], links: [],
+  };
+}
+
+// a ┬ b ─ c
+//   └ d
+const detail: TraceDetail = {
+  trace_id: "1", root_service: "s", root_operation: "a", start_unix_nano: "0", duration_nanos: 100, services: [],
+  notes: {}, resources: [], scopes: [],
+  critical_path: [{ span: 0, start_nanos: 0, duration_nanos: 50 }, { span: 3, start_nanos: 50, duration_nanos: 50 }],
+  spans: [span(0, null, "a"), span(1, 0, "b"), span(2, 1, "c"), span(1, 0, "d")],
+};
+
+describe("a trace", () => {
+  const trace = model(detail);
+  it("knows the rows of every subtree", () => {
+    expect([...trace.end]).toEqual([4, 3, 3, 4]);
+    expect([0, 1, 2, 3].map((row) => hasChildren(trace, row))).toEqual([true, true, false, false]);
+    expect(ancestors(trace, 2)).toEqual([1, 0]);
+  });
+  it("hides what is collapsed, and what is not on the critical path", () => {
+    expect(visibleRows(trace, new Set(), false)).toEqual([0, 1, 2, 3]);
+    expect(visibleRows(trace, new Set([1]), false)).toEqual([0, 1, 3]);
+    expect(visibleRows(trace, new Set([0]), false)).toEqual([0]);
+    expect(visibleRows(trace, new Set(), true)).toEqual([0, 3]);
+  });
+  it("is searched by name and attribute", () => {
+    expect(find(trace, "R-C")).toEqual([2]);
+    expect(find(trace, " ")).toEqual([]);
+    expect(requestId(detail.spans[1].attributes)).toBe("r-b");
+    expect(requestId([])).toBeNull();
+  });
+});
+
+describe("the search form", () => {
+  it("survives the URL", () => {
+    const form = { ...EMPTY_FORM, service: "cart", tags: 'a=1 b="two words"', errors: true, lookback: "6h" };
+    expect(formFromUrl(new URLSearchParams(formToUrl(form)))).toEqual(form);
+    expect(formToUrl(EMPTY_FORM)).toBe("");
+  });
+  it("becomes the API's parameters", () => {
+    expect(splitTags('a=1 b="two words"')).toEqual(["a=1", "b=two words"]);
+    const query = formToQuery({ ...EMPTY_FORM, tags: "a=1", errors: true }, null);
+    expect(query).toContainEqual(["tag", "a=1"]);
+    expect(query).toContainEqual(["status", "error"]);
+    expect(query).toContainEqual(["start", "-1h"]);
+  });
+});
+
+describe("layout", () => {
+  it("has round ticks inside the view", () => {
+    expect(ticks({ start: 0, end: 100 }, 5)).toEqual([0, 20, 40, 60, 80, 100]);
+    expect(ticks({ start: 7, end: 8 }, 1).length).toBeGreaterThan(0);
+  });
+  it("renders only the rows in sight", () => {
+    expect(rowWindow(0, 100, 20, 20_000)).toEqual([0, 13]);
+    expect(rowWindow(1e6, 100, 20, 10)).toEqual([10, 10]);
+  });
+  it("spreads durations over at least a factor of ten", () => {
+    const one = { ...detail, spans: 3, errors: 0, services: [] };
+    const { low, high } = dots([one, one]);
+    expect(high / low).toBeGreaterThan(9.9);
+  });
+});
+
+describe("formats", () => {
+  it("are short and exact", () => {
+    expect([0, 1500, 2e6, 1.5e9, 123e9].map(duration)).toEqual(["0 ns", "1.5 µs", "2 ms", "1.5 s", "2 m 3 s"]);
+    expect(text({ intValue: "9223372036854775807" })).toBe("9223372036854775807");
+    expect(text({ arrayValue: { values: [{ boolValue: true }, {}] } })).toBe("[true, ]");
+    expect(hue("cart")).toBe(hue("cart"));
+  });
+});
+
+describe("the layers", () => {
+  const order = ["api", "trace", "layout", "render", "views"];
+  it.each(order)("%s imports only earlier ones", (layer) => {
+    const folder = join(import.meta.dirname, "..", layer);
+    const allowed = order.slice(0, order.indexOf(layer) + 1);
+    for (const name of readdirSync(folder).filter((name) => !name.endsWith(".test.ts"))) {
+      const source = readFileSync(join(folder, name), "utf8");
+      for (const [, path] of source.matchAll(/from "(\.\.?\/[^"]*)"/g)) {
+        const target = path.startsWith("./") ? layer : path.split("/")[1];
+        expect(allowed, `${layer}/${name} imports ${path}`).toContain(target);
+      }
+    }
+  });
+});

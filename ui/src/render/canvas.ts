@@ -1,0 +1,83 @@
+import { fraction, type View } from "../layout/scale";
+import type { Dot } from "../layout/scatter";
+import { barColour } from "../trace/colour";
+import { duration } from "../trace/format";
+import type { TraceModel } from "../trace/model";
+
+/** A context scaled to the screen's pixels, cleared. */
+export function prepare(canvas: HTMLCanvasElement): { context: CanvasRenderingContext2D; width: number; height: number } {
+  const scale = window.devicePixelRatio || 1;
+  const { clientWidth: width, clientHeight: height } = canvas;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  const context = canvas.getContext("2d")!;
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return { context, width, height };
+}
+
+export const isDark = (): boolean => window.matchMedia("(prefers-color-scheme: dark)").matches;
+
+const style = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** The whole trace in a strip: each span a hairline, each pixel column at most once a row. */
+export function paintMinimap(canvas: HTMLCanvasElement, trace: TraceModel, view: View): void {
+  const { context, width, height } = prepare(canvas);
+  const dark = isDark();
+  const total = Math.max(1, trace.detail.duration_nanos);
+  const rows = trace.start.length;
+  const rowHeight = Math.max(1, Math.min(4, height / rows));
+  let lastKey = -1;
+  for (let row = 0; row < rows; row++) {
+    const y = (row / rows) * height;
+    const x = (trace.start[row] / total) * width;
+    const length = Math.max(1, (trace.duration[row] / total) * width);
+    const key = Math.floor(y) * 65536 + Math.floor(x);
+    if (rows > height * 4 && key === lastKey) continue;
+    lastKey = key;
+    context.fillStyle = trace.error[row] ? style("--error") : barColour(trace.detail.spans[row].service, dark);
+    context.fillRect(x, y, length, rowHeight);
+  }
+  const all = { start: 0, end: total };
+  context.fillStyle = style("--shade");
+  context.fillRect(0, 0, fraction(all, view.start) * width, height);
+  const right = fraction(all, view.end) * width;
+  context.fillRect(right, 0, width - right, height);
+}
+
+/** The dots of a search with the scale of their durations. */
+export function paintScatter(canvas: HTMLCanvasElement, dots: Dot[], low: number, high: number, hovered: number | null): void {
+  const { context, width, height } = prepare(canvas);
+  context.font = "11px system-ui, sans-serif";
+  context.textBaseline = "middle";
+  for (let power = Math.ceil(Math.log10(low)); power <= Math.log10(high); power++) {
+    const y = place(0, (power - Math.log10(low)) / (Math.log10(high) - Math.log10(low)), width, height).y;
+    context.strokeStyle = style("--line");
+    context.beginPath();
+    context.moveTo(56, y);
+    context.lineTo(width, y);
+    context.stroke();
+    context.fillStyle = style("--faint");
+    context.fillText(duration(10 ** power), 4, y);
+  }
+  for (const dot of dots) {
+    const { x, y } = place(dot.x, dot.y, width, height);
+    context.beginPath();
+    context.arc(x, y, dot.radius, 0, 2 * Math.PI);
+    context.globalAlpha = dot.index === hovered ? 1 : 0.6;
+    context.fillStyle = dot.error ? style("--error") : style("--accent");
+    context.fill();
+    // A ring, so that errors show without colour.
+    if (dot.error || dot.index === hovered) {
+      context.globalAlpha = 1;
+      context.strokeStyle = style("--text");
+      context.stroke();
+    }
+  }
+  context.globalAlpha = 1;
+}
+
+/** Where a dot lies on the canvas. */
+export function place(x: number, y: number, width: number, height: number): { x: number; y: number } {
+  return { x: 70 + x * (width - 90), y: height - 14 - y * (height - 28) };
+}

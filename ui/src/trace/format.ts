@@ -1,0 +1,45 @@
+import type { AnyValue } from "../api/types";
+
+/** Three digits or so: `1.5 s`, `120 ms`, `37 µs`. */
+export function duration(nanos: number): string {
+  const size = Math.abs(nanos);
+  const digits = (value: number, unit: string) => `${Number(value.toPrecision(3))} ${unit}`;
+  if (size < 1e3) return digits(nanos, "ns");
+  if (size < 1e6) return digits(nanos / 1e3, "µs");
+  if (size < 1e9) return digits(nanos / 1e6, "ms");
+  if (size < 120e9) return digits(nanos / 1e9, "s");
+  return `${Math.floor(nanos / 60e9)} m ${Math.round((nanos % 60e9) / 1e9)} s`;
+}
+
+/** A moment in local time, to the millisecond. */
+export function moment(unixNano: string): string {
+  const millis = Number(BigInt(unixNano) / 1_000_000n);
+  const date = new Date(millis);
+  if (Number.isNaN(date.getTime())) return `${unixNano} ns`;
+  const pad = (value: number, width = 2) => String(value).padStart(width, "0");
+  const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  return `${day} ${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
+}
+
+/** How long ago, in words. */
+export function ago(unixNano: string, nowMillis: number): string {
+  const seconds = Math.max(0, nowMillis / 1e3 - Number(BigInt(unixNano) / 1_000_000n) / 1e3);
+  if (seconds < 90) return `${Math.round(seconds)} s ago`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 129_600) return `${Math.round(seconds / 3600)} h ago`;
+  return `${Math.round(seconds / 86_400)} d ago`;
+}
+
+/** A value as people read it. */
+export function text(value: AnyValue): string {
+  if (value.stringValue !== undefined) return value.stringValue;
+  if (value.intValue !== undefined) return value.intValue;
+  if (value.boolValue !== undefined) return String(value.boolValue);
+  if (value.doubleValue !== undefined) return String(value.doubleValue);
+  if (value.bytesValue !== undefined) return `${value.bytesValue} (base64)`;
+  if (value.arrayValue) return `[${(value.arrayValue.values ?? []).map(text).join(", ")}]`;
+  if (value.kvlistValue) {
+    return `{${(value.kvlistValue.values ?? []).map((pair) => `${pair.key}: ${text(pair.value)}`).join(", ")}}`;
+  }
+  return "";
+}
