@@ -1,0 +1,184 @@
+// The pages in Chromium, against the real binary: search, open a trace, look at a span, come back to it by its URL.
+//
+// TRACEWELL_BIN names the binary, SHOTS a folder for screenshots, SHOW_URL a running server to take pictures of instead.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, existsSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const binary = process.env.TRACEWELL_BIN ?? new URL("../../target/debug/tracewell", import.meta.url).pathname;
+const shots = process.env.SHOTS;
+const work = mkdtempSync(join(tmpdir(), "tracewell-browser-"));
+const readyFile = join(work, "ready.json");
+
+const server = spawn(
+  binary,
+  ["--log", "warn", "serve", "--data", ":memory:", "--http", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--ready-file", readyFile],
+  { stdio: ["ignore", "ignore", "inherit"] },
+);
+const passed = [];
+
+async function until(what, check) {
+  for (let tries = 0; tries < 400; tries++) {
+    if (check()) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error(`${what} did not happen`);
+}
+
+const hex = (number, digits) => number.toString(16).padStart(digits, "0");
+const now = BigInt(Date.now()) * 1_000_000n;
+
+/** A trace of `count` spans: a root in the shop, children in other services, one that failed. */
+function request(traceNumber, count) {
+  const services = ["shop", "cart", "payment", "stock"];
+  const spans = services.map(() => []);
+  for (let i = 0; i < count; i++) {
+    const start = now - 5_000_000_000n + BigInt(i) * 50_000n;
+    spans[i % 4].push({
+      traceId: hex(traceNumber, 32),
+      spanId: hex(i + 1, 16),
+      parentSpanId: i === 0 ? "" : hex(Math.floor((i - 1) / 3) + 1, 16),
+      name: i === 0 ? "POST /checkout" : `step ${i}`,
+      kind: i === 0 ? 2 : 1,
+      startTimeUnixNano: String(start),
+      endTimeUnixNano: String(i === 0 ? start + 2_000_000_000n : start + 1_000_000n * BigInt(5 + (i % 50))),
+      attributes: [{ key: "request.id", value: { stringValue: `r-${i}` } }, { key: "step.number", value: { intValue: String(i) } }],
+      events: i === 2 ? [{ timeUnixNano: String(start + 1000n), name: "exception" }] : [],
+      status: i === 2 ? { code: 2, message: "card declined" } : {},
+    });
+  }
+  return {
+    resourceSpans: services.map((service, place) => ({
+      resource: { attributes: [{ key: "service.name", value: { stringValue: service } }] },
+      scopeSpans: [{ spans: spans[place] }],
+    })),
+  };
+}
+
+async function check(name, run) {
+  await run();
+  passed.push(name);
+  console.log(`ok ${name}`);
+}
+
+let browser;
+try {
+  await until("the server's start", () => existsSync(readyFile));
+  const { http, otlp_http: otlp } = JSON.parse(readFileSync(readyFile, "utf8"));
+  for (const [trace, count] of [[0xabc, 40], [0xdef, 20_000]]) {
+    const answer = await fetch(`http://${otlp}/v1/traces`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(request(trace, count)),
+    });
+    assert.equal(answer.status, 200);
+    assert.equal(await answer.text(), "{}");
+  }
+
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  const complaints = [];
+  const origin = process.env.SHOW_URL ?? `http://${http}`;
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (sent) => {
+    if (!sent.url().startsWith(origin) && !sent.url().startsWith("data:")) complaints.push(`request to ${sent.url()}`);
+  });
+  const shot = async (name) => shots && (await page.screenshot({ path: join(shots, `${name}.png`) }));
+
+  if (process.env.SHOW_URL) {
+    await page.goto(`${origin}/search?limit=200`);
+    await page.waitForSelector(".results li");
+    await shot("search");
+    await page.goto(`${origin}${process.env.SHOW_TRACE}`);
+    await page.waitForSelector('[role="treeitem"]');
+    await shot("trace");
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.reload();
+    await page.waitForSelector('[role="treeitem"]');
+    await shot("trace-dark");
+    await page.setViewportSize({ width: 800, height: 600 });
+    await shot("trace-narrow");
+  } else {
+    await check("a search without conditions finds both traces", async () => {
+      await page.goto(`${origin}/`);
+      await page.waitForSelector(".results li");
+      assert.equal(await page.locator(".results li").count(), 2);
+      await shot("search");
+    });
+    await check("a search by tag is in the URL and finds one", async () => {
+      await page.getByLabel("Tags").fill("step.number=19999");
+      await page.getByRole("button", { name: "Find traces" }).click();
+      await page.waitForURL(/tags=step\.number/);
+      await page.waitForFunction(() => document.querySelectorAll(".results li").length === 1);
+    });
+    await check("a click on a result opens its trace", async () => {
+      await page.goto(`${origin}/search?tags=step.number%3D39`);
+      await page.locator(".results a", { hasText: "40 spans" }).click();
+      await page.waitForURL(/\/trace\/0*abc$/);
+      await page.waitForSelector('[role="treeitem"]');
+      assert.equal(await page.locator('[role="treeitem"]').count() > 10, true);
+      assert.match(await page.title(), /shop: POST \/checkout/);
+    });
+    await check("a span's details open, and its URL leads back to it", async () => {
+      await page.locator('[role="treeitem"] .open', { hasText: / step 2$/ }).first().click();
+      await page.waitForSelector(".details");
+      await page.waitForURL(/span=/);
+      assert.match(await page.locator(".details").innerText(), /card declined/);
+      await page.reload();
+      await page.waitForSelector(".details");
+      assert.match(await page.locator(".details").innerText(), /r-2/);
+      await shot("trace");
+    });
+    await check("keys move the selection, and escape ends it", async () => {
+      const before = page.url();
+      await page.keyboard.press("j");
+      await page.waitForFunction((url) => location.href !== url, before);
+      await page.keyboard.press("Escape");
+      await page.waitForFunction(() => document.querySelectorAll(".details").length === 0);
+    });
+    await check("folding hides a subtree and finding opens it", async () => {
+      await page.keyboard.press("[");
+      await page.waitForFunction(() => document.querySelectorAll('[role="treeitem"]').length === 4);
+      await page.getByLabel("Find in spans").fill("r-39");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector(".row.selected.hit");
+    });
+    await check("a trace of 20,000 spans shows and scrolls with few elements", async () => {
+      await page.goto(`${origin}/trace/def`);
+      await page.waitForSelector('[role="treeitem"]');
+      await page.locator(".list").evaluate((list) => (list.scrollTop = list.scrollHeight));
+      await page.waitForFunction(() => {
+        const list = document.querySelector(".list");
+        const { top, bottom } = list.getBoundingClientRect();
+        const inSight = (row) => row.getBoundingClientRect().bottom > top && row.getBoundingClientRect().top < bottom;
+        return list.scrollTop > 19_000 * 26 && [...document.querySelectorAll('[role="treeitem"]')].some(inSight);
+      });
+      const count = await page.locator('[role="treeitem"]').count();
+      assert.equal(count > 5 && count < 100, true, `${count} rows are in the document`);
+      await shot("trace-20000");
+    });
+    await check("nothing was logged as an error and no other origin was asked", () => {
+      assert.deepEqual(complaints, []);
+    });
+    await check("an unknown trace says so", async () => {
+      await page.goto(`${origin}/trace/123456`);
+      assert.match(await page.getByRole("alert").innerText(), /no such trace/);
+    });
+  }
+} finally {
+  await browser?.close();
+  if (server.exitCode === null) {
+    server.kill("SIGTERM");
+    await new Promise((resolve) => server.once("exit", resolve));
+  }
+  rmSync(work, { recursive: true, force: true });
+}
+console.log(`${passed.length} passed, 0 failed`);
