@@ -1,5 +1,7 @@
 //! What was acknowledged is there after kill -9, once.
 
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -53,7 +55,7 @@ fn send_until_killed(server: Server, seed: u64, acknowledged: &mut Ids) {
         let (killed, answered) = (killed.clone(), answered.clone());
         std::thread::spawn(move || {
             let agent = ureq::Agent::new_with_defaults();
-            for batch in Workload::new(seed).requests(50).take(REQUESTS) {
+            for batch in Workload::new(seed).spans(200_000).requests(50).take(REQUESTS) {
                 let sent = agent
                     .post(&url)
                     .header("content-type", "application/x-protobuf")

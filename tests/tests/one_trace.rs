@@ -1,5 +1,7 @@
 //! One request through five programs in five languages is one trace, with every parent in place.
 
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -85,4 +87,23 @@ fn a_request_from_rust_through_python_node_go_and_java_is_one_trace() {
         assert_eq!(user, Some(Value::from("17")), "baggage reached {service}");
     }
     server.stop().unwrap();
+}
+
+/// Makes a request with the Rust SDK, in a client span and with baggage; the trace's id.
+fn call_from_rust(otlp: &str, url: &str) -> String {
+    let config = tracewell::Config::new("rust-client").endpoint(&format!("http://{otlp}"));
+    let tracer = tracewell::Tracer::new(config).unwrap();
+    let with_user = tracewell::Context::new().with_baggage_value("user", "17");
+    let span = tracer.span("GET").kind(tracewell::SpanKind::Client).parent(&with_user).start();
+    let mut headers: Vec<(String, String)> = Vec::new();
+    tracewell::inject(&span.context(), &mut headers);
+    let mut request = ureq::get(url);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request.call().unwrap();
+    let trace_id = span.span_context().trace_id.to_string();
+    span.end();
+    tracer.shutdown(std::time::Duration::from_secs(10)).unwrap();
+    trace_id
 }

@@ -1,5 +1,7 @@
 //! OpenTelemetry SDKs that nobody here wrote: what arrives equals what the SDK itself saw, field by field.
 
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
 use std::process::Command;
 
 use tracewell_e2e::normal::{self, Spans};

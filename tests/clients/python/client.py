@@ -14,6 +14,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from opentelemetry import baggage, propagate, trace
+from opentelemetry.context import attach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -131,9 +132,10 @@ def serve(endpoint, following):
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            context = propagate.extract(self.headers)
-            with tracer.start_as_current_span("GET /python", context=context, kind=SpanKind.SERVER) as span:
-                span.set_attribute("baggage.user", str(baggage.get_baggage("user", context)))
+            # Attached, not only given to the span: the baggage has to be current for the call below, too.
+            attach(propagate.extract(self.headers))
+            with tracer.start_as_current_span("GET /python", kind=SpanKind.SERVER) as span:
+                span.set_attribute("baggage.user", str(baggage.get_baggage("user")))
                 if following != "-":
                     with tracer.start_as_current_span("GET", kind=SpanKind.CLIENT):
                         headers = {}
