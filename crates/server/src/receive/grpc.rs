@@ -14,11 +14,11 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 use tower::Service;
 use tracewell_wire::Format;
-use tracewell_wire::otlp::{Encoding, encode_response};
+use tracewell_wire::otlp::{Encoding, encode_response, encode_retry_status};
 
-use super::{Receiver, Refusal};
+use super::{RETRY_AFTER_SECONDS, Receiver, Refusal};
 
-const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(super) const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 pub(super) fn router(receiver: Receiver) -> Router {
     Router::new().route_service(PATH, TraceService(receiver)).fallback(async || {
@@ -80,17 +80,22 @@ impl UnaryService<Bytes> for Export {
     }
 }
 
-/// The statuses that the OTLP specification has senders retry are `UNAVAILABLE` and, only with a delay, others.
+/// `UNAVAILABLE` is what the OTLP specification has senders retry; the delay comes in the details.
 fn status(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Malformed(message) | Refusal::TooLarge(message) => Status::new(Code::InvalidArgument, message),
-        Refusal::Busy(message) => Status::new(Code::Unavailable, message),
+        Refusal::Busy(message) => {
+            let code = Code::Unavailable;
+            let details = encode_retry_status(code as i32, &message, RETRY_AFTER_SECONDS);
+            Status::with_details(code, message, details.into())
+        }
         Refusal::Failed(message) => Status::new(Code::Internal, message),
     }
 }
 
+/// Hands messages through as they are.
 #[derive(Clone, Copy, Default)]
-struct RawCodec;
+pub(super) struct RawCodec;
 
 impl Codec for RawCodec {
     type Encode = Vec<u8>;

@@ -11,10 +11,7 @@ use tracewell_wire::Format;
 use tracewell_wire::otlp::{Encoding, encode_response, encode_status};
 
 use super::body::{self, ContentEncoding};
-use super::{Accepted, Receiver, Refusal};
-
-/// What senders are told to wait when the server is over a budget.
-const RETRY_AFTER_SECONDS: &str = "1";
+use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal};
 
 pub(super) fn router(receiver: Receiver) -> Router {
     Router::new()
@@ -112,7 +109,7 @@ fn refuse(encoding: Encoding, refusal: Refusal) -> Response {
         Refusal::TooLarge(message) => error(encoding, StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, &message),
         Refusal::Busy(message) => {
             let mut response = error(encoding, StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, &message);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
             response
         }
         Refusal::Failed(message) => error(encoding, StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, &message),

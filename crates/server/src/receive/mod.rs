@@ -10,6 +10,8 @@ mod cors;
 mod grpc;
 mod http;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ pub use stats::IngestStats;
 
 /// Bodies over this size are decoded off the threads that serve connections.
 const DECODE_INLINE_BYTES: usize = 64 * 1024;
+/// What senders are told to wait when the server is over a budget.
+const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Bounds on what is received, each of which an operator can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,6 +60,17 @@ pub fn encode_status(encoding: Encoding, code: i32, message: &str) -> Vec<u8> {
     }
 }
 
+/// A protobuf `google.rpc.Status` with a `google.rpc.RetryInfo`: what goes into the details of a gRPC status that says when
+/// to send again.
+pub fn encode_retry_status(code: i32, message: &str, seconds: u32) -> Vec<u8> {
+    let mut out = encode_status(Encoding::Protobuf, code, message);
+    put_message(&mut out, 3, |any| {
+        put_text(any, 1, "type.googleapis.com/google.rpc.RetryInfo");
+        put_message(any, 2, |retry_info| put_message(retry_info, 1, |delay| put_number(delay, 1, seconds.into())));
+    });
+    out
+}
+
 /// How many spans a protobuf `ExportTraceServiceResponse` says were refused; 0 if it does not say.
 pub fn rejected_spans(response: &[u8]) -> u64 {
     let mut fields = Fields::new(response);
