@@ -37,3 +37,38 @@ fn is_local(request: &Request) -> bool {
     };
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(loopback_only: bool, host: Option<&str>) -> Response {
+        let router = layer(Router::new().route("/", get(async || "traces")), loopback_only);
+        let mut request = Request::get("/");
+        if let Some(host) = host {
+            request = request.header(header::HOST, host);
+        }
+        router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn on_loopback_only_local_names_are_answered() {
+        for host in [None, Some("localhost"), Some("localhost:16686"), Some("127.0.0.1:1"), Some("[::1]:16686")] {
+            let response = ask(true, host).await;
+            assert_eq!(response.status(), StatusCode::OK, "{host:?}");
+            assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:16686", "[::2]", ""] {
+            assert_eq!(ask(true, Some(host)).await.status(), StatusCode::MISDIRECTED_REQUEST, "{host:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn elsewhere_the_operator_chose_who_can_reach_it() {
+        assert_eq!(ask(false, Some("traces.example")).await.status(), StatusCode::OK);
+    }
+}

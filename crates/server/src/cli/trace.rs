@@ -141,8 +141,8 @@ mod tests {
             "gallery: GET /images\n\
              4bf92f3577b34da6a3ce929d0e0e4736  100 ms  2 spans  2023-11-…\n\
              \n\
-             gallery GET /image    100 ms  ━━━━───────────────────────━━━\n \
-             ! catalog SELECT       80 ms     ━━━━━━━━━━━━━━━━━━━━━━━━━\n\
+             gallery GET /imag…    100 ms  ━━━━───────────────────────━━━\n \
+             ! catalog SELECT      80 ms     ━━━━━━━━━━━━━━━━━━━━━━━━━\n\
              \n\
              ━ critical path: what the request waited for   ! failed\n\
              note: 1 spans name a parent that is not in the trace"

@@ -12,6 +12,8 @@ use super::Refusal;
 
 /// A sender that is slower than this for one body is hung up on: it holds budget that others wait for.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a body over the limit, so many times the limit is read before the connection is closed.
+const DRAIN_FACTOR: usize = 4;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +46,36 @@ pub(super) async fn read(mut body: Body, most_bytes: usize) -> Result<Bytes, Ref
             let frame = frame.map_err(|error| Refusal::Malformed(format!("the body was cut off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > most_bytes {
-                return Err(Refusal::TooLarge(format!(
-                    "the body is larger than {most_bytes} bytes (limit body_bytes)"
-                )));
+                return Ok(None);
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes.freeze())
+        Ok(Some(bytes.freeze()))
     };
-    tokio::time::timeout(BODY_TIMEOUT, reading)
-        .await
-        .unwrap_or_else(|_| Err(Refusal::Malformed(format!("the body did not arrive within {BODY_TIMEOUT:?}"))))
+    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large(body, most_bytes).await),
+        Ok(Err(refusal)) => Err(refusal),
+        Err(_) => Err(Refusal::Malformed(format!("the body did not arrive within {BODY_TIMEOUT:?}"))),
+    }
+}
+
+/// Refuses a body over `most_bytes`, after reading on for a while: a sender that is still writing when the connection
+/// closes sees a broken connection and not the answer that says why.
+pub(super) async fn too_large(mut body: Body, most_bytes: usize) -> Refusal {
+    let draining = async {
+        let mut left = most_bytes.saturating_mul(DRAIN_FACTOR);
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            if length > left {
+                return;
+            }
+            left -= length;
+        }
+    };
+    // What has not come by then is not worth waiting for.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, draining).await;
+    Refusal::TooLarge(format!("the body is larger than {most_bytes} bytes (limit body_bytes)"))
 }
 
 /// Undoes the compression, up to `most_bytes`: what would be larger is refused before it is made.

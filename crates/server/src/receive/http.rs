@@ -64,10 +64,7 @@ async fn receive(
     let limits = receiver.limits;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > limits.body_bytes) {
-        return Err(Refusal::TooLarge(format!(
-            "the body is larger than {} bytes (limit body_bytes)",
-            limits.body_bytes
-        )));
+        return Err(body::too_large(body, limits.body_bytes).await);
     }
     // A body of unknown length takes the budget of the largest.
     let mut permit = receiver.admission.admit(announced.unwrap_or(limits.body_bytes))?;

@@ -184,8 +184,7 @@ async fn every_content_type_is_taken_in_every_encoding_and_answered_in_kind() {
         for encoding in ["", "identity", "gzip", "deflate", "zstd", "GZIP"] {
             let setup = Setup::new();
             let body = compress(&encoding.to_lowercase(), &body);
-            let answer =
-                setup.post(&[("content-type", content_type), ("content-encoding", encoding)], body).await;
+            let answer = setup.post(&[("content-type", content_type), ("content-encoding", encoding)], body).await;
             assert_eq!(answer.status, StatusCode::OK, "{content_type} {encoding}: {:?}", answer.body);
             assert_eq!(answer.headers[header::CONTENT_TYPE], answered);
             assert_eq!(answer.body, if answered == JSON { &b"{}"[..] } else { b"" }, "full success says nothing");
@@ -220,7 +219,7 @@ async fn a_bad_span_is_named_and_its_neighbours_are_kept() {
     assert_eq!(answer.status, StatusCode::OK);
     let partial = &answer.json()["partialSuccess"];
     assert_eq!(partial["rejectedSpans"], "1", "{partial}");
-    assert!(partial["errorMessage"].as_str().unwrap().contains("spanId"), "{partial}");
+    assert!(partial["errorMessage"].as_str().unwrap().contains("span_id"), "{partial}");
 
     let partial = setup.call(request.encode_to_vec(), None).await.unwrap().partial_success.unwrap();
     assert_eq!(partial.rejected_spans, 2);
@@ -306,7 +305,7 @@ async fn a_body_over_the_limit_is_refused_whether_its_length_is_announced_or_not
 #[tokio::test]
 async fn a_request_with_too_much_in_it_names_the_limit() {
     let mut limits = ReceiveLimits::default();
-    limits.request.spans = 1;
+    limits.request.spans_per_request = 1;
     let setup = Setup::with(limits, MemoryOptions::default());
     let body = request_of(&[&[1; 8], &[2; 8]]).encode_to_vec();
     let answer = setup.post(&[("content-type", PROTOBUF)], body).await;
