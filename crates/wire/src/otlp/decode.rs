@@ -225,12 +225,10 @@ impl Decoder<'_> {
         match (number, payload) {
             (1, Payload::Bytes(bytes)) => span.trace_id = trace_id(bytes, "span.trace_id")?,
             (2, Payload::Bytes(bytes)) => span.span_id = span_id(bytes, "span.span_id")?,
-            (3, Payload::Bytes(bytes)) => {
-                span.trace_state = self.batch.intern(text(bytes, "span.trace_state", name_bytes)?)
-            }
+            (3, Payload::Bytes(bytes)) => span.trace_state = self.name(bytes, "span.trace_state")?,
             (4, Payload::Bytes([])) => span.parent_span_id = SpanId::ZERO,
             (4, Payload::Bytes(bytes)) => span.parent_span_id = span_id(bytes, "span.parent_span_id")?,
-            (5, Payload::Bytes(bytes)) => span.name = self.batch.intern(text(bytes, "span.name", name_bytes)?),
+            (5, Payload::Bytes(bytes)) => span.name = self.name(bytes, "span.name")?,
             (6, Payload::Varint(kind)) => span.kind = SpanKind::from_number(kind as i64).unwrap_or_default(),
             (7, Payload::Fixed64(nanos)) => span.start_unix_nano = nanos,
             (8, Payload::Fixed64(nanos)) => span.end_unix_nano = nanos,
@@ -331,25 +329,39 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// A name, within the limit.
+    fn name(&mut self, bytes: &[u8], field: &str) -> Result<StrId, Refused> {
+        let most_bytes = self.limits.name_bytes;
+        if bytes.len() > most_bytes as usize {
+            return Err(Refused::Span(format!("{field}: longer than {most_bytes} bytes")));
+        }
+        self.batch.intern_bytes(bytes).map_err(|_| Refused::Span(format!("{field}: not UTF-8")))
+    }
+
     fn check_count(&self, have: usize, most: u32, field: &str) -> Result<(), Refused> {
         if have < most as usize { Ok(()) } else { Err(Refused::Span(format!("{field}: more than {most}"))) }
     }
 
     pub(super) fn key_value(&mut self, message: &[u8], field: &str) -> Result<(StrId, Value), Refused> {
+        if let Some(pair) = self.plain_key_value(message) {
+            return Ok(pair);
+        }
         let (mut key, mut value) = (StrId::EMPTY, Value::Empty);
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {
             match part {
                 (1, Payload::Bytes(bytes)) => {
-                    let text =
-                        std::str::from_utf8(bytes).ok().filter(|_| bytes.len() <= self.limits.attribute_bytes as usize);
-                    let Some(text) = text else {
-                        return Err(Refused::Span(format!(
+                    let known = if bytes.len() <= self.limits.attribute_bytes as usize {
+                        self.batch.intern_bytes(bytes).ok()
+                    } else {
+                        None
+                    };
+                    key = known.ok_or_else(|| {
+                        Refused::Span(format!(
                             "{field}: a key is no UTF-8 or longer than {} bytes",
                             self.limits.attribute_bytes
-                        )));
-                    };
-                    key = self.batch.intern(text);
+                        ))
+                    })?;
                 }
                 (2, Payload::Bytes(bytes)) => value = self.value(bytes, field)?,
                 (1 | 2, _) => return Err(Broken("a field of KeyValue has the wrong wire type").into()),
@@ -357,6 +369,36 @@ impl Decoder<'_> {
             }
         }
         Ok((key, value))
+    }
+
+    /// A pair in the form that nearly all have: a key and then a value, both shorter than 128 bytes, the value a string,
+    /// a small integer or a boolean. `None` for any other, also if it is wrong: that is for others to say.
+    #[inline]
+    fn plain_key_value(&mut self, message: &[u8]) -> Option<(StrId, Value)> {
+        const KEY: u8 = 1 << 3 | 2;
+        const VALUE: u8 = 2 << 3 | 2;
+        const STRING: u8 = 1 << 3 | 2;
+        const BOOL: u8 = 2 << 3;
+        const INT: u8 = 3 << 3;
+        if self.limits.attribute_bytes < 128 {
+            return None;
+        }
+        let [KEY, key_length @ 0..128, rest @ ..] = message else { return None };
+        let (key, rest) = rest.split_at_checked(usize::from(*key_length))?;
+        let [VALUE, value_length @ 0..128, value @ ..] = rest else { return None };
+        if value.len() != usize::from(*value_length) {
+            return None;
+        }
+        let value = match value {
+            [STRING, length @ 0..128, text @ ..] if text.len() == usize::from(*length) => {
+                Value::Str(self.batch.intern_bytes(text).ok()?)
+            }
+            [INT, number @ 0..128] => Value::Int(i64::from(*number)),
+            [INT, low @ 128..=255, high @ 0..128] => Value::Int(i64::from(low & 0x7f) | i64::from(*high) << 7),
+            [BOOL, truth @ 0..128] => Value::Bool(*truth != 0),
+            _ => return None,
+        };
+        Some((self.batch.intern_bytes(key).ok()?, value))
     }
 
     fn value(&mut self, message: &[u8], field: &str) -> Result<Value, Refused> {
@@ -370,8 +412,8 @@ impl Decoder<'_> {
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {
             value = match part {
-                (1, Payload::Bytes(bytes)) => match std::str::from_utf8(bytes) {
-                    Ok(text) => Value::Str(self.batch.intern(text)),
+                (1, Payload::Bytes(bytes)) => match self.batch.intern_bytes(bytes) {
+                    Ok(text) => Value::Str(text),
                     Err(_) => return Err(Refused::Span(format!("{field}: a string is not UTF-8"))),
                 },
                 (2, Payload::Varint(number)) => Value::Bool(number != 0),
