@@ -135,6 +135,13 @@ impl Flusher {
         }
     }
 
+    /// The number of a new segment. None is given out twice: a commit that reported an error may have happened, and then
+    /// the catalog on the disk names the segments of that attempt.
+    fn next_number(&mut self) -> u64 {
+        self.catalog.next_segment += 1;
+        self.catalog.next_segment - 1
+    }
+
     /// Changes the catalog on disk and then in memory. On an error nothing has changed.
     fn commit(
         &mut self,
@@ -151,7 +158,6 @@ impl Flusher {
             .collect::<Result<Vec<_>, _>>()?;
         let mut next = self.catalog.clone();
         next.segments.retain(|entry| !drop.contains(&entry.number));
-        next.next_segment = add.iter().map(|entry| entry.number + 1).max().unwrap_or(0).max(next.next_segment);
         next.segments.extend(add);
         if let Some(frozen) = flushed {
             next.first_log = frozen.log_number + 1;
@@ -185,7 +191,7 @@ impl Flusher {
         let mut written = Ok(());
         for (tenant, table) in &frozen.tables {
             let batches: Vec<_> = table.batches().collect();
-            let number = self.catalog.next_segment + entries.len() as u64;
+            let number = self.next_number();
             let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
             match segment::write(disk, &folder, number, tenant, origin, &batches) {
                 Ok(entry) => entries.push(entry),
@@ -216,7 +222,7 @@ impl Flusher {
         // A rename that reported an error may have happened: then the next commit replaces that catalog, and until then
         // the files must stay.
         match Catalog::open(&*shared.disk, &shared.folder) {
-            Ok(on_disk) if on_disk == self.catalog => {
+            Ok(on_disk) if on_disk.first_log == self.catalog.first_log && on_disk.segments == self.catalog.segments => {
                 let folder = shared.folder.join("segments");
                 numbers.iter().for_each(|number| segment::remove(&*shared.disk, &folder, *number));
             }
@@ -279,9 +285,7 @@ impl Flusher {
     fn merge(&mut self, shared: &Shared, tenant: &Tenant, segments: &[Arc<Segment>]) -> Result<(), StoreError> {
         let disk = &*shared.disk;
         let folder = shared.folder.join("segments");
-        // Numbers of flushes in the midst of the merge follow; a number is never given out twice.
-        let number = self.catalog.next_segment;
-        self.catalog.next_segment += 1;
+        let number = self.next_number();
         let merged = Merge::new(disk, &folder, number, tenant, segments).and_then(|merge| {
             merge.run(disk, || {
                 if shared.closed.load(Ordering::SeqCst) {

@@ -18,6 +18,7 @@ mod fsck;
 mod log;
 mod open;
 mod options;
+mod parquet;
 mod segment;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +45,7 @@ use disk::Disk;
 pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
 use log::LogWriter;
 pub use options::{Commit, EmbeddedOptions};
+pub use parquet::export_parquet;
 use segment::Segment;
 pub(crate) use segment::{Damaged, Input, put_varint, service_only};
 
@@ -438,7 +440,11 @@ impl LogThread {
         }
         let number = self.number + 1;
         let before = self.writer.bytes;
-        let writer = LogWriter::create(disk, &log_path(&self.shared.folder, number), limits, before)?;
+        let path = log_path(&self.shared.folder, number);
+        let writer = LogWriter::create(disk, &path, limits, before).inspect_err(|_| {
+            // The new file may be there and say how much of this one counts, so this one takes no more.
+            self.failed = true;
+        })?;
         let old = std::mem::replace(&mut self.writer, writer);
         let mut state = self.shared.state_mut();
         let tables = std::mem::take(&mut state.active);
@@ -588,5 +594,7 @@ impl SpanStore for EmbeddedStore {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;
