@@ -168,6 +168,12 @@ fn compress(encoding: &str, body: &[u8]) -> Vec<u8> {
             encoder.write_all(body).unwrap();
             encoder.finish().unwrap()
         }
+        // Not what HTTP says, and what some senders do.
+        "raw deflate" => {
+            let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
+            encoder.write_all(body).unwrap();
+            encoder.finish().unwrap()
+        }
         "zstd" => zstd::encode_all(body, 0).unwrap(),
         _ => body.to_vec(),
     }
@@ -191,6 +197,15 @@ async fn every_content_type_is_taken_in_every_encoding_and_answered_in_kind() {
             assert_eq!(setup.spans().await, 1, "{content_type} {encoding}");
         }
     }
+}
+
+#[tokio::test]
+async fn deflate_is_taken_without_its_header_too() {
+    let setup = Setup::new();
+    let body = compress("raw deflate", &one_span().encode_to_vec());
+    let answer = setup.post(&[("content-type", PROTOBUF), ("content-encoding", "deflate")], body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    assert_eq!(setup.spans().await, 1);
 }
 
 #[tokio::test]
