@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         "tracewell-server",
         &["tracewell-model", "tracewell-wire", "tracewell-store", "tracewell-query", "tracewell-insight"],
     ),
+    ("bench", "tracewell-bench", &["tracewell-model", "tracewell-wire", "tracewell-sim"]),
     ("examples/image-gallery", "image-gallery", &["tracewell"]),
     ("xtask", "xtask", &[]),
 ];
@@ -52,7 +53,7 @@ fn every_crate_has_its_place_in_the_order() {
 /// Whether a text in backticks is meant as a path of this repository.
 fn is_path(text: &str) -> bool {
     let first = text.split('/').next().unwrap_or("");
-    ["crates", "ui", "examples", "tests", "xtask", "docs", "deploy"].contains(&first) && !text.contains(' ')
+    ["bench", "crates", "ui", "examples", "tests", "xtask", "docs", "deploy"].contains(&first) && !text.contains(' ')
 }
 
 #[test]

@@ -1,0 +1,19 @@
+//! `cargo xtask bench`: what things cost, beside their peers in the same run.
+
+mod store;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// The store beside other stores: the same spans in, the same questions asked; written to docs/benchmarks.md
+    Store(store::Args),
+}
+
+pub(crate) fn run(bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::Store(args) => store::run(args),
+    }
+}
