@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::Refusal;
+use super::admission::Admitted;
 
 /// A sender that is slower than this for one body is hung up on: it holds budget that others wait for.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,8 +39,8 @@ impl ContentEncoding {
     }
 }
 
-/// Reads a body of at most `most_bytes`.
-pub(super) async fn read(mut body: Body, most_bytes: usize) -> Result<Bytes, Refusal> {
+/// Reads a body of at most `most_bytes`, and takes budget for it as it comes.
+pub(super) async fn read(mut body: Body, most_bytes: usize, admitted: &mut Admitted) -> Result<Bytes, Refusal> {
     let reading = async {
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -48,6 +49,7 @@ pub(super) async fn read(mut body: Body, most_bytes: usize) -> Result<Bytes, Ref
             if bytes.len() + data.len() > most_bytes {
                 return Ok(None);
             }
+            admitted.reach(bytes.len() + data.len())?;
             bytes.extend_from_slice(&data);
         }
         Ok(Some(bytes.freeze()))

@@ -333,7 +333,8 @@ async fn over_a_budget_the_sender_is_told_when_to_come_again() {
     // Once the store is full, and once the receivers are.
     let full_store = Setup::with(ReceiveLimits::default(), MemoryOptions { most_bytes: 10 });
     let full_receiver = Setup::new();
-    let _all = full_receiver.receiver.admission.admit(usize::MAX).unwrap();
+    let mut all = full_receiver.receiver.admission.begin();
+    all.reach(usize::MAX).unwrap();
     for setup in [&full_store, &full_receiver] {
         for (content_type, body) in [(PROTOBUF, one_span().encode_to_vec()), (JSON, ONE_SPAN_JSON.into())] {
             let answer = setup.post(&[("content-type", content_type)], body).await;
