@@ -64,7 +64,8 @@ fn main() -> Result<()> {
 
     eprintln!("making {} spans", args.spans);
     let work = tempfile::Builder::new().prefix("tracewell-bench-").tempdir()?;
-    let workload = workload::Workload::make(args.spans, &work.path().join("requests"))?;
+    let workload = workload::Workload::make(7, args.spans, &work.path().join("requests"))?;
+    let more = workload::Workload::make(8, args.spans, &work.path().join("more-requests"))?;
     let decode_micros = workload.decode_micros()?;
     eprintln!(
         "{} requests, {} traces, {:.0} bytes a span; decoding with generated types takes {decode_micros:.2} us a span",
@@ -74,7 +75,9 @@ fn main() -> Result<()> {
     );
     let mut results = Vec::new();
     for peer in &peers {
-        results.push(run::run(peer, &workload, work.path()).with_context(|| format!("bench {}", peer.kind.name()))?);
+        results.push(
+            run::run(peer, &workload, &more, work.path()).with_context(|| format!("bench {}", peer.kind.name()))?,
+        );
     }
     let report = report::Report { workload: &workload, decode_micros, results: &results, command: &args.command };
     println!("{}", report.table());

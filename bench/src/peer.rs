@@ -63,6 +63,11 @@ pub(crate) struct Running {
 impl Peer {
     /// Starts it on free ports with its data in a folder of its own, and waits until it listens.
     pub(crate) fn start(&self, data: &Path) -> Result<Running> {
+        self.start_with(data, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(&self, data: &Path, arguments: &[&str]) -> Result<Running> {
         std::fs::create_dir_all(data)?;
         let (otlp, http) = (free_address()?, free_address()?);
         let mut command = Command::new(&self.binary);
@@ -88,7 +93,7 @@ impl Peer {
                 command.arg(format!("-config.file={}", config.display()));
             }
         }
-        let mut process = Process::start(&mut command)?;
+        let mut process = Process::start(command.args(arguments))?;
         let doors: &[SocketAddr] = if self.kind == Kind::VictoriaTraces { &[http] } else { &[otlp, http] };
         process.wait_for(doors)?;
         let (otlp, api) = match self.kind {

@@ -68,7 +68,7 @@ impl<'a> Asker<'a> {
 
     /// Every question that the store can be asked.
     pub(crate) fn all(&mut self) -> Result<Vec<Answers>> {
-        let mut all = vec![self.traces(TIMES)?, self.largest()?];
+        let mut all = vec![self.traces(TIMES)?, self.largest(TIMES / 10)?];
         if self.store.kind.searches() {
             all.push(self.search("newest 20 of a service", "", |matches| &matches.any)?);
             let failed = r#"&tags={"http.response.status_code":"500"}"#;
@@ -92,9 +92,9 @@ impl<'a> Asker<'a> {
         Ok(answers.sorted())
     }
 
-    fn largest(&mut self) -> Result<Answers> {
+    pub(crate) fn largest(&mut self, times: usize) -> Result<Answers> {
         let mut answers = Answers::new("largest trace");
-        for _ in 0..TIMES / 10 {
+        for _ in 0..times {
             let (time, checked) = self.trace(self.workload.largest)?;
             answers.add(time, checked);
         }

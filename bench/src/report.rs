@@ -79,6 +79,9 @@ impl Report<'_> {
         row("taking spans is slower while asked, by", &|r| {
             format!("{:.0} %", (r.busy_send_wall.as_secs_f64() / r.send_wall.as_secs_f64() - 1.0) * 100.0)
         });
+        row("restart with every span in the log", &|r| {
+            r.restart.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))
+        });
         out
     }
 

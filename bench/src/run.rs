@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -27,12 +27,14 @@ pub(crate) struct Outcome {
     pub(crate) disk_bytes: Option<u64>,
     pub(crate) peak_bytes: u64,
     pub(crate) answers: Vec<Answers>,
-    /// Traces by id while the same spans come in once more, and how long that took.
+    /// Traces by id while as many other spans come in, and how long those took.
     pub(crate) busy: Answers,
     pub(crate) busy_send_wall: Duration,
+    /// From a start to the first answer with every span in the log; measured for Tracewell only.
+    pub(crate) restart: Option<Duration>,
 }
 
-pub(crate) fn run(peer: &Peer, workload: &Workload, work: &Path) -> Result<Outcome> {
+pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path) -> Result<Outcome> {
     let name = peer.kind.name();
     let data = work.join(format!("{:?}", peer.kind));
     let version = peer.version();
@@ -56,35 +58,27 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, work: &Path) -> Result<Outco
             answer.example.as_deref().unwrap_or_default()
         );
     }
-    drop(store);
-    let _ = std::fs::remove_dir_all(&data);
 
-    // Afresh, so that every store is asked about spans that it has once.
-    let store = peer.start(&data)?;
-    eprintln!("{name}: asking while spans come in");
+    eprintln!("{name}: asking while other spans come in");
     let done = AtomicBool::new(false);
     let (busy, busy_sent) = std::thread::scope(|scope| -> Result<_> {
         let sending = scope.spawn(|| {
-            let sent = send(workload, &store.otlp);
+            let sent = send(more, &store.otlp);
             done.store(true, Ordering::SeqCst);
             sent
         });
         let mut asker = Asker::new(&store, workload);
-        let mut busy: Option<Answers> = None;
+        let mut busy = asker.traces(BUSY_TIMES)?;
         while !done.load(Ordering::SeqCst) {
-            let more = asker.traces(BUSY_TIMES)?;
-            match &mut busy {
-                Some(busy) => busy.times.extend(more.times),
-                None => busy = Some(more),
-            }
+            busy.times.extend(asker.traces(BUSY_TIMES)?.times);
         }
-        let mut busy = busy.context("sending ended before a question was asked")?;
         busy.times.sort_unstable();
         let sent = sending.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
         Ok((busy, sent))
     })?;
     drop(store);
-    let _ = std::fs::remove_dir_all(&data);
+    remove(&data);
+    let restart = if peer.kind == Kind::Tracewell { Some(restart(peer, workload, &data)?) } else { None };
     Ok(Outcome {
         kind: peer.kind,
         version,
@@ -96,5 +90,30 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, work: &Path) -> Result<Outco
         answers,
         busy,
         busy_send_wall: busy_sent.wall,
+        restart,
     })
+}
+
+/// How long it takes from a start to the first answer when every span is in the log and none in a segment.
+fn restart(peer: &Peer, workload: &Workload, data: &Path) -> Result<Duration> {
+    eprintln!("{}: starting with every span in the log", peer.kind.name());
+    let roomy = ["--memory", "64GiB"];
+    let store = peer.start_with(data, &roomy)?;
+    send(workload, &store.otlp)?;
+    // kill -9.
+    drop(store);
+    let begin = Instant::now();
+    let store = peer.start_with(data, &roomy)?;
+    let answer = Asker::new(&store, workload).largest(1)?;
+    let took = begin.elapsed();
+    anyhow::ensure!(answer.wrong == 0, "after the restart: {}", answer.example.unwrap_or_default());
+    drop(store);
+    remove(data);
+    Ok(took)
+}
+
+fn remove(data: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(data) {
+        eprintln!("cannot remove {}: {error}", data.display());
+    }
 }

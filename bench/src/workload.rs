@@ -43,8 +43,8 @@ pub(crate) struct Matches {
 }
 
 impl Workload {
-    /// Makes the workload, the same for the same number of spans.
-    pub(crate) fn make(spans: usize, path: &Path) -> Result<Self> {
+    /// Makes a workload, the same for the same seed and number of spans.
+    pub(crate) fn make(seed: u64, spans: usize, path: &Path) -> Result<Self> {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path).context("create the file of requests")?);
         let mut made = Self {
             path: path.to_owned(),
@@ -59,7 +59,7 @@ impl Workload {
             needles: Vec::new(),
         };
         let mut needles = 0usize;
-        for batch in tracewell_sim::Workload::new(7).spans(spans).requests(SPANS_PER_REQUEST) {
+        for batch in tracewell_sim::Workload::new(seed).spans(spans).requests(SPANS_PER_REQUEST) {
             let body = tracewell_wire::otlp::encode_protobuf(&batch);
             file.write_all(&(body.len() as u32).to_le_bytes())?;
             file.write_all(&body)?;
