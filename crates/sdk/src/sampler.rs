@@ -112,7 +112,9 @@ impl Rule {
             Self::Always => true,
             Self::Never => false,
             Self::Probabilistic(threshold) => input.trace_id.randomness() >= *threshold,
-            Self::ParentBased(_) if input.parent.is_valid() => input.parent.is_sampled(),
+            Self::ParentBased(_) if input.parent.is_valid() && !input.parent.flags.is_undecided() => {
+                input.parent.is_sampled()
+            }
             Self::ParentBased(root) => root.sample(input),
             Self::Custom(sampler) => sampler.sample(input),
         }

@@ -19,6 +19,14 @@ pub struct SpanContext {
 }
 
 impl SpanContext {
+    pub(crate) const EMPTY: Self = Self {
+        trace_id: TraceId::from_bytes([0; 16]),
+        span_id: SpanId::from_bytes([0; 8]),
+        flags: TraceFlags(0),
+        is_remote: false,
+        trace_state: TraceState(None),
+    };
+
     /// Whether there is a span at all.
     #[must_use]
     pub const fn is_valid(&self) -> bool {
@@ -42,6 +50,9 @@ impl TraceFlags {
     /// The low 56 bits of the trace id are random (trace context level 2).
     pub const RANDOM: Self = Self(2);
 
+    /// Not sent: the caller has left it open whether the trace is recorded.
+    const UNDECIDED: u8 = 0x80;
+
     /// The flags that this byte has set and the specification defines; the others are cleared, as it demands.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Self {
@@ -51,7 +62,7 @@ impl TraceFlags {
     /// As a byte.
     #[must_use]
     pub const fn to_byte(self) -> u8 {
-        self.0
+        self.0 & !Self::UNDECIDED
     }
 
     /// Whether the trace is recorded.
@@ -63,7 +74,16 @@ impl TraceFlags {
     /// The same with the sampled flag set or cleared.
     #[must_use]
     pub const fn with_sampled(self, sampled: bool) -> Self {
-        Self(if sampled { self.0 | Self::SAMPLED.0 } else { self.0 & !Self::SAMPLED.0 })
+        let others = self.to_byte() & !Self::SAMPLED.0;
+        Self(if sampled { others | Self::SAMPLED.0 } else { others })
+    }
+
+    pub(crate) const fn undecided(self) -> Self {
+        Self(self.0 | Self::UNDECIDED)
+    }
+
+    pub(crate) const fn is_undecided(self) -> bool {
+        self.0 & Self::UNDECIDED != 0
     }
 
     pub(crate) const fn random() -> Self {
@@ -73,7 +93,7 @@ impl TraceFlags {
 
 /// A checked `tracestate`: at most 32 members, at most 512 bytes; cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TraceState(Option<Arc<str>>);
+pub struct TraceState(Option<Arc<Box<str>>>);
 
 impl TraceState {
     const MAX_MEMBERS: usize = 32;
@@ -105,13 +125,19 @@ impl TraceState {
                 kept.push_str(member);
             }
         }
-        if kept.is_empty() { Self::default() } else { Self(Some(kept.into())) }
+        if kept.is_empty() { Self::default() } else { Self(Some(Arc::new(kept.into()))) }
     }
 
     /// The header's value; empty when there is nothing.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_deref().unwrap_or("")
+        self.0.as_ref().map_or("", |state| state)
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The value of a vendor's key.
