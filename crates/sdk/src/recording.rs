@@ -7,6 +7,7 @@ use crate::tags::{SpanTags, TagValue};
 use crate::value::truncated;
 use crate::{Key, SpanContext, SpanId, SpanKind, Status, TraceState, otlp};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Buffers that one span has made larger than this are not kept for the next.
@@ -171,6 +172,14 @@ impl Recording {
     #[inline(never)]
     pub(crate) fn tag(&self, key: &str, value: impl TagValue) {
         self.update(|open, limits| open.tags.set(limits, key, value));
+    }
+
+    /// As [`Recording::tag`], and the compiler knows that it never unwinds, see [`crate::SpanBuilder`].
+    #[inline(never)]
+    #[allow(improper_ctypes_definitions, reason = "it is called from Rust alone")]
+    pub(crate) extern "C" fn tag_quietly<V: TagValue>(&self, key: &str, value: V) {
+        // Only a lack of memory gets here, and that aborts anyway.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.update(|open, limits| open.tags.set(limits, key, value))));
     }
 
     pub(crate) fn link(&self, other: &SpanContext) {

@@ -7,6 +7,7 @@ use crate::sampler::SamplingInput;
 use crate::tags::{EventTagList, TagValue};
 use crate::{Context, Key, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, Tracer};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -95,7 +96,11 @@ impl<'a> SpanBuilder<'a> {
     /// Tags the span. The value is looked at only when the span is sampled.
     #[inline(always)]
     pub fn tag(self, key: impl AsRef<str>, value: impl TagValue) -> Self {
-        self.tag_with(key, || value)
+        let decided = self.decided();
+        if let Some(recording) = decided.context.recording() {
+            recording.tag_quietly(key.as_ref(), value);
+        }
+        decided
     }
 
     /// Tags the span with what the closure returns, which is called only when the span is sampled.
@@ -148,13 +153,18 @@ fn start(mut context: Context, name: Key, kind: SpanKind, start_unix_nanos: u64)
     Span { context }
 }
 
-/// The context of the span to be.
+/// The context of the span to be; the empty one when a user's sampler panics.
+//
+// Foreign functions do not unwind, and the compiler knows: without a way out of the middle of things it keeps the builder
+// in registers.
 #[inline(never)]
-fn decide(tracer: &Tracer, name: &str, kind: SpanKind, parent: Option<&Context>) -> Context {
-    match parent {
+#[allow(improper_ctypes_definitions, reason = "it is called from Rust alone")]
+extern "C" fn decide(tracer: &Tracer, name: &str, kind: SpanKind, parent: Option<&Context>) -> Context {
+    let decide = || match parent {
         Some(parent) => decide_under(tracer, name, kind, parent),
         None => with_current(|parent| decide_under(tracer, name, kind, parent)),
-    }
+    };
+    catch_unwind(AssertUnwindSafe(decide)).unwrap_or(Context::EMPTY)
 }
 
 #[inline]
