@@ -110,13 +110,15 @@ pub use id::{SpanId, TraceId};
 pub use pipeline::Stats;
 pub use propagation::{Extractor, Injector, Propagators, extract, inject};
 pub use resource::Resource;
-pub use sampler::{Sample, Sampler, SamplingInput};
+pub use sampler::{Decision, Sample, Sampler, SamplingInput};
 pub use span::{EventTags, Span, SpanBuilder};
 pub use span_context::{SpanContext, TraceFlags, TraceState};
-pub use tags::{TagValue, ValueWriter, debug, display};
+pub use tags::{Scalar, TagValue, ValueWriter, debug, display};
 #[cfg(feature = "tower")]
 pub use tower::{ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService};
 pub use tracer::{Guard, Tracer, init, tracer};
+#[cfg(feature = "macros")]
+pub use tracewell_macros::traced;
 pub use value::{Key, Value};
 
 /// A span of the global tracer, child of the current context unless told otherwise.

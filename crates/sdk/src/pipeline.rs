@@ -104,6 +104,8 @@ pub(crate) struct Pipeline {
     /// Report spans that are open for longer than this.
     pending_after: Option<Duration>,
     state: Mutex<State>,
+    /// Held while the buffers are looked at, so that a flush sees them all.
+    collecting: Mutex<()>,
     /// For the exporter's thread: there is something to do.
     work: Condvar,
     /// For those who flush or shut down.
@@ -191,6 +193,7 @@ impl Pipeline {
             max_batch_bytes: config.max_batch_bytes,
             pending_after: config.pending_after,
             state: Mutex::default(),
+            collecting: Mutex::default(),
             work: Condvar::new(),
             done: Condvar::new(),
             closed: AtomicBool::new(false),
@@ -348,13 +351,14 @@ impl Pipeline {
     fn new_buffer<'a>(&self, buffers: &'a mut Vec<(u64, Arc<Buffer>)>) -> Option<&'a Arc<Buffer>> {
         // Buffers that only this thread knows belong to pipelines that have ended.
         buffers.retain(|(_, buffer)| Arc::strong_count(buffer) > 1);
+        // Buffers of threads that have ended are bounded too, while the exporter is busy with retries.
+        let threads = lock(&self.state).threads.len();
+        if threads >= 128 && threads.is_power_of_two() {
+            self.collect();
+        }
         let mut state = lock(&self.state);
         if self.closed.load(Ordering::Relaxed) {
             return None;
-        }
-        // Buffers of threads that have ended are bounded too, while the exporter is busy with retries.
-        if state.threads.len() >= 128 && state.threads.len().is_power_of_two() {
-            self.collect(&mut state);
         }
         let buffer = Arc::new(Buffer::default());
         state.threads.push(Arc::clone(&buffer));
@@ -392,8 +396,13 @@ impl Pipeline {
     }
 
     /// Moves what all threads have gathered into the queue, and forgets threads that have ended.
-    fn collect(&self, state: &mut State) {
-        let mut threads = std::mem::take(&mut state.threads);
+    ///
+    /// The order of locks is: a span's, its thread's buffer, the queue's. So the queue's is not held here while buffers
+    /// are looked at.
+    fn collect(&self) {
+        let _one_at_a_time = lock(&self.collecting);
+        let mut threads = std::mem::take(&mut lock(&self.state).threads);
+        let mut chunks = Vec::new();
         threads.retain(|buffer| {
             // Counted before the spans are taken: the last ones of an ending thread are then not missed.
             let alive = Arc::strong_count(buffer) > 1;
@@ -402,11 +411,14 @@ impl Pipeline {
                 own.forget();
                 (std::mem::take(&mut own.chunk), own.recordings.clone())
             };
-            self.offer(state, chunk);
-            self.offer(state, self.pending(&recordings));
+            chunks.push(chunk);
+            chunks.push(self.pending(&recordings));
             alive || !recordings.is_empty()
         });
-        state.threads = threads;
+        let mut state = lock(&self.state);
+        chunks.into_iter().for_each(|chunk| self.offer(&mut state, chunk));
+        // Those of threads that have begun meanwhile are there.
+        state.threads.append(&mut threads);
     }
 
     /// What there is to report of spans that are open for long. No lock of a thread's buffer is held: a span that ends
@@ -483,7 +495,9 @@ impl Worker {
                 continue;
             }
             let (ticket, stopping) = (state.flush_asked, state.stop_before.is_some());
-            pipeline.collect(&mut state);
+            drop(state);
+            pipeline.collect();
+            state = lock(&pipeline.state);
             // What comes in meanwhile waits for the next round, so that a flush ends under any load. When stopping
             // there is no next round, and nothing comes in but what other threads were just about to hand over.
             let mut left = if stopping { usize::MAX } else { state.queue.len() };

@@ -178,12 +178,12 @@ fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -
     let has_parent = parent_span.is_valid();
     let (trace_id, flags) =
         if has_parent { (parent_span.trace_id, parent_span.flags) } else { (TraceId::random(), TraceFlags::random()) };
-    let sampled = pipeline.sampler.sample(&SamplingInput { parent: parent_span, trace_id, name, kind });
-    let flags = flags.with_sampled(sampled);
-    if !sampled && has_parent {
+    let decision = pipeline.sampler.sample(&SamplingInput { parent: parent_span, trace_id, name, kind });
+    let flags = flags.with_sampled(decision.is_sampled);
+    if !decision.is_sampled && has_parent {
         return passed_on(parent, flags);
     }
-    if !sampled {
+    if !decision.is_sampled {
         let span = SpanContext { trace_id, span_id: SpanId::random(), flags, ..SpanContext::EMPTY };
         return Context::unrecorded(span, parent.shared_baggage().cloned());
     }
@@ -203,6 +203,9 @@ fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -
                 shared.offset_nanos = parent.offset_nanos;
             }
         }
+        if decision.threshold.is_some() {
+            shared.span.trace_state = shared.span.trace_state.with_sampling_threshold(decision.threshold);
+        }
         if let Some(recording) = &shared.recording {
             recording.open(if has_parent { parent_span } else { &SpanContext::EMPTY });
         }
@@ -215,7 +218,11 @@ fn passed_on(parent: &Context, flags: TraceFlags) -> Context {
     if parent.recording().is_none() && parent.span_context().flags == flags {
         return parent.clone();
     }
-    let span = SpanContext { flags, ..parent.span_context().clone() };
+    let mut span = SpanContext { flags, ..parent.span_context().clone() };
+    if span.trace_state.sampling_threshold().is_some() {
+        // It has not come through the sampling whose threshold that was.
+        span.trace_state = span.trace_state.with_sampling_threshold(None);
+    }
     Context::unrecorded(span, parent.shared_baggage().cloned())
 }
 

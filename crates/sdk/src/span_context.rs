@@ -147,6 +147,49 @@ impl TraceState {
     }
 }
 
+/// OpenTelemetry's own member, `ot`: `th`, the threshold of the sampling that the trace has come through, and `rv`, its
+/// randomness when that is not the trace id's.
+impl TraceState {
+    /// The sampling's threshold: of all possible traces, those whose randomness is at least this were recorded. `None` when
+    /// nobody has told. A span stands for `2^56 / (2^56 - threshold)` spans.
+    #[must_use]
+    pub fn sampling_threshold(&self) -> Option<u64> {
+        let digits = self.ot("th")?;
+        let valid = (1..=14).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        // Trailing zeros are left out.
+        valid.then(|| u64::from_str_radix(digits, 16).ok())?.map(|value| value << (4 * (14 - digits.len())))
+    }
+
+    pub(crate) fn ot_random(&self) -> Option<u64> {
+        let digits = self.ot("rv")?;
+        let valid = digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        valid.then(|| u64::from_str_radix(digits, 16).ok())?
+    }
+
+    fn ot(&self, key: &str) -> Option<&str> {
+        self.get("ot")?.split(';').filter_map(|part| part.split_once(':')).find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+
+    /// The same with this threshold, or with none. Whoever changes a member puts it first.
+    pub(crate) fn with_sampling_threshold(&self, threshold: Option<u64>) -> Self {
+        let others = self.get("ot").into_iter().flat_map(|ot| ot.split(';')).filter(|part| !part.starts_with("th:"));
+        let mut ot: Vec<std::borrow::Cow<'_, str>> = others.map(Into::into).collect();
+        if let Some(threshold) = threshold {
+            let digits = format!("{threshold:014x}");
+            let significant = digits.trim_end_matches('0');
+            ot.insert(0, format!("th:{}", if significant.is_empty() { "0" } else { significant }).into());
+        }
+        let mut members: Vec<String> = Vec::new();
+        if !ot.is_empty() {
+            members.push(format!("ot={}", ot.join(";")));
+        }
+        let kept = self.as_str().split(',').filter(|member| !member.is_empty() && !member.starts_with("ot="));
+        members.extend(kept.map(str::to_owned));
+        members.truncate(Self::MAX_MEMBERS);
+        Self::parse(&members.join(","))
+    }
+}
+
 /// Level 2's grammar, which contains level 1's but for nothing that is in use: a lower-case letter or digit first,
 /// then also `_ - * / @`.
 fn is_key(key: &str) -> bool {

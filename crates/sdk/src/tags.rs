@@ -7,6 +7,7 @@ use crate::proto::{Field, fields, message, read_varint, set_length, varint};
 use crate::span::Limits;
 use crate::value::truncated;
 use crate::{Key, Value};
+use std::borrow::Cow;
 
 /// The attributes of a message that has them in field `FIELD`.
 #[derive(Debug, Default)]
@@ -87,8 +88,11 @@ impl<const FIELD: u8> Tags<FIELD> {
 pub trait TagValue: sealed::Sealed {
     /// Writes the value, or nothing when there is none.
     #[doc(hidden)]
-    fn write(self, out: &mut ValueWriter<'_>);
+    fn write(&self, out: &mut ValueWriter<'_>);
 }
+
+/// What lists can be of.
+pub trait Scalar: TagValue {}
 
 /// The value's text, for types that can be printed but are not tag values. In a closure of
 /// [`crate::SpanBuilder::tag_with`] it is printed only when the span is sampled.
@@ -140,7 +144,7 @@ impl<'a> ValueWriter<'a> {
         self.out.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 
-    fn list<T: TagValue>(&mut self, values: impl IntoIterator<Item = T>) {
+    fn list(&mut self, values: &[impl TagValue]) {
         let max_bytes = self.max_bytes;
         message(self.out, 5, |out| {
             for value in values {
@@ -150,114 +154,102 @@ impl<'a> ValueWriter<'a> {
     }
 }
 
-impl TagValue for &Value {
-    fn write(self, out: &mut ValueWriter<'_>) {
+impl TagValue for Value {
+    fn write(&self, out: &mut ValueWriter<'_>) {
         match self {
-            Value::String(value) => out.text(value),
-            Value::I64(value) => out.integer(*value),
-            Value::F64(value) => out.double(*value),
-            Value::Bool(value) => out.boolean(*value),
-            Value::Strings(values) => out.list(values.iter().map(|value| &**value)),
-            Value::I64s(values) => out.list(values.iter().copied()),
-            Value::F64s(values) => out.list(values.iter().copied()),
-            Value::Bools(values) => out.list(values.iter().copied()),
+            Self::String(value) => out.text(value),
+            Self::I64(value) => out.integer(*value),
+            Self::F64(value) => out.double(*value),
+            Self::Bool(value) => out.boolean(*value),
+            Self::Strings(values) => out.list(values),
+            Self::I64s(values) => out.list(values),
+            Self::F64s(values) => out.list(values),
+            Self::Bools(values) => out.list(values),
         }
     }
 }
 
-macro_rules! tag_value {
+macro_rules! scalars {
     ($($type:ty => |$value:ident, $out:ident| $write:expr),* $(,)?) => {
         $(
             impl TagValue for $type {
                 #[inline]
-                fn write(self, $out: &mut ValueWriter<'_>) {
+                fn write(&self, $out: &mut ValueWriter<'_>) {
                     let $value = self;
                     $write
                 }
             }
+            impl Scalar for $type {}
             impl sealed::Sealed for $type {}
         )*
     };
 }
 
-tag_value! {
-    &str => |v, out| out.text(v),
-    String => |v, out| out.text(&v),
-    &String => |v, out| out.text(v),
-    Key => |v, out| out.text(&v),
-    &Key => |v, out| out.text(v),
-    Value => |v, out| (&v).write(out),
-    bool => |v, out| out.boolean(v),
-    i64 => |v, out| out.integer(v),
-    i32 => |v, out| out.integer(v.into()),
-    i16 => |v, out| out.integer(v.into()),
-    i8 => |v, out| out.integer(v.into()),
-    u8 => |v, out| out.integer(v.into()),
-    u16 => |v, out| out.integer(v.into()),
-    u32 => |v, out| out.integer(v.into()),
+scalars! {
+    str => |v, out| out.text(v),
+    String => |v, out| out.text(v),
+    Cow<'_, str> => |v, out| out.text(v),
+    bool => |v, out| out.boolean(*v),
+    i64 => |v, out| out.integer(*v),
+    i32 => |v, out| out.integer((*v).into()),
+    i16 => |v, out| out.integer((*v).into()),
+    i8 => |v, out| out.integer((*v).into()),
+    u8 => |v, out| out.integer((*v).into()),
+    u16 => |v, out| out.integer((*v).into()),
+    u32 => |v, out| out.integer((*v).into()),
     // The protocol knows only signed integers; what does not fit saturates rather than turning negative.
-    u64 => |v, out| out.integer(i64::try_from(v).unwrap_or(i64::MAX)),
-    usize => |v, out| out.integer(i64::try_from(v).unwrap_or(i64::MAX)),
-    isize => |v, out| out.integer(v as i64),
-    f64 => |v, out| out.double(v),
-    f32 => |v, out| out.double(v.into()),
+    u64 => |v, out| out.integer(i64::try_from(*v).unwrap_or(i64::MAX)),
+    usize => |v, out| out.integer(i64::try_from(*v).unwrap_or(i64::MAX)),
+    isize => |v, out| out.integer(*v as i64),
+    f64 => |v, out| out.double(*v),
+    f32 => |v, out| out.double((*v).into()),
 }
 
-macro_rules! tag_values {
-    ($($type:ty),*) => {
-        $(
-            impl TagValue for Vec<$type> {
-                fn write(self, out: &mut ValueWriter<'_>) {
-                    out.list(self);
-                }
-            }
-            impl TagValue for &[$type] {
-                fn write(self, out: &mut ValueWriter<'_>) {
-                    out.list(self.iter().copied());
-                }
-            }
-            impl<const N: usize> TagValue for [$type; N] {
-                fn write(self, out: &mut ValueWriter<'_>) {
-                    out.list(self);
-                }
-            }
-            impl sealed::Sealed for Vec<$type> {}
-            impl sealed::Sealed for &[$type] {}
-            impl<const N: usize> sealed::Sealed for [$type; N] {}
-        )*
-    };
-}
-
-tag_values!(&str, i64, f64, bool);
-
-impl TagValue for Vec<String> {
-    fn write(self, out: &mut ValueWriter<'_>) {
-        out.list(self);
-    }
-}
-
-impl TagValue for &[String] {
-    fn write(self, out: &mut ValueWriter<'_>) {
-        out.list(self);
+impl<T: TagValue + ?Sized> TagValue for &T {
+    #[inline]
+    fn write(&self, out: &mut ValueWriter<'_>) {
+        (**self).write(out);
     }
 }
 
 impl<T: TagValue> TagValue for Option<T> {
     #[inline]
-    fn write(self, out: &mut ValueWriter<'_>) {
+    fn write(&self, out: &mut ValueWriter<'_>) {
         if let Some(value) = self {
             value.write(out);
         }
     }
 }
 
+impl<T: Scalar> TagValue for [T] {
+    fn write(&self, out: &mut ValueWriter<'_>) {
+        out.list(self);
+    }
+}
+
+impl<T: Scalar> TagValue for Vec<T> {
+    fn write(&self, out: &mut ValueWriter<'_>) {
+        out.list(self);
+    }
+}
+
+impl<T: Scalar, const N: usize> TagValue for [T; N] {
+    fn write(&self, out: &mut ValueWriter<'_>) {
+        out.list(self);
+    }
+}
+
+impl<T: Scalar + ?Sized> Scalar for &T {}
+
 mod sealed {
     /// Values are written under a span's lock, so they must not run a user's code.
     pub trait Sealed {}
-    impl Sealed for &crate::Value {}
-    impl Sealed for Vec<String> {}
-    impl Sealed for &[String] {}
+    impl Sealed for crate::Value {}
+    impl<T: Sealed + ?Sized> Sealed for &T {}
     impl<T: Sealed> Sealed for Option<T> {}
+    impl<T: Sealed> Sealed for [T] {}
+    impl<T: Sealed> Sealed for Vec<T> {}
+    impl<T: Sealed, const N: usize> Sealed for [T; N] {}
 }
 
 /// Reads a tag back, for exporters that want more than bytes.

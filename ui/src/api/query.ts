@@ -6,11 +6,23 @@ export interface SearchForm {
   min: string;
   max: string;
   errors: boolean;
+  /** A duration before now, `all`, or `between` for the moments below. */
   lookback: string;
+  /** Local date and time as an `<input type="datetime-local">` has it; empty is open. */
+  from: string;
+  to: string;
   limit: string;
 }
 
-export const LOOKBACKS = ["15m", "1h", "6h", "24h", "168h"];
+export const LOOKBACKS: [string, string][] = [
+  ["15m", "last 15 min"],
+  ["1h", "last hour"],
+  ["6h", "last 6 hours"],
+  ["24h", "last 24 hours"],
+  ["168h", "last 7 days"],
+  ["all", "any time"],
+  ["between", "between …"],
+];
 
 export const EMPTY_FORM: SearchForm = {
   service: "",
@@ -20,12 +32,16 @@ export const EMPTY_FORM: SearchForm = {
   max: "",
   errors: false,
   lookback: "1h",
+  from: "",
+  to: "",
   limit: "20",
 };
 
+const FIELDS = ["service", "operation", "tags", "min", "max", "lookback", "from", "to", "limit"] as const;
+
 export function formFromUrl(url: URLSearchParams): SearchForm {
   const form = { ...EMPTY_FORM };
-  for (const key of ["service", "operation", "tags", "min", "max", "lookback", "limit"] as const) {
+  for (const key of FIELDS) {
     form[key] = url.get(key) ?? form[key];
   }
   form.errors = url.get("errors") === "1";
@@ -35,7 +51,7 @@ export function formFromUrl(url: URLSearchParams): SearchForm {
 /** Only what differs from the empty form, so that URLs stay short. */
 export function formToUrl(form: SearchForm): string {
   const url = new URLSearchParams();
-  for (const key of ["service", "operation", "tags", "min", "max", "lookback", "limit"] as const) {
+  for (const key of FIELDS) {
     if (form[key] !== EMPTY_FORM[key]) url.set(key, form[key]);
   }
   if (form.errors) url.set("errors", "1");
@@ -59,8 +75,20 @@ export function formToQuery(form: SearchForm, cursor: string | null): [string, s
     ["limit", form.limit],
   ];
   for (const tag of splitTags(form.tags)) query.push(["tag", tag]);
-  // A cursor carries the window of the first page.
-  if (cursor === null) query.push(["start", `-${form.lookback}`]);
-  else query.push(["cursor", cursor], ["start", `-${form.lookback}`]);
+  // A cursor carries the window of the first page; its other conditions are said again.
+  if (cursor !== null) query.push(["cursor", cursor]);
+  query.push(...timeToQuery(form));
   return query;
+}
+
+/** The last moment that nanoseconds in 64 bits can say, so that spans with a clock in the future are found, too. */
+const END_OF_TIME = "18446744073709551615";
+
+function timeToQuery(form: SearchForm): [string, string][] {
+  const moment = (local: string) => `${BigInt(new Date(local).getTime()) * 1_000_000n}`;
+  if (form.lookback === "all") return [["start", "0"], ["end", END_OF_TIME]];
+  if (form.lookback === "between") {
+    return [["start", form.from ? moment(form.from) : "0"], ["end", form.to ? moment(form.to) : END_OF_TIME]];
+  }
+  return [["start", `-${form.lookback}`]];
 }

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { EMPTY_FORM, formFromUrl, formToQuery, formToUrl, splitTags } from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
 import { hue } from "../trace/colour";
-import { duration, text } from "../trace/format";
+import { ago, clock, duration, text } from "../trace/format";
 import { ancestors, find, hasChildren, model, requestId, visibleRows } from "../trace/model";
 import { rowWindow, ticks } from "./scale";
 import { dots } from "./scatter";
@@ -62,6 +62,14 @@ describe("the search form", () => {
     expect(query).toContainEqual(["status", "error"]);
     expect(query).toContainEqual(["start", "-1h"]);
   });
+  it("has any time, or one between two moments that may be open", () => {
+    const time = (form: object) => Object.fromEntries(formToQuery({ ...EMPTY_FORM, ...form }, null));
+    expect(time({ lookback: "all" })).toMatchObject({ start: "0", end: "18446744073709551615" });
+    const from = "2026-01-02T03:04:05";
+    const nanos = `${BigInt(new Date(from).getTime()) * 1_000_000n}`;
+    expect(time({ lookback: "between", from })).toMatchObject({ start: nanos, end: "18446744073709551615" });
+    expect(time({ lookback: "between", to: from })).toMatchObject({ start: "0", end: nanos });
+  });
 });
 
 describe("layout", () => {
@@ -86,6 +94,15 @@ describe("formats", () => {
     expect(text({ intValue: "9223372036854775807" })).toBe("9223372036854775807");
     expect(text({ arrayValue: { values: [{ boolValue: true }, {}] } })).toBe("[true, ]");
     expect(hue("cart")).toBe(hue("cart"));
+  });
+  it("say of a moment what its neighbours need", () => {
+    const millis = new Date(2026, 0, 2, 3, 4, 5, 6).getTime();
+    const day = 86_400e3;
+    expect([1e3, 60e3, 2 * day, 60 * day].map((range) => clock(millis, range))).toEqual([
+      "03:04:05.006", "03:04:05", "01-02 03:04", "2026-01-02",
+    ]);
+    expect(ago(`${BigInt(millis) * 1_000_000n}`, millis + 3 * day)).toBe("3 d ago");
+    expect(ago(`${BigInt(millis) * 1_000_000n}`, millis + 60 * day)).toBe("2026-01-02 03:04:05");
   });
 });
 

@@ -10,16 +10,13 @@ pub struct Cost {
     pub allocations: f64,
 }
 
-/// The least of several rounds.
+/// The mean over so many, of this thread's processor time.
 pub fn measured(count: u64, mut work: impl FnMut()) -> Cost {
     let allocations = ALLOCATED.get();
     let begin = thread_cpu_nanos();
     (0..count).for_each(|_| work());
     let nanos = thread_cpu_nanos() - begin;
-    Cost {
-        nanos: nanos as f64 / count as f64,
-        allocations: (ALLOCATED.get() - allocations) as f64 / count as f64,
-    }
+    Cost { nanos: nanos as f64 / count as f64, allocations: (ALLOCATED.get() - allocations) as f64 / count as f64 }
 }
 
 pub fn thread_cpu_nanos() -> u64 {

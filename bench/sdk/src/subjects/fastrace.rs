@@ -34,9 +34,8 @@ impl Reporter for Sink {
             .collect();
         let count = spans.len();
         let scope_spans = vec![ScopeSpans { spans, ..Default::default() }];
-        let request = ExportTraceServiceRequest {
-            resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }],
-        };
+        let request =
+            ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] };
         super::count(count, &request.encode_to_vec());
     }
 }
@@ -61,8 +60,7 @@ pub fn subject(unsampled: bool) -> Box<dyn Subject> {
 
 impl Subject for Fastrace {
     fn span(&mut self) {
-        let span = Span::enter_with_parent("request", &self.parent)
-            .with_property(|| ("http.request.method", "GET"));
+        let span = Span::enter_with_parent("request", &self.parent).with_property(|| ("http.request.method", "GET"));
         span.add_property(|| ("http.response.status_code", 200.to_string()));
     }
 

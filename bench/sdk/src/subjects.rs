@@ -60,7 +60,8 @@ pub fn polled(mut future: Pin<Box<dyn Future<Output = ()>>>) -> Cost {
 
 pub fn headers() -> http::HeaderMap {
     let mut headers = http::HeaderMap::new();
-    for (name, value) in [("host", "catalog:8081"), ("accept", "*/*"), ("user-agent", "test"), ("traceparent", PARENT)] {
+    for (name, value) in [("host", "catalog:8081"), ("accept", "*/*"), ("user-agent", "test"), ("traceparent", PARENT)]
+    {
         headers.insert(name, http::HeaderValue::from_static(value));
     }
     headers

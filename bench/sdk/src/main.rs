@@ -8,7 +8,7 @@
 mod measure;
 mod subjects;
 
-use measure::{Allocations, Cost, measured, process_cpu_nanos, thread_cpu_nanos};
+use measure::{Allocations, Cost, measured, process_cpu_nanos};
 use subjects::Subject;
 
 #[global_allocator]
@@ -22,7 +22,7 @@ fn main() {
     let (library, scenario) = (arguments.next().unwrap_or_default(), arguments.next().unwrap_or_default());
     let mut subject = subjects::of(&library, scenario == "unsampled");
     let cost = match scenario.as_str() {
-        "recorded" | "unsampled" => spans(&mut *subject, std::env::var("SPANS").map_or(300_000, |n| n.parse().unwrap())),
+        "recorded" | "unsampled" => spans(&mut *subject, 300_000),
         "poll" => polls(&mut *subject),
         "inject" => measured(500_000, || subject.inject()),
         "extract" => measured(500_000, || subject.extract()),
@@ -30,7 +30,7 @@ fn main() {
         "threads" => threads(&library),
         _ => panic!("unknown scenario {scenario:?}"),
     };
-    println!("{}", serde_json::json!({ "nanos": cost.nanos, "allocations": cost.allocations }));
+    println!("{:.2} {:.3}", cost.nanos, cost.allocations);
 }
 
 fn warm(subject: &mut dyn Subject) {
@@ -88,9 +88,7 @@ fn threads(library: &str) -> Cost {
             let mut subject = subjects::of(library, false);
             warm(&mut *subject);
             barrier.wait();
-            let begin = thread_cpu_nanos();
-            (0..200_000).for_each(|_| subject.span());
-            (thread_cpu_nanos() - begin) as f64 / 200_000.0
+            spans(&mut *subject, 300_000).nanos
         };
         let threads = [scope.spawn(run), scope.spawn(run)];
         threads.into_iter().map(|thread| thread.join().expect("a thread")).collect()

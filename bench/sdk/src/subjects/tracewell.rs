@@ -21,6 +21,7 @@ struct Tracewell {
 pub fn subject(unsampled: bool) -> Box<dyn Subject> {
     let sampler = if unsampled { Sampler::never() } else { Sampler::always() };
     let config = Config::new("bench").exporter(Sink).sampler(Sampler::parent_based(sampler));
+    // The second thread finds the tracer there.
     if let Ok(guard) = tracewell::init(config) {
         std::mem::forget(guard);
     }

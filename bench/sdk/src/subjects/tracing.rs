@@ -27,7 +27,12 @@ pub fn subject(unsampled: bool) -> Box<dyn Subject> {
     });
     let parent = tracing::info_span!("parent");
     let entered = parent.clone().entered();
-    Box::new(Tracing { headers: super::headers(), propagator: TraceContextPropagator::new(), parent, _entered: entered })
+    Box::new(Tracing {
+        headers: super::headers(),
+        propagator: TraceContextPropagator::new(),
+        parent,
+        _entered: entered,
+    })
 }
 
 impl Subject for Tracing {
