@@ -6,7 +6,8 @@ use crate::run::workspace;
 
 /// Each crate with the crates of the workspace that it may use: those before it. Tests may use more.
 const ROOMS: &[(&str, &str, &[&str])] = &[
-    ("crates/sdk", "tracewell", &[]),
+    ("crates/sdk-macros", "tracewell-macros", &[]),
+    ("crates/sdk", "tracewell", &["tracewell-macros"]),
     ("crates/model", "tracewell-model", &[]),
     ("crates/wire", "tracewell-wire", &["tracewell-model"]),
     ("crates/store", "tracewell-store", &["tracewell-model", "tracewell-wire"]),
