@@ -281,7 +281,12 @@ impl Decoder<'_> {
     }
 
     pub(super) fn event(&mut self, message: &[u8]) -> Result<(), Refused> {
-        let (mut time, mut name, mut dropped, mut attributes) = (0, StrId::EMPTY, 0, 0);
+        self.event_at(message, 0)
+    }
+
+    /// Adds an event whose time is this unless the message has its own.
+    pub(super) fn event_at(&mut self, message: &[u8], mut time: u64) -> Result<(), Refused> {
+        let (mut name, mut dropped, mut attributes) = (StrId::EMPTY, 0, 0);
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
