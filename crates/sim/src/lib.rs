@@ -30,12 +30,16 @@ mod batches;
 mod describe;
 mod expected;
 mod fault;
+mod mesh;
 mod request;
+mod scenario;
 mod topology;
 mod workload;
 
 pub use batches::Requests;
 pub use expected::Expected;
 pub use fault::{Fault, FaultPlace};
+pub use mesh::fault::{FaultKind, Truth};
+pub use scenario::{Scenario, Windows};
 pub use topology::Topology;
 pub use workload::{Traces, Workload};
