@@ -104,7 +104,7 @@ const MOST_SPANS: f64 = 45.0;
 
 impl Mesh {
     pub(crate) fn new(seed: u64, services: usize, skew_nanos: f64) -> Self {
-        let mut rng = Rng::with_seed(seed ^ 0x5ea_0f_5e1f);
+        let mut rng = Rng::with_seed(seed ^ 0x05ea_f5e1);
         let count = services.max(2);
         // Later services first: a caller has to know what its callees cost.
         let mut made: Vec<Service> = Vec::new();

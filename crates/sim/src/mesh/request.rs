@@ -93,7 +93,7 @@ impl<'a> Request<'a> {
         }
         if let Some(fault) = self.fault_at(FaultKind::NewCall, service).filter(|fault| fault.operation == operation) {
             let begin = now;
-            let outcome = self.call(service, operation, pod, fault.callee, id, now, 0);
+            let outcome = self.call(service, pod, fault.callee, id, now, 0);
             now = outcome.end.max(begin + self.around(service, fault.added_nanos));
             failed |= outcome.failed;
         }
@@ -186,7 +186,7 @@ impl<'a> Request<'a> {
                 fine(now)
             }
             Step::Call { service: callee, operation: number } => {
-                self.call(service, operation, pod, (*callee, *number), parent, start, 0)
+                self.call(service, pod, (*callee, *number), parent, start, 0)
             }
             Step::Together { calls } => {
                 let is_serial =
@@ -194,7 +194,7 @@ impl<'a> Request<'a> {
                 let mut begin = start;
                 let mut all = fine(start);
                 for (number, call) in calls.iter().enumerate() {
-                    let outcome = self.call(service, operation, pod, *call, parent, begin, 0);
+                    let outcome = self.call(service, pod, *call, parent, begin, 0);
                     all = Outcome { end: all.end.max(outcome.end), failed: all.failed | outcome.failed };
                     begin = if is_serial { outcome.end } else { start + 20_000 * (number as u64 + 1) };
                 }
@@ -261,7 +261,6 @@ impl<'a> Request<'a> {
     fn call(
         &mut self,
         service: usize,
-        operation: usize,
         pod: usize,
         callee: (usize, usize),
         parent: SpanId,
@@ -306,7 +305,7 @@ impl<'a> Request<'a> {
         }
         if outcome.failed && retried.is_some() && attempt < 4 {
             let again = end + self.around(service, 500_000);
-            return self.call(service, operation, pod, callee, parent, again, attempt + 1);
+            return self.call(service, pod, callee, parent, again, attempt + 1);
         }
         Outcome { end, failed: outcome.failed }
     }
