@@ -4,7 +4,9 @@
 //! |-----------------|--------------------------------------------------------------------------------|
 //! | `self_time`     | [`self_time_nanos`]: how long each span did work of its own                    |
 //! | `critical_path` | [`critical_path`]: what the request was waiting for, at each moment            |
+//! | `timeline`      | [`Timeline`]: clocks that disagree, brought together as far as the spans allow |
 //! | `place`         | where a piece of a critical path belongs: a service's own work, an edge, a dependency |
+//! | `observe`       | one trace as the few numbers a place that a comparison needs                   |
 //! | `split`         | [`split_by_latency`]: which of many traces are the slow ones                   |
 //! | `why`           | [`why`]: where the added time of slow traces went, ranked                      |
 //! | `wording`       | findings as sentences                                                          |
@@ -24,14 +26,18 @@
 //! ```
 
 mod critical_path;
+mod observe;
 mod place;
 mod self_time;
 mod split;
 mod statistics;
+mod symbols;
+mod timeline;
 mod why;
 mod wording;
 
-pub use critical_path::{Piece, PieceKind, critical_path};
+pub use critical_path::{Piece, PieceKind, critical_path, critical_path_on};
 pub use self_time::self_time_nanos;
 pub use split::{Split, split_by_latency};
-pub use why::{Edge, Finding, FindingKind, Group, Options, Why, explain, why};
+pub use timeline::Timeline;
+pub use why::{Attribution, Edge, Finding, FindingKind, Group, Options, Why, explain, why};

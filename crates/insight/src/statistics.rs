@@ -59,6 +59,16 @@ impl Difference {
         }
     }
 
+    /// Half of the width of the 95 % confidence interval.
+    pub(crate) fn half_width(&self) -> f64 {
+        if self.variance == 0.0 {
+            return 0.0;
+        }
+        // Student's t at 0.975: 1.96 for many degrees of freedom; the expansion is within 4 % from 3 upwards.
+        let freedom = (self.variance * self.variance / self.freedom_denominator).max(2.0);
+        (1.96 + 2.4 / freedom + 3.0 / freedom.powi(2)) * self.variance.sqrt()
+    }
+
     /// Whether the difference is above zero beyond chance: a one-sided risk of about 1 in 1,000, which leaves room for
     /// looking at some ten findings at once.
     pub(crate) fn is_significantly_positive(&self) -> bool {
@@ -75,6 +85,26 @@ impl Difference {
     }
 }
 
+/// How likely it is to draw at least `hits` marked ones among `drawn`, of `all` of which `marked` are (the upper tail of
+/// the hypergeometric distribution: Fisher's exact test, one-sided).
+pub(crate) fn hypergeometric_tail(hits: usize, drawn: usize, marked: usize, all: usize) -> f64 {
+    let choose = |n: usize, k: usize| ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
+    let whole = choose(all, drawn);
+    let most = drawn.min(marked);
+    let least = hits.max((drawn + marked).saturating_sub(all));
+    let of = |hits: usize| (choose(marked, hits) + choose(all - marked, drawn - hits) - whole).exp();
+    (least..=most).map(of).sum::<f64>().min(1.0)
+}
+
+/// The logarithm of n! (Stirling's series from 16 on, exact to ten digits there).
+fn ln_factorial(n: usize) -> f64 {
+    if n < 16 {
+        return (2..=n).map(|factor| (factor as f64).ln()).sum();
+    }
+    let n = n as f64;
+    n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + 1.0 / (12.0 * n) - 1.0 / (360.0 * n.powi(3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +114,16 @@ mod tests {
         assert_eq!(median(&mut []), 0);
         assert_eq!(median(&mut [3, 1, 2]), 2);
         assert_eq!(median(&mut [u64::MAX, u64::MAX - 2]), u64::MAX - 1);
+    }
+
+    #[test]
+    fn drawing_marked_ones_is_as_likely_as_counting_says() {
+        // 5 of 10 are marked and 5 are drawn: all 5 marked in 1 of 252 ways, at least 4 in 26.
+        assert!((hypergeometric_tail(5, 5, 5, 10) - 1.0 / 252.0).abs() < 1e-12);
+        assert!((hypergeometric_tail(4, 5, 5, 10) - 26.0 / 252.0).abs() < 1e-12);
+        assert!((hypergeometric_tail(0, 5, 5, 10) - 1.0).abs() < 1e-12);
+        let exact: f64 = (2..=20).map(|factor| f64::from(factor).ln()).sum();
+        assert!((ln_factorial(20) - exact).abs() < 1e-9);
     }
 
     fn difference(slow: &[f64], normal: &[f64]) -> Difference {

@@ -1,167 +1,594 @@
-//! Places gathered by what would slow them together.
+//! What may be wrong, and how much speaks for it.
 //!
-//! - A service's own work: when its processor is contended, all its operations are slower.
-//! - A service waiting for one external target: a slow database slows every statement.
-//! - Edges: a delay on a service's network slows every edge to and from it, a delay on one way only that one. Which it
-//!   is shows in the edges that did *not* get slower. For each service, let `added` be the time added to all its edges
-//!   and `calls` the calls over them. Assuming one delay a call common to the service's edges, the best such delay is
-//!   `added / calls`, and it explains `added² / calls` of the sum of squares. The service that explains the most takes
-//!   its edges; then the next, of the edges that are left. Where both ends explain the same, it is the callee.
+//! Four things are looked at, each in a number that the other three do not change:
+//!
+//! | what            | the number                                             | a cause                              |
+//! |-----------------|--------------------------------------------------------|--------------------------------------|
+//! | slower          | own time of a call at a place                          | places that one thing would slow     |
+//! | more often      | calls of a place for each call of its caller           | a caller and what it calls           |
+//! | one by one      | how much of a place's children's time overlaps         | the place                            |
+//! | failing         | spans that fail while none of their children does      | the place                            |
+//!
+//! Slower places are gathered by what would slow them together:
 //!
 //! ```text
-//! A ──+50──▶ S ──+50──▶ T      S explains (150)²/3 = 7500, A and T (50)²/2 = 1250 and less: look at S.
-//!            S ──+50──▶ U
+//! network of S     all edges to and from S                 A ──▶ S ──▶ T
+//! S itself         all of its own operations                     S
+//! all of S         both, and what it waits for: a process without processor time delays all that it does
+//! an edge          all calls from one service to another   A ──▶ S
+//! a dependency     all calls of one service to one target        S ──▶ database
+//! a single place   one operation
 //! ```
+//!
+//! A cause slows most of its places ([`HIT`]) and leaves alone the others. For each way of gathering, the evidence of
+//! its places is added up; those that did not get slower speak against it. The best takes its places, and the search goes
+//! on with those that are left. Before any evidence, each way of gathering is as likely as the others, and so is each
+//! service within one: there are many single places, so that each of them has to show more.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::place::{Place, Profile, Spent};
+use crate::observe::calls_others;
+use crate::place::Place;
 
+use super::effect::{Effect, Samples, TAIL_SLOPE, drift, log_bayes};
+use super::study::{Added, Study};
 use super::FindingKind;
-use super::strata::Strata;
 
-/// Places that one cause would slow.
+/// Something that may be wrong.
 #[derive(Clone, Debug)]
-pub(crate) struct Cause<'a> {
+pub(crate) struct Cause {
     pub(crate) kind: FindingKind,
-    pub(crate) service: &'a str,
-    /// The places with the nanoseconds a trace that each added, most first; never empty.
-    pub(crate) places: Vec<(Place<'a>, f64)>,
-    members: HashSet<Place<'a>>,
-    /// Their sum.
-    pub(crate) added_nanos: f64,
+    /// The service to look at.
+    pub(crate) service: u32,
+    pub(crate) operation: u32,
+    /// Caller and callee, if it is between two services.
+    pub(crate) edge: Option<(u32, u32)>,
+    /// What shows it.
+    pub(crate) signal: Signal,
+    /// The places that it delays, sorted.
+    pub(crate) places: Vec<u32>,
+    /// The logarithm of how much likelier it is than that nothing is wrong.
+    pub(crate) strength: f64,
+    pub(crate) slower_nanos: f64,
+    pub(crate) more_often_nanos: f64,
+    /// What it adds at least, beyond chance and drift.
+    pub(crate) sure_nanos: f64,
 }
 
-impl<'a> Cause<'a> {
-    fn new(kind: FindingKind, service: &'a str, mut places: Vec<(Place<'a>, f64)>) -> Self {
-        places.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
-        let added_nanos = places.iter().map(|(_, added)| added).sum();
-        let members = places.iter().map(|(place, _)| *place).collect();
-        Self { kind, service, places, members, added_nanos }
+/// Which number shows a cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Slower,
+    Calls { parent: u32, child: u32 },
+    Fork { place: u32 },
+    Errors { place: u32 },
+}
+
+impl Cause {
+    /// What it surely adds, times how likely it is.
+    fn expected_nanos(&self) -> f64 {
+        self.sure_nanos.max(0.0) / (1.0 + (-self.strength).exp())
     }
 
-    /// The place with most of the added time.
-    pub(crate) fn main(&self) -> Place<'a> {
-        self.places[0].0
-    }
-
-    /// The main place's operation.
-    pub(crate) fn operation(&self) -> &'a str {
-        match self.main() {
-            Place::Own { operation, .. } | Place::Edge { operation, .. } | Place::External { operation, .. } => {
-                operation
-            }
-        }
-    }
-
-    /// The time that a trace spent at the cause's places.
-    pub(crate) fn nanos(&self, profile: &Profile<'a>) -> u64 {
-        profile.places.iter().filter(|(place, _)| self.members.contains(place)).map(|(_, spent)| spent.nanos).sum()
+    pub(crate) fn added_nanos(&self) -> f64 {
+        self.slower_nanos + self.more_often_nanos
     }
 }
 
-/// All causes, the one that added the most first. Every place belongs to exactly one.
-pub(crate) fn find<'a>(strata: &Strata, slow: &[Profile<'a>], normal: &[Profile<'a>]) -> Vec<Cause<'a>> {
-    let mut own: BTreeMap<&str, Vec<(Place<'a>, f64)>> = BTreeMap::new();
-    let mut external: BTreeMap<(&str, &str), Vec<(Place<'a>, f64)>> = BTreeMap::new();
-    let mut edges: Vec<EdgeAdded<'a>> = Vec::new();
-    for (place, added) in added_by_place(strata, slow, normal) {
-        match place {
-            Place::Own { service, .. } => own.entry(service).or_default().push((place, added.nanos)),
-            Place::External { service, target, operation } => {
-                // Without a name for the target, calls of different names may go to different ones.
-                let target = if target.is_empty() { operation } else { target };
-                external.entry((service, target)).or_default().push((place, added.nanos));
-            }
-            Place::Edge { from, to, .. } => edges.push(EdgeAdded { from, to, place, added }),
-        }
-    }
-    let mut causes = Vec::new();
-    causes.extend(own.into_iter().map(|(service, places)| Cause::new(FindingKind::SelfTime, service, places)));
-    causes
-        .extend(external.into_iter().map(|((service, _), places)| Cause::new(FindingKind::External, service, places)));
-    causes.extend(edge_causes(edges));
+/// The part of a cause's places that it delays, as far as is known beforehand.
+const HIT: f64 = 0.8;
+/// By what factor something at fault is slower, give or take, as a logarithm: a factor of e.
+const FAULT: f64 = 1.0;
+/// Ways of gathering and other things looked at; all are as likely beforehand.
+const FAMILIES: f64 = 9.0;
+/// One-sided 95 %.
+const SURE: f64 = 1.645;
+
+/// All causes, the one that surely adds the most first.
+pub(crate) fn find(study: &Study<'_>) -> Vec<Cause> {
+    let durations = study.durations();
+    let added = study.added();
+    let mut calls = calls(study);
+    calls.retain(|cause| cause.strength > 0.0);
+    let claimed = below(study, &calls);
+    let mut causes = slower(study, &durations, &added, &claimed);
+    causes.extend(calls);
+    causes.extend(forks(study));
+    causes.extend(errors(study));
+    merge(study, &mut causes);
     causes.sort_by(|left, right| {
-        right.added_nanos.total_cmp(&left.added_nanos).then_with(|| left.places[0].0.cmp(&right.places[0].0))
+        (right.expected_nanos().total_cmp(&left.expected_nanos()))
+            .then(right.added_nanos().total_cmp(&left.added_nanos()))
+            .then(left.places.cmp(&right.places))
     });
     causes
 }
 
-/// What slow traces have more than normal ones, a trace.
-#[derive(Clone, Copy, Debug, Default)]
-struct Added {
-    nanos: f64,
-    /// Calls in a slow trace, on average.
-    calls: f64,
+// --- slower ---------------------------------------------------------------------------------------------------------
+
+/// What one thing would slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Gathering {
+    Network(u32),
+    Own(u32),
+    Service(u32),
+    Edge(u32, u32),
+    Dependency(u32, u32),
+    Single(u32),
 }
 
-fn added_by_place<'a>(strata: &Strata, slow: &[Profile<'a>], normal: &[Profile<'a>]) -> BTreeMap<Place<'a>, Added> {
-    let mut all: BTreeMap<Place<'a>, Added> = BTreeMap::new();
-    let mut add = |profile: &Profile<'a>, factor: f64, is_slow: bool| {
-        for (place, Spent { nanos, spans }) in &profile.places {
-            let added = all.entry(*place).or_default();
-            added.nanos += factor * *nanos as f64;
-            if is_slow {
-                added.calls += factor * *spans as f64;
-            }
-        }
-    };
-    for stratum in &strata.strata {
-        for row in &stratum.slow {
-            add(&slow[*row], stratum.weight / stratum.slow.len() as f64, true);
-        }
-        for row in &stratum.normal {
-            add(&normal[*row], -stratum.weight / stratum.normal.len() as f64, false);
+impl Gathering {
+    fn family(self) -> usize {
+        match self {
+            Self::Network(_) => 0,
+            Self::Own(_) => 1,
+            Self::Service(_) => 2,
+            Self::Edge(..) => 3,
+            Self::Dependency(..) => 4,
+            Self::Single(_) => 5,
         }
     }
-    all
-}
 
-struct EdgeAdded<'a> {
-    from: &'a str,
-    to: &'a str,
-    place: Place<'a>,
-    added: Added,
-}
-
-fn edge_causes(mut edges: Vec<EdgeAdded<'_>>) -> Vec<Cause<'_>> {
-    let mut causes = Vec::new();
-    while !edges.is_empty() {
-        // Added time, calls, and how much of the added time came in: services are told apart by the first two, and
-        // where these are equal (both ends of a lonely edge) the callee is the one with more coming in.
-        let mut services: BTreeMap<&str, (f64, f64, f64)> = BTreeMap::new();
-        for edge in &edges {
-            for service in [edge.from, edge.to] {
-                let sums = services.entry(service).or_default();
-                sums.0 += edge.added.nanos;
-                sums.1 += edge.added.calls;
-                if service == edge.to {
-                    sums.2 += edge.added.nanos;
-                }
+    fn of(id: u32, place: Place) -> Vec<Self> {
+        match place {
+            Place::Own { service, .. } => vec![Self::Own(service), Self::Service(service), Self::Single(id)],
+            Place::Waiting { .. } => vec![Self::Single(id)],
+            Place::Edge { from, to, .. } => vec![
+                Self::Network(from),
+                Self::Network(to),
+                Self::Service(from),
+                Self::Service(to),
+                Self::Edge(from, to),
+                Self::Single(id),
+            ],
+            Place::External { service, target, operation } => {
+                // Without a name for the target, calls of different names may go to different ones.
+                let target = if target == 0 { operation } else { target };
+                vec![Self::Dependency(service, target), Self::Service(service), Self::Single(id)]
             }
         }
-        // Where an edge did not occur in slow traces at all it cannot have slowed them.
-        let explained =
-            |(added, calls, _): (f64, f64, f64)| if added > 0.0 { added * added / calls.max(1e-3) } else { 0.0 };
-        let best = services.iter().max_by(|(_, left), (_, right)| {
-            let close = (explained(**left) - explained(**right)).abs() <= 1e-9 * explained(**left).abs();
-            if close { left.2.total_cmp(&right.2) } else { explained(**left).total_cmp(&explained(**right)) }
-        });
-        let Some((service, sums)) = best.map(|(service, sums)| (*service, *sums)) else { break };
-        if explained(sums) == 0.0 {
-            // What is left got faster: each edge for itself.
-            causes.extend(
-                edges
-                    .drain(..)
-                    .map(|edge| Cause::new(FindingKind::Edge, edge.to, vec![(edge.place, edge.added.nanos)])),
-            );
-            break;
+    }
+}
+
+/// What is known of a place.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    effect: Effect,
+    evidence: f64,
+}
+
+fn slower(study: &Study<'_>, durations: &[Samples], added: &[Added], claimed: &BTreeSet<u32>) -> Vec<Cause> {
+    let places = &study.observer.places;
+    let effects: BTreeMap<u32, Effect> = (0..places.len() as u32)
+        .filter_map(|id| Some((id, durations[id as usize].effect()?)))
+        .collect();
+    let drift = drift(&effects.values().copied().collect::<Vec<_>>());
+    let known: BTreeMap<u32, Known> = effects
+        .into_iter()
+        .map(|(id, effect)| (id, Known { effect, evidence: evidence(&durations[id as usize], effect, drift) }))
+        .collect();
+
+    let mut gatherings: BTreeMap<Gathering, BTreeSet<u32>> = BTreeMap::new();
+    for id in known.keys() {
+        for gathering in Gathering::of(*id, places.get(*id)) {
+            gatherings.entry(gathering).or_default().insert(*id);
         }
-        let (taken, left): (Vec<_>, Vec<_>) =
-            edges.into_iter().partition(|edge| edge.from == service || edge.to == service);
-        edges = left;
-        let places = taken.into_iter().map(|edge| (edge.place, edge.added.nanos)).collect();
-        causes.push(Cause::new(FindingKind::Edge, service, places));
+    }
+    let mut sizes = [0.0; 6];
+    gatherings.keys().for_each(|gathering| sizes[gathering.family()] += 1.0);
+    let prior = |gathering: &Gathering| -(FAMILIES * f64::max(sizes[gathering.family()], 1.0)).ln();
+
+    let mut left: BTreeSet<u32> = known.keys().copied().collect();
+    let mut causes = Vec::new();
+    while !left.is_empty() {
+        let strength = |gathering: &Gathering, members: &BTreeSet<u32>| {
+            let of = |id: &u32| ((1.0 - HIT) + HIT * known[id].evidence.exp()).ln();
+            members.intersection(&left).map(of).sum::<f64>() + prior(gathering)
+        };
+        let best = gatherings
+            .iter()
+            .filter(|(_, members)| !members.is_disjoint(&left))
+            .map(|(gathering, members)| (*gathering, strength(gathering, members)))
+            // Of equals the first, which is the wider: gatherings come in that order.
+            .reduce(|best, next| if next.1 > best.1 + 1e-9 { next } else { best });
+        // Even what is likelier not to be is listed, as long as its places speak for it rather than against it.
+        let speaks = |(gathering, strength): &(Gathering, f64)| *strength > prior(gathering);
+        let Some((gathering, strength)) = best.filter(speaks) else { break };
+        let members: Vec<u32> = gatherings[&gathering].intersection(&left).copied().collect();
+        left.retain(|id| !members.contains(id));
+        causes.push(slower_cause(study, gathering, members, strength, &known, drift, added, claimed));
+    }
+    causes.extend(rest(study, &left, &known, drift, added, claimed, &prior));
+    causes
+}
+
+/// How much speaks for a place having become slower: for all requests, or for a part of them.
+fn evidence(samples: &Samples, effect: Effect, drift: f64) -> f64 {
+    let whole = log_bayes(effect, drift, FAULT);
+    match samples.tail() {
+        None => whole,
+        Some(tail) => {
+            let drift = TAIL_SLOPE * drift / effect.spread.max(1e-6);
+            let part = log_bayes(tail, drift, FAULT);
+            // Either, and neither is likelier beforehand.
+            (0.5 * (whole.exp() + part.exp())).ln()
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "all that is known about places")]
+fn slower_cause(
+    study: &Study<'_>,
+    gathering: Gathering,
+    members: Vec<u32>,
+    strength: f64,
+    known: &BTreeMap<u32, Known>,
+    drift: f64,
+    added: &[Added],
+    claimed: &BTreeSet<u32>,
+) -> Cause {
+    let places = &study.observer.places;
+    let of = |id: &u32| {
+        let added = &added[*id as usize];
+        let more = if claimed.contains(id) { 0.0 } else { added.more_often_nanos };
+        (added.slower_nanos, more, added.slow_nanos)
+    };
+    let sum = |which: &dyn Fn((f64, f64, f64)) -> f64| members.iter().map(|id| which(of(id))).sum::<f64>();
+    // The effects of its places together, each by how much it can tell.
+    let (mut weight, mut difference, mut variance) = (0.0, 0.0, 0.0);
+    for effect in members.iter().filter_map(|id| known.get(id)).map(|known| known.effect) {
+        weight += effect.weight;
+        difference += effect.weight * effect.difference;
+        variance += effect.weight * effect.weight * effect.variance;
+    }
+    let (difference, variance) = (difference / weight.max(1e-9), variance / (weight * weight).max(1e-9));
+    let sure = difference - SURE * (variance + drift * drift).sqrt();
+    let main = members.iter().copied().max_by(|left, right| {
+        let added = |id: &u32| of(id).0 + of(id).1;
+        added(left).total_cmp(&added(right)).then(right.cmp(left))
+    });
+    let main = places.get(main.unwrap_or_default());
+    // A service that is slow itself is at fault; if only what lies around it is slow, it is its network.
+    let own_evidence: f64 = members
+        .iter()
+        .filter(|id| matches!(places.get(**id), Place::Own { .. }))
+        .filter_map(|id| known.get(id))
+        .map(|known| ((1.0 - HIT) + HIT * known.evidence.exp()).ln())
+        .sum();
+    let is_own = matches!(gathering, Gathering::Service(_)) && own_evidence > 0.0;
+    let shown = |id: &&u32| {
+        !is_own || matches!(places.get(**id), Place::Own { .. })
+    };
+    let shown = members.iter().filter(shown).copied().max_by(|left, right| {
+        let added = |id: &u32| of(id).0 + of(id).1;
+        added(left).total_cmp(&added(right)).then(right.cmp(left))
+    });
+    let shown = shown.map_or(main, |id| places.get(id));
+    let (kind, edge) = match shown {
+        Place::Own { .. } => (FindingKind::SelfTime, None),
+        Place::Waiting { .. } => (FindingKind::Waiting, None),
+        Place::External { .. } => (FindingKind::External, None),
+        Place::Edge { from, to, .. } => (FindingKind::Edge, Some((from, to))),
+    };
+    let service = match gathering {
+        Gathering::Network(service) | Gathering::Own(service) | Gathering::Service(service) => service,
+        Gathering::Edge(_, to) => to,
+        Gathering::Dependency(service, _) => service,
+        Gathering::Single(id) => match places.get(id) {
+            Place::Edge { to, .. } => to,
+            place => place.service(),
+        },
+    };
+    let slow_nanos = sum(&|(_, _, slow)| slow);
+    Cause {
+        kind,
+        service,
+        operation: shown.operation(),
+        edge,
+        signal: Signal::Slower,
+        strength,
+        slower_nanos: sum(&|(slower, _, _)| slower),
+        more_often_nanos: sum(&|(_, more, _)| more),
+        sure_nanos: slow_nanos * (1.0 - (-sure).exp()),
+        places: members,
+    }
+}
+
+/// Places for which nothing speaks, gathered by service, edge and dependency: they complete the sum.
+fn rest(
+    study: &Study<'_>,
+    left: &BTreeSet<u32>,
+    known: &BTreeMap<u32, Known>,
+    drift: f64,
+    added: &[Added],
+    claimed: &BTreeSet<u32>,
+    prior: &dyn Fn(&Gathering) -> f64,
+) -> Vec<Cause> {
+    let places = &study.observer.places;
+    let taken: BTreeSet<u32> = known.keys().copied().filter(|id| !left.contains(id)).collect();
+    let mut groups: BTreeMap<Gathering, Vec<u32>> = BTreeMap::new();
+    for id in (0..places.len() as u32).filter(|id| !taken.contains(id)) {
+        let gathering = match places.get(id) {
+            Place::Own { service, .. } => Gathering::Own(service),
+            Place::Waiting { .. } => Gathering::Single(id),
+            Place::Edge { from, to, .. } => Gathering::Edge(from, to),
+            Place::External { service, target, operation } => {
+                Gathering::Dependency(service, if target == 0 { operation } else { target })
+            }
+        };
+        groups.entry(gathering).or_default().push(id);
+    }
+    groups
+        .into_iter()
+        .map(|(gathering, members)| {
+            let of = |known: &Known| ((1.0 - HIT) + HIT * known.evidence.exp()).ln();
+            let strength = members.iter().filter_map(|id| known.get(id)).map(of).sum::<f64>() + prior(&gathering);
+            let mut cause = slower_cause(study, gathering, members, strength, known, drift, added, claimed);
+            if cause.strength == 0.0 || !cause.sure_nanos.is_finite() {
+                cause.sure_nanos = 0.0;
+            }
+            cause
+        })
+        .collect()
+}
+
+// --- more often -----------------------------------------------------------------------------------------------------
+
+/// Calls for each call of the caller: what is normal may differ by so much from hour to hour, absolutely and relatively.
+const CALLS_DRIFT: (f64, f64) = (0.02, 0.05);
+
+fn calls(study: &Study<'_>) -> Vec<Cause> {
+    let places = &study.observer.places;
+    let mut links: BTreeSet<(u32, u32)> = BTreeSet::new();
+    for (_, _, trace) in study.compared() {
+        links.extend(trace.links.iter().map(|link| (link.parent, link.child)));
+    }
+    links.retain(|(parent, _)| calls_others(places.get(*parent)));
+    let prior = -(FAMILIES * links.len() as f64).ln();
+    let mut parents: BTreeMap<u32, Vec<(bool, u32, usize, f64)>> = BTreeMap::new();
+    let traces: Vec<_> = study.compared().collect();
+    for (number, (is_slow, stratum, trace)) in traces.iter().enumerate() {
+        for visit in &trace.visits {
+            parents.entry(visit.place).or_default().push((*is_slow, *stratum, number, f64::from(visit.spans)));
+        }
+    }
+    let mut causes = Vec::new();
+    for (parent, child) in links {
+        let mut samples = Samples::default();
+        let mut sums = [0.0; 4];
+        for (is_slow, stratum, number, spans) in &parents[&parent] {
+            let count = traces[*number].2.link(parent, child).map_or(0.0, |link| f64::from(link.spans));
+            let side = if *is_slow { &mut samples.slow } else { &mut samples.normal };
+            side.push((*stratum, count / spans));
+            sums[if *is_slow { 0 } else { 2 }] += count;
+            sums[if *is_slow { 1 } else { 3 }] += spans;
+        }
+        let Some(mut effect) = samples.effect() else { continue };
+        // Counts vary as their mean does: if nothing changed, both sides vary as they do together. And what did not occur
+        // may yet occur.
+        effect.variance = effect.variance.max(effect.null_variance);
+        effect.variance += [samples.slow.len(), samples.normal.len()].map(|count| (0.5 / count as f64).powi(2)).iter().sum::<f64>();
+        let normal_calls = sums[2] / sums[3].max(1.0);
+        let drift = CALLS_DRIFT.0 + CALLS_DRIFT.1 * normal_calls;
+        let strength = log_bayes(effect, drift, normal_calls.max(1.0)) + prior;
+        let is_new = sums[2] == 0.0;
+        let callee = places.get(child);
+        let (kind, edge) = match callee {
+            _ if is_new => (FindingKind::NewCall, edge_of(callee)),
+            _ => (FindingKind::MoreCalls, edge_of(callee)),
+        };
+        let nanos = |trace: &crate::observe::Observation| {
+            trace.link(parent, child).map_or(0.0, |link| link.path_nanos as f64)
+        };
+        let compared = study.compare(nanos);
+        let spans = |trace: &crate::observe::Observation| {
+            trace.link(parent, child).map_or(0.0, |link| f64::from(link.spans))
+        };
+        let often = study.compare(spans);
+        let a_call = |nanos: f64, spans: f64| (spans > 0.0).then(|| nanos / spans);
+        let (slow, normal) =
+            (a_call(compared.slow_mean, often.slow_mean), a_call(compared.normal_mean, often.normal_mean));
+        let mean = 0.5 * (slow.or(normal).unwrap_or(0.0) + normal.or(slow).unwrap_or(0.0));
+        let more = (often.slow_mean - often.normal_mean) * mean;
+        let sure = 1.0 - SURE * (effect.variance + drift * drift).sqrt() / effect.difference.max(1e-9);
+        causes.push(Cause {
+            kind,
+            service: match callee {
+                Place::Edge { to, .. } => to,
+                place => place.service(),
+            },
+            operation: callee.operation(),
+            edge,
+            signal: Signal::Calls { parent, child },
+            places: vec![child],
+            strength,
+            slower_nanos: 0.0,
+            more_often_nanos: more,
+            sure_nanos: if effect.difference > 0.0 { more * sure.max(0.0) } else { 0.0 },
+        });
     }
     causes
+}
+
+fn edge_of(place: Place) -> Option<(u32, u32)> {
+    match place {
+        Place::Edge { from, to, .. } => Some((from, to)),
+        _ => None,
+    }
+}
+
+/// The places below calls that became more: that they are met more often is explained.
+fn below(study: &Study<'_>, calls: &[Cause]) -> BTreeSet<u32> {
+    let mut children: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for (_, _, trace) in study.compared() {
+        for link in &trace.links {
+            children.entry(link.parent).or_default().insert(link.child);
+        }
+    }
+    let mut found: BTreeSet<u32> = BTreeSet::new();
+    let mut open: Vec<u32> = calls.iter().flat_map(|cause| cause.places.iter().copied()).collect();
+    while let Some(place) = open.pop() {
+        if found.insert(place) {
+            open.extend(children.get(&place).into_iter().flatten());
+        }
+    }
+    found
+}
+
+// --- one by one -----------------------------------------------------------------------------------------------------
+
+/// The part of children's time that overlaps differs by so much from hour to hour.
+const OVERLAP_DRIFT: f64 = 0.05;
+
+fn forks(study: &Study<'_>) -> Vec<Cause> {
+    let places: BTreeSet<u32> =
+        study.compared().flat_map(|(_, _, trace)| trace.forks.iter().map(|fork| fork.place)).collect();
+    let prior = -(FAMILIES * places.len() as f64).ln();
+    let mut causes = Vec::new();
+    for place in places {
+        let fork = |trace: &crate::observe::Observation| {
+            trace.forks.iter().find(|fork| fork.place == place && fork.possible_nanos > 0).copied()
+        };
+        let overlap = |trace: &crate::observe::Observation| {
+            fork(trace).map(|fork| fork.saved_nanos as f64 / fork.possible_nanos as f64)
+        };
+        let Some(mut effect) = study.samples(overlap).effect() else { continue };
+        effect.difference = -effect.difference;
+        let strength = log_bayes(effect, OVERLAP_DRIFT, 0.5) + prior;
+        if strength <= 0.0 {
+            continue;
+        }
+        let possible = study.compare(|trace| fork(trace).map_or(0.0, |fork| fork.possible_nanos as f64));
+        let lost = effect.difference * possible.slow_mean;
+        let sure = 1.0 - SURE * (effect.variance + OVERLAP_DRIFT * OVERLAP_DRIFT).sqrt() / effect.difference.max(1e-9);
+        let what = study.observer.places.get(place);
+        causes.push(Cause {
+            kind: FindingKind::Serialized,
+            service: what.service(),
+            operation: what.operation(),
+            edge: None,
+            signal: Signal::Fork { place },
+            places: vec![place],
+            strength,
+            slower_nanos: lost,
+            more_often_nanos: 0.0,
+            sure_nanos: lost * sure.max(0.0),
+        });
+    }
+    causes
+}
+
+// --- failing --------------------------------------------------------------------------------------------------------
+
+/// The part of calls that fails differs by so much from hour to hour.
+const ERROR_DRIFT: f64 = 0.01;
+
+fn errors(study: &Study<'_>) -> Vec<Cause> {
+    let mut failing: BTreeSet<u32> = BTreeSet::new();
+    for (_, _, trace) in study.compared() {
+        failing.extend(trace.visits.iter().filter(|visit| visit.first_errors > 0).map(|visit| visit.place));
+    }
+    let prior = -(FAMILIES * study.observer.places.len() as f64).ln();
+    let request_nanos = study.compare(|trace| trace.total_nanos as f64).normal_mean;
+    let mut causes = Vec::new();
+    for place in failing {
+        let part = |trace: &crate::observe::Observation| {
+            trace.visit(place).map(|visit| f64::from(visit.first_errors) / f64::from(visit.spans))
+        };
+        let samples = study.samples(part);
+        let Some(mut effect) = samples.effect() else { continue };
+        effect.variance = effect.variance.max(effect.null_variance);
+        effect.variance += [samples.slow.len(), samples.normal.len()].map(|count| (0.5 / count as f64).powi(2)).iter().sum::<f64>();
+        let strength = log_bayes(effect, ERROR_DRIFT, 0.3) + prior;
+        if strength <= 0.0 {
+            continue;
+        }
+        // A request that fails is lost whole; an error that somebody dealt with costs what it delays, which is counted
+        // elsewhere.
+        let failed = study.compare(|trace| {
+            f64::from(trace.failed && trace.visit(place).is_some_and(|visit| visit.first_errors > 0))
+        });
+        let sure = 1.0 - SURE * (effect.variance + ERROR_DRIFT * ERROR_DRIFT).sqrt() / effect.difference.max(1e-9);
+        let lost = (failed.slow_mean - failed.normal_mean).max(1e-6);
+        let what = study.observer.places.get(place);
+        causes.push(Cause {
+            kind: FindingKind::Error,
+            service: match what {
+                Place::Edge { to, .. } => to,
+                what => what.service(),
+            },
+            operation: what.operation(),
+            edge: edge_of(what),
+            signal: Signal::Errors { place },
+            places: vec![place],
+            strength,
+            slower_nanos: 0.0,
+            more_often_nanos: 0.0,
+            sure_nanos: lost * request_nanos * sure.max(0.0),
+        });
+    }
+    causes
+}
+
+// --- what belongs together ------------------------------------------------------------------------------------------
+
+/// Joins what is one cause seen in two numbers: more calls of a callee that fails are retries, with the time that the
+/// attempts take and the pauses between; a caller that fails while its callee does not, and waits for it longer, gave up.
+fn merge(study: &Study<'_>, causes: &mut Vec<Cause>) {
+    let places = &study.observer.places;
+    let errors: Vec<Cause> = causes.iter().filter(|cause| cause.kind == FindingKind::Error).cloned().collect();
+    for index in 0..causes.len() {
+        let Signal::Calls { parent, child } = causes[index].signal else { continue };
+        let Some(edge) = edge_of(places.get(child)) else { continue };
+        let operation = places.get(child).operation();
+        let is_of_this_call = |error: &Cause| match places.get(error.places[0]) {
+            Place::Edge { from, to, operation: failing } => (from, to, failing) == (edge.0, edge.1, operation),
+            Place::Own { service, operation: failing } => (service, failing) == (edge.1, operation),
+            _ => false,
+        };
+        if causes[index].kind == FindingKind::MoreCalls && errors.iter().any(is_of_this_call) {
+            causes[index].kind = FindingKind::Retries;
+            absorb(study, causes, index, parent, edge, operation);
+        }
+    }
+    for index in 0..causes.len() {
+        let Signal::Errors { place } = causes[index].signal else { continue };
+        let Some(edge) = edge_of(places.get(place)) else { continue };
+        let operation = places.get(place).operation();
+        let before = causes[index].slower_nanos;
+        absorb(study, causes, index, place, edge, operation);
+        if causes[index].slower_nanos > before {
+            causes[index].kind = FindingKind::Timeout;
+        }
+    }
+    causes.retain(|cause| cause.strength > f64::NEG_INFINITY);
+}
+
+/// Takes over slower causes that lie wholly at a call: the caller's operation, the way, the callee's operation.
+fn absorb(study: &Study<'_>, causes: &mut [Cause], into: usize, caller: u32, edge: (u32, u32), operation: u32) {
+    let places = &study.observer.places;
+    let is_at_the_call = |place: &u32| {
+        *place == caller
+            || match places.get(*place) {
+                Place::Edge { from, to, .. } => (from, to) == edge,
+                Place::Own { service, operation: own } => (service, own) == (edge.1, operation),
+                _ => false,
+            }
+    };
+    for other in 0..causes.len() {
+        let is_wholly = other != into
+            && causes[other].signal == Signal::Slower
+            && causes[other].strength > 0.0
+            && causes[other].places.iter().all(is_at_the_call);
+        if is_wholly {
+            let taken = causes[other].clone();
+            causes[other].strength = f64::NEG_INFINITY;
+            causes[into].slower_nanos += taken.slower_nanos;
+            causes[into].more_often_nanos += taken.more_often_nanos;
+            causes[into].sure_nanos += taken.sure_nanos;
+            causes[into].places.extend(taken.places);
+            causes[into].places.sort_unstable();
+            causes[into].places.dedup();
+        }
+    }
 }

@@ -1,0 +1,144 @@
+//! For whom: the attributes that tell spans that show a cause from those that do not.
+//!
+//! A span is *hit* if it shows the cause more than 19 of 20 normal ones do. An attribute's *lift* is how many times more
+//! often spans with it are hit than all spans; how likely that is by chance, Fisher's exact test says, corrected for as
+//! many attributes as were tried (Bonferroni). And the attribute is held against the rest: without the spans that have
+//! it, at most half of the excess of hits may be left.
+
+use std::collections::{HashMap, HashSet};
+
+use tracewell_model::Trace;
+
+use crate::statistics::hypergeometric_tail;
+
+use super::units::Unit;
+
+/// An attribute, or a pair of them, that tells for whom a cause is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribution {
+    /// The attribute's key; of a pair, both joined by ` & `.
+    pub key: String,
+    /// Its value; of a pair, both joined by ` & `.
+    pub value: String,
+    /// How many times more often spans with it are hit than all spans.
+    pub lift: f64,
+    /// How likely this is by chance, corrected for all attributes tried.
+    pub p_value: f64,
+    /// The part of the excess that is gone without the spans that have it.
+    pub explained: f64,
+}
+
+/// Keys that say that a call failed or how long it took rather than for whom it was.
+const SYMPTOMS: [&str; 8] = [
+    "error.type",
+    "http.response.status_code",
+    "http.status_code",
+    "rpc.grpc.status_code",
+    "rpc.response.status_code",
+    "otel.status_code",
+    "exception.type",
+    "error",
+];
+/// A value that fewer spans have cannot be told from chance.
+const LEAST_SPANS: usize = 5;
+/// A key with more values names single requests.
+const MOST_VALUES: usize = 1_000;
+const MOST_P: f64 = 0.01;
+const LEAST_LIFT: f64 = 1.2;
+const LEAST_EXPLAINED: f64 = 0.5;
+const MOST_FOUND: usize = 5;
+/// Pairs are tried among so many of the best single attributes.
+const PAIRED: usize = 8;
+
+/// Where an attribute was found: of the span, its resource, or the request's root.
+type Pair = (String, String);
+
+/// The attributes that separate, best first; empty where none does. `since` is the first slow trace to look at.
+pub(crate) fn attributes(slow: &[Unit], normal: &[Unit], traces: &[&Trace], since: usize) -> Vec<Attribution> {
+    let mut usual: Vec<f64> = normal.iter().map(|unit| unit.score).collect();
+    usual.sort_unstable_by(f64::total_cmp);
+    let Some(limit) = usual.get((usual.len() * 19 / 20).min(usual.len().saturating_sub(1))).copied() else {
+        return Vec::new();
+    };
+    let looked_at: Vec<&Unit> = slow.iter().filter(|unit| unit.trace >= since).collect();
+    let hit: Vec<bool> = looked_at.iter().map(|unit| unit.score > limit).collect();
+    let (all, hits) = (hit.len(), hit.iter().filter(|hit| **hit).count());
+    if hits == 0 || hits == all {
+        return Vec::new();
+    }
+    let spans = spans_by_attribute(&looked_at, traces);
+    let tried = spans.len().max(1);
+    let normal_rate = usual.iter().filter(|score| **score > limit).count() as f64 / usual.len() as f64;
+    let excess = (hits as f64 - normal_rate * all as f64).max(0.5);
+    let judge = |spans: &[usize], tried: usize| -> Option<(f64, f64, f64)> {
+        let with = spans.iter().filter(|span| hit[**span]).count();
+        let lift = (with as f64 / spans.len() as f64) / (hits as f64 / all as f64);
+        let p_value = (hypergeometric_tail(with, spans.len(), hits, all) * tried as f64).min(1.0);
+        let rest = (hits - with) as f64 - normal_rate * (all - spans.len()) as f64;
+        let explained = 1.0 - (rest / excess).clamp(0.0, 1.0);
+        (p_value <= MOST_P && lift >= LEAST_LIFT).then_some((lift, p_value, explained))
+    };
+    let mut found: Vec<(Pair, Vec<usize>, (f64, f64, f64))> = spans
+        .into_iter()
+        .filter_map(|(pair, spans)| judge(&spans, tried).map(|judged| (pair, spans, judged)))
+        .collect();
+    let order = |left: &(Pair, Vec<usize>, (f64, f64, f64)), right: &(Pair, Vec<usize>, (f64, f64, f64))| {
+        left.2.1.total_cmp(&right.2.1).then(right.2.0.total_cmp(&left.2.0)).then_with(|| left.0.cmp(&right.0))
+    };
+    found.sort_by(order);
+
+    // A pair is worth naming if it says clearly more than the better of the two.
+    let mut pairs = Vec::new();
+    for (number, (left, left_spans, left_judged)) in found.iter().take(PAIRED).enumerate() {
+        let left_set: HashSet<usize> = left_spans.iter().copied().collect();
+        for (right, right_spans, right_judged) in found.iter().take(PAIRED).skip(number + 1) {
+            let both: Vec<usize> = right_spans.iter().copied().filter(|span| left_set.contains(span)).collect();
+            if left.0 == right.0 || both.len() < LEAST_SPANS {
+                continue;
+            }
+            let Some(judged) = judge(&both, tried + PAIRED * PAIRED) else { continue };
+            let best_single = left_judged.1.min(right_judged.1);
+            if judged.1 < 1e-3 * best_single && judged.0 > LEAST_LIFT * left_judged.0.max(right_judged.0) {
+                let name = (format!("{} & {}", left.0, right.0), format!("{} & {}", left.1, right.1));
+                pairs.push((name, both, judged));
+            }
+        }
+    }
+    found.extend(pairs);
+    found.sort_by(order);
+    found
+        .into_iter()
+        .filter(|(_, _, (_, _, explained))| *explained >= LEAST_EXPLAINED)
+        .take(MOST_FOUND)
+        .map(|((key, value), _, (lift, p_value, explained))| Attribution { key, value, lift, p_value, explained })
+        .collect()
+}
+
+/// Which of the units have an attribute, by attribute; those that all or hardly any have are left out.
+fn spans_by_attribute(units: &[&Unit], traces: &[&Trace]) -> HashMap<Pair, Vec<usize>> {
+    let mut spans: HashMap<String, HashMap<String, Vec<usize>>> = HashMap::new();
+    for (number, unit) in units.iter().enumerate() {
+        let trace = traces[unit.trace];
+        let span = trace.span(unit.row);
+        let root = trace.root().filter(|root| root.row() != unit.row);
+        let of_root = root.into_iter().flat_map(|root| root.attributes().iter());
+        let mut seen: HashSet<&str> = HashSet::new();
+        for (key, value) in span.attributes().iter().chain(span.resource_attributes()).chain(of_root) {
+            if key == "service.name" || SYMPTOMS.contains(&key) || !seen.insert(key) {
+                continue;
+            }
+            if !spans.contains_key(key) {
+                spans.insert(key.to_owned(), HashMap::new());
+            }
+            let Some(values) = spans.get_mut(key) else { continue };
+            if values.len() < MOST_VALUES {
+                values.entry(value.to_string()).or_default().push(number);
+            }
+        }
+    }
+    spans
+        .into_iter()
+        .flat_map(|(key, values)| values.into_iter().map(move |(value, spans)| ((key.clone(), value), spans)))
+        .filter(|(_, spans)| spans.len() >= LEAST_SPANS && spans.len() < units.len())
+        .collect()
+}
