@@ -30,7 +30,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::observe::calls_others;
 use crate::place::Place;
 
-use super::effect::{Effect, Samples, TAIL_SLOPE, drift, log_bayes};
+use crate::statistics::log_bayes_of_parts;
+
+use super::effect::{Effect, Samples, TAILS, drift, log_bayes};
 use super::study::{Added, Study};
 use super::FindingKind;
 
@@ -47,6 +49,8 @@ pub(crate) struct Cause {
     pub(crate) signal: Signal,
     /// The places that it delays, sorted.
     pub(crate) places: Vec<u32>,
+    /// Those of them that show it.
+    pub(crate) slowed: Vec<u32>,
     /// The logarithm of how much likelier it is than that nothing is wrong.
     pub(crate) strength: f64,
     pub(crate) slower_nanos: f64,
@@ -81,6 +85,8 @@ const HIT: f64 = 0.8;
 const FAULT: f64 = 1.0;
 /// Ways of gathering and other things looked at; all are as likely beforehand.
 const FAMILIES: f64 = 9.0;
+/// How much has to speak for a service's own work being slow, so that it is not taken for its network.
+const OWN: f64 = 2.0;
 /// One-sided 95 %.
 const SURE: f64 = 1.645;
 
@@ -163,9 +169,14 @@ fn slower(study: &Study<'_>, durations: &[Samples], added: &[Added], claimed: &B
         .filter_map(|id| Some((id, durations[id as usize].effect()?)))
         .collect();
     let drift = drift(&effects.values().copied().collect::<Vec<_>>());
+    let shared = shared_drift(study, &effects, drift);
     let known: BTreeMap<u32, Known> = effects
         .into_iter()
-        .map(|(id, effect)| (id, Known { effect, evidence: evidence(&durations[id as usize], effect, drift) }))
+        .map(|(id, effect)| {
+            let shared = shared.get(&places.get(id).service()).copied().unwrap_or(0.0);
+            let beyond = Effect { difference: effect.difference - shared, ..effect };
+            (id, Known { effect, evidence: evidence(&durations[id as usize], beyond, shared, drift) })
+        })
         .collect();
 
     let mut gatherings: BTreeMap<Gathering, BTreeSet<u32>> = BTreeMap::new();
@@ -202,18 +213,39 @@ fn slower(study: &Study<'_>, durations: &[Samples], added: &[Added], claimed: &B
     causes
 }
 
-/// How much speaks for a place having become slower: for all requests, or for a part of them.
-fn evidence(samples: &Samples, effect: Effect, drift: f64) -> f64 {
-    let whole = log_bayes(effect, drift, FAULT);
-    match samples.tail() {
-        None => whole,
-        Some(tail) => {
-            let drift = TAIL_SLOPE * drift / effect.spread.max(1e-6);
-            let part = log_bayes(tail, drift, FAULT);
-            // Either, and neither is likelier beforehand.
-            (0.5 * (whole.exp() + part.exp())).ln()
+/// By how much all of a service is slower, as far as that may be drift: the middle of its places, at most the drift.
+/// Its places do not drift one by one: what they share would otherwise count once for each.
+fn shared_drift(study: &Study<'_>, effects: &BTreeMap<u32, Effect>, drift: f64) -> BTreeMap<u32, f64> {
+    let mut services: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
+    for (id, effect) in effects {
+        let service = study.observer.places.get(*id).service();
+        services.entry(service).or_default().push((effect.difference, effect.weight));
+    }
+    let middle = |mut effects: Vec<(f64, f64)>| {
+        effects.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+        let half = 0.5 * effects.iter().map(|(_, weight)| weight).sum::<f64>();
+        let mut sum = 0.0;
+        let middle = effects.iter().find(|(_, weight)| {
+            sum += weight;
+            sum >= half
+        });
+        middle.map_or(0.0, |(difference, _)| *difference).clamp(-drift, drift)
+    };
+    services.into_iter().map(|(service, effects)| (service, middle(effects))).collect()
+}
+
+/// How much speaks for a place having become slower: for all requests, for a tenth of them, or for few.
+fn evidence(samples: &Samples, effect: Effect, shared: f64, drift: f64) -> f64 {
+    let mut ways = vec![log_bayes(effect, drift, FAULT)];
+    for tail in TAILS {
+        if let Some(mut effect) = samples.tail(tail) {
+            let slope = tail.slope / effect.spread.max(1e-6);
+            effect.difference -= slope * shared.max(0.0);
+            ways.push(log_bayes(effect, slope * drift, FAULT));
         }
     }
+    // Any of them, and none is likelier beforehand.
+    (ways.iter().map(|way| way.exp()).sum::<f64>() / ways.len() as f64).ln()
 }
 
 #[allow(clippy::too_many_arguments, reason = "all that is known about places")]
@@ -255,7 +287,7 @@ fn slower_cause(
         .filter_map(|id| known.get(id))
         .map(|known| ((1.0 - HIT) + HIT * known.evidence.exp()).ln())
         .sum();
-    let is_own = matches!(gathering, Gathering::Service(_)) && own_evidence > 0.0;
+    let is_own = matches!(gathering, Gathering::Service(_)) && own_evidence > OWN;
     let shown = |id: &&u32| {
         !is_own || matches!(places.get(**id), Place::Own { .. })
     };
@@ -280,6 +312,12 @@ fn slower_cause(
         },
     };
     let slow_nanos = sum(&|(_, _, slow)| slow);
+    let slower_nanos = sum(&|(slower, _, _)| slower);
+    // Two lower bounds, of which either may be the better: by the typical call, which outliers do not move; and by the
+    // mean, which sees what hits only some requests.
+    let compared = study.compare(|trace| trace.path_nanos(&members) as f64);
+    let by_typical = slow_nanos * (1.0 - (-sure).exp());
+    let by_mean = slower_nanos - SURE * (compared.difference.error() + drift * compared.normal_mean);
     Cause {
         kind,
         service,
@@ -287,9 +325,10 @@ fn slower_cause(
         edge,
         signal: Signal::Slower,
         strength,
-        slower_nanos: sum(&|(slower, _, _)| slower),
+        slower_nanos,
         more_often_nanos: sum(&|(_, more, _)| more),
-        sure_nanos: slow_nanos * (1.0 - (-sure).exp()),
+        sure_nanos: by_typical.max(by_mean),
+        slowed: members.iter().copied().filter(|id| known.get(id).is_some_and(|known| known.evidence > 0.0)).collect(),
         places: members,
     }
 }
@@ -334,8 +373,9 @@ fn rest(
 
 // --- more often -----------------------------------------------------------------------------------------------------
 
-/// Calls for each call of the caller: what is normal may differ by so much from hour to hour, absolutely and relatively.
-const CALLS_DRIFT: (f64, f64) = (0.02, 0.05);
+/// Calls for each call of the caller are compared by the logarithm of themselves and one. From hour to hour that differs
+/// by so much.
+const CALLS_DRIFT: f64 = 0.03;
 
 fn calls(study: &Study<'_>) -> Vec<Cause> {
     let places = &study.observer.places;
@@ -363,14 +403,15 @@ fn calls(study: &Study<'_>) -> Vec<Cause> {
             sums[if *is_slow { 0 } else { 2 }] += count;
             sums[if *is_slow { 1 } else { 3 }] += spans;
         }
-        let Some(mut effect) = samples.effect() else { continue };
+        let Some(linear) = samples.effect() else { continue };
+        let logarithms = |side: &[(u32, f64)]| side.iter().map(|(stratum, calls)| (*stratum, calls.ln_1p())).collect();
+        let in_logarithms = Samples { slow: logarithms(&samples.slow), normal: logarithms(&samples.normal) };
+        let Some(mut effect) = in_logarithms.effect() else { continue };
         // Counts vary as their mean does: if nothing changed, both sides vary as they do together. And what did not occur
         // may yet occur.
         effect.variance = effect.variance.max(effect.null_variance);
         effect.variance += [samples.slow.len(), samples.normal.len()].map(|count| (0.5 / count as f64).powi(2)).iter().sum::<f64>();
-        let normal_calls = sums[2] / sums[3].max(1.0);
-        let drift = CALLS_DRIFT.0 + CALLS_DRIFT.1 * normal_calls;
-        let strength = log_bayes(effect, drift, normal_calls.max(1.0)) + prior;
+        let strength = log_bayes(effect, CALLS_DRIFT, FAULT) + prior;
         let is_new = sums[2] == 0.0;
         let callee = places.get(child);
         let (kind, edge) = match callee {
@@ -390,7 +431,7 @@ fn calls(study: &Study<'_>) -> Vec<Cause> {
             (a_call(compared.slow_mean, often.slow_mean), a_call(compared.normal_mean, often.normal_mean));
         let mean = 0.5 * (slow.or(normal).unwrap_or(0.0) + normal.or(slow).unwrap_or(0.0));
         let more = (often.slow_mean - often.normal_mean) * mean;
-        let sure = 1.0 - SURE * (effect.variance + drift * drift).sqrt() / effect.difference.max(1e-9);
+        let sure = 1.0 - SURE * linear.variance.sqrt() / linear.difference.max(1e-9);
         causes.push(Cause {
             kind,
             service: match callee {
@@ -401,6 +442,7 @@ fn calls(study: &Study<'_>) -> Vec<Cause> {
             edge,
             signal: Signal::Calls { parent, child },
             places: vec![child],
+            slowed: vec![child],
             strength,
             slower_nanos: 0.0,
             more_often_nanos: more,
@@ -469,6 +511,7 @@ fn forks(study: &Study<'_>) -> Vec<Cause> {
             edge: None,
             signal: Signal::Fork { place },
             places: vec![place],
+            slowed: vec![place],
             strength,
             slower_nanos: lost,
             more_often_nanos: 0.0,
@@ -488,7 +531,7 @@ fn errors(study: &Study<'_>) -> Vec<Cause> {
     for (_, _, trace) in study.compared() {
         failing.extend(trace.visits.iter().filter(|visit| visit.first_errors > 0).map(|visit| visit.place));
     }
-    let prior = -(FAMILIES * study.observer.places.len() as f64).ln();
+    let prior = -(FAMILIES * failing.len() as f64).ln();
     let request_nanos = study.compare(|trace| trace.total_nanos as f64).normal_mean;
     let mut causes = Vec::new();
     for place in failing {
@@ -497,9 +540,10 @@ fn errors(study: &Study<'_>) -> Vec<Cause> {
         };
         let samples = study.samples(part);
         let Some(mut effect) = samples.effect() else { continue };
-        effect.variance = effect.variance.max(effect.null_variance);
         effect.variance += [samples.slow.len(), samples.normal.len()].map(|count| (0.5 / count as f64).powi(2)).iter().sum::<f64>();
-        let strength = log_bayes(effect, ERROR_DRIFT, 0.3) + prior;
+        let count = |values: &[(u32, f64)]| (values.iter().map(|(_, part)| part).sum::<f64>(), values.len() as f64);
+        // Both have to speak for it: the counts by themselves, and the difference beyond what is usual between hours.
+        let strength = log_bayes(effect, ERROR_DRIFT, 0.3).min(log_bayes_of_parts(count(&samples.slow), count(&samples.normal))) + prior;
         if strength <= 0.0 {
             continue;
         }
@@ -521,6 +565,7 @@ fn errors(study: &Study<'_>) -> Vec<Cause> {
             edge: edge_of(what),
             signal: Signal::Errors { place },
             places: vec![place],
+            slowed: vec![place],
             strength,
             slower_nanos: 0.0,
             more_often_nanos: 0.0,
@@ -579,10 +624,11 @@ fn absorb(study: &Study<'_>, causes: &mut [Cause], into: usize, caller: u32, edg
         let is_wholly = other != into
             && causes[other].signal == Signal::Slower
             && causes[other].strength > 0.0
-            && causes[other].places.iter().all(is_at_the_call);
+            && causes[other].slowed.iter().all(is_at_the_call);
         if is_wholly {
             let taken = causes[other].clone();
             causes[other].strength = f64::NEG_INFINITY;
+            causes[into].strength += taken.strength;
             causes[into].slower_nanos += taken.slower_nanos;
             causes[into].more_often_nanos += taken.more_often_nanos;
             causes[into].sure_nanos += taken.sure_nanos;

@@ -76,21 +76,20 @@ impl Samples {
         Some(effect)
     }
 
-    /// How much likelier it is to lie above what nine of ten normal samples keep below, as a difference of log-odds.
-    /// It sees what hits a part of requests only, which a mean of logarithms hardly does. `None` with fewer normal
-    /// samples than make a tenth of them more than chance.
-    pub(crate) fn tail(&self) -> Option<Effect> {
+    /// How much likelier it is to lie above what most normal samples keep below, as a difference of log-odds. It sees
+    /// what hits a part of requests only, which a mean of logarithms hardly does. `None` with too few normal samples.
+    pub(crate) fn tail(&self, tail: Tail) -> Option<Effect> {
         let mut means: BTreeMap<u32, Moments> = BTreeMap::new();
         self.normal.iter().for_each(|(stratum, value)| means.entry(*stratum).or_default().add(*value));
         let beyond = |samples: &[(u32, f64)]| -> Vec<f64> {
             samples.iter().filter_map(|(stratum, value)| Some(value - means.get(stratum)?.mean)).collect()
         };
         let (slow, mut normal) = (beyond(&self.slow), beyond(&self.normal));
-        if normal.len() < LEAST_FOR_TAIL || slow.len() < LEAST_FOR_TAIL {
+        if (normal.len().min(slow.len()) as f64) < 2.0 / tail.part {
             return None;
         }
         normal.sort_unstable_by(f64::total_cmp);
-        let limit = normal[normal.len() - normal.len() / 10];
+        let limit = normal[normal.len() - (normal.len() as f64 * tail.part) as usize];
         let count = |values: &[f64]| values.iter().filter(|value| **value >= limit).count() as f64;
         let (slow_above, normal_above) = (count(&slow), count(&normal));
         let (slow_below, normal_below) = (slow.len() as f64 - slow_above, normal.len() as f64 - normal_above);
@@ -104,11 +103,17 @@ impl Samples {
     }
 }
 
-const LEAST_FOR_TAIL: usize = 20;
+/// A part of normal samples, the highest ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tail {
+    part: f64,
+    /// By how much the log-odds of lying in it move when a normal distribution moves by one standard deviation: the
+    /// density at its limit over `part * (1 - part)`.
+    pub(crate) slope: f64,
+}
 
-/// By how much the log-odds of lying above the 90th percentile move when a normal distribution moves by one standard
-/// deviation: its density there over 0.1 times 0.9.
-pub(crate) const TAIL_SLOPE: f64 = 1.95;
+/// What a fault that hits some requests shows in: the highest tenth, and the highest fiftieth.
+pub(crate) const TAILS: [Tail; 2] = [Tail { part: 0.1, slope: 1.95 }, Tail { part: 0.02, slope: 2.47 }];
 
 /// The logarithm of how much likelier this difference is if something got slower than if it did not: Student
 /// distributions around zero, one as wide as chance and `drift` make it, the other wider by `fault`. What got faster
@@ -127,7 +132,7 @@ pub(crate) fn log_bayes(effect: Effect, drift: f64, fault: f64) -> f64 {
 }
 
 /// One place never says more than this, however small its spread: samples are few and not normal.
-const MOST_LOG_BAYES: f64 = 10.0;
+const MOST_LOG_BAYES: f64 = 20.0;
 
 /// The drift: how far effects lie apart beyond chance, going by the inner half of them, so that up to half of all
 /// places may be at fault. Two hours are never taken to be more alike than 5 %.

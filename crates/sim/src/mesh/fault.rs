@@ -227,7 +227,9 @@ impl Fault {
                 let callee = (!later.is_empty()).then(|| rng.usize(later))?;
                 let number = rng.usize(0..mesh.services[callee].operations.len());
                 self.callee = (callee, number);
-                (!known.iter().any(|(service, _)| *service == callee)).then_some(here)
+                let is_new = !known.iter().any(|(service, _)| *service == callee);
+                let nanos = mesh.typical_nanos()[callee][number];
+                (is_new && here * nanos as f64 >= LEAST_ADDED * request_nanos).then_some(here)
             }
             FaultKind::OnePod => {
                 self.value = rng.usize(0..service.pods.len()).to_string();

@@ -28,6 +28,9 @@ pub(crate) struct Request<'a> {
     resources: Vec<Vec<Option<ResourceId>>>,
 }
 
+/// Which part of what a service does meets a pause, while there are pauses.
+const PAUSED: f64 = 0.3;
+
 /// When some work ended, and whether it failed.
 #[derive(Clone, Copy)]
 struct Outcome {
@@ -76,8 +79,8 @@ impl<'a> Request<'a> {
                 && self.rng.f64() < 0.4;
         let mut failed = self.rng.f64() < 0.002;
         let mut now = start;
-        if self.fault_at(FaultKind::Pauses, service).is_some() && self.rng.f64() < 0.15 {
-            now += (self.fault.map_or(0, |fault| fault.added_nanos) as f64 / 0.15 * (0.5 + self.rng.f64())) as u64;
+        if self.fault_at(FaultKind::Pauses, service).is_some() && self.rng.f64() < PAUSED {
+            now += (self.fault.map_or(0, |fault| fault.added_nanos) as f64 / PAUSED * (0.5 + self.rng.f64())) as u64;
         }
         for (number, step) in what.steps.iter().enumerate() {
             let outcome = self.step(service, operation, pod, id, step, now, stretch);
@@ -92,9 +95,8 @@ impl<'a> Request<'a> {
             }
         }
         if let Some(fault) = self.fault_at(FaultKind::NewCall, service).filter(|fault| fault.operation == operation) {
-            let begin = now;
             let outcome = self.call(service, pod, fault.callee, id, now, 0);
-            now = outcome.end.max(begin + self.around(service, fault.added_nanos));
+            now = outcome.end;
             failed |= outcome.failed;
         }
         let name = match kind {
