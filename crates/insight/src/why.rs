@@ -236,25 +236,26 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
     let added_anywhere: f64 = causes.iter().map(|cause| cause.added_nanos().max(0.0)).sum();
     let is_worth_saying = |cause: &&Cause| cause.added_nanos() >= 0.5 || cause.strength > SIGNIFICANT;
     for cause in causes.iter().filter(is_worth_saying).take(options.max_findings) {
-        if std::env::var_os("WHY_DEBUG").is_some() { eprintln!("DBG {:?} {} {} strength {:.1} sure {:.2}ms added {:.2}ms places {}", cause.kind, study.observer.places.text(cause.service), study.observer.places.text(cause.operation), cause.strength, cause.sure_nanos/1e6, cause.added_nanos()/1e6, cause.places.len()); }
-        let is_error = cause.signal_is_errors();
-        let matters = cause.sure_nanos >= options.min_change * total.normal_mean || is_error;
-        let significant = enough && matters && cause.strength >= SIGNIFICANT && cause.sure_nanos > 0.0;
-        let mut finding = finding(&study, cause, added_anywhere, significant);
+        let is_error = matches!(cause.signal, Signal::Errors { .. });
+        let mut finding = finding(&study, cause, added_anywhere);
         finding.rank = why.findings.len() + 1;
         let (mut slow_order, normal_order) = examples(&study, cause);
-        if cause.strength > 0.0 && why.findings.len() < DETAILED {
-            let (slow_units, normal_units) = units::units(&study, &mut reader, cause, &slow, &normal);
-            let mut since = onset::onset(&slow_units, &normal_units);
-            finding.attributes = attributes::attributes(&slow_units, &normal_units, &slow, since.unwrap_or(0));
+        let mut strength = cause.strength;
+        if cause.sure_nanos > 0.0 && why.findings.len() < DETAILED {
+            let units = units::units(&study, &mut reader, cause, &slow, &normal);
+            let mut since = onset::onset(&units.slow, &units.normal);
+            finding.attributes = attributes::attributes(&units, &slow, since.unwrap_or(0));
             if let Some(first) = finding.attributes.first() {
-                let with = with_attribute(&slow_units, &slow, first);
-                since = onset::onset(&with, &normal_units).or(since);
+                strength = strength.max(attributes::strength(&units, cause, &slow, &normal, first));
+                let with = attributes::with(&units.slow, &slow, first);
                 let shown: Vec<usize> = with.iter().map(|unit| unit.trace).collect();
                 slow_order.sort_by_key(|row| !shown.contains(row));
+                since = onset::onset(&with, &units.normal).or(since);
             }
             finding.since_unix_nano = since.map(|trace| slow[trace].start_unix_nano());
         }
+        let matters = cause.sure_nanos >= options.min_change * total.normal_mean || is_error;
+        finding.significant = enough && matters && cause.sure_nanos > 0.0 && strength >= SIGNIFICANT;
         let ids = |traces: &[&Trace], rows: Vec<usize>| -> Vec<TraceId> {
             rows.into_iter().take(options.max_examples).map(|row| traces[row].trace_id()).collect()
         };
@@ -269,7 +270,7 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
     why
 }
 
-fn finding(study: &Study<'_>, cause: &Cause, added_anywhere: f64, significant: bool) -> Finding {
+fn finding(study: &Study<'_>, cause: &Cause, added_anywhere: f64) -> Finding {
     let text = |symbol: u32| study.observer.places.text(symbol).to_owned();
     let compared = study.compare(|trace| trace.path_nanos(&cause.places) as f64);
     let added = cause.added_nanos();
@@ -287,7 +288,7 @@ fn finding(study: &Study<'_>, cause: &Cause, added_anywhere: f64, significant: b
         more_often_nanos: added.round() as i64 - cause.slower_nanos.round() as i64,
         slow_nanos: compared.slow_mean.round() as u64,
         normal_nanos: compared.normal_mean.round() as u64,
-        significant,
+        significant: false,
         traces: study.slow.iter().filter(|trace| passes(trace, cause)).count(),
         attributes: Vec::new(),
         since_unix_nano: None,
@@ -299,23 +300,6 @@ fn finding(study: &Study<'_>, cause: &Cause, added_anywhere: f64, significant: b
 
 fn passes(trace: &Observation, cause: &Cause) -> bool {
     cause.places.iter().any(|place| trace.visit(*place).is_some())
-}
-
-impl Cause {
-    fn signal_is_errors(&self) -> bool {
-        matches!(self.signal, Signal::Errors { .. })
-    }
-}
-
-fn with_attribute(units: &[units::Unit], traces: &[&Trace], attribute: &Attribution) -> Vec<units::Unit> {
-    let has = |unit: &&units::Unit| {
-        let trace = traces[unit.trace];
-        let span = trace.span(unit.row);
-        let of_root = trace.root().into_iter().flat_map(|root| root.attributes().iter());
-        let mut all = span.attributes().iter().chain(span.resource_attributes()).chain(of_root);
-        all.any(|(key, value)| key == attribute.key && value.to_string() == attribute.value)
-    };
-    units.iter().filter(has).copied().collect()
 }
 
 /// Rows of slow traces that show a cause most, and of ordinary normal traces to hold against the first.

@@ -5,13 +5,15 @@
 //! many attributes as were tried (Bonferroni). And the attribute is held against the rest: without the spans that have
 //! it, at most half of the excess of hits may be left.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tracewell_model::Trace;
 
 use crate::statistics::hypergeometric_tail;
 
-use super::units::Unit;
+use super::causes::{Cause, FAULT};
+use super::effect::{Samples, log_bayes};
+use super::units::{Unit, Units};
 
 /// An attribute, or a pair of them, that tells for whom a cause is.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,8 @@ pub struct Attribution {
     pub p_value: f64,
     /// The part of the excess that is gone without the spans that have it.
     pub explained: f64,
+    /// Of how many it was chosen.
+    pub(crate) tried: usize,
 }
 
 /// Keys that say that a call failed or how long it took rather than for whom it was.
@@ -54,13 +58,13 @@ const PAIRED: usize = 8;
 type Pair = (String, String);
 
 /// The attributes that separate, best first; empty where none does. `since` is the first slow trace to look at.
-pub(crate) fn attributes(slow: &[Unit], normal: &[Unit], traces: &[&Trace], since: usize) -> Vec<Attribution> {
-    let mut usual: Vec<f64> = normal.iter().map(|unit| unit.score).collect();
+pub(crate) fn attributes(units: &Units, traces: &[&Trace], since: usize) -> Vec<Attribution> {
+    let mut usual: Vec<f64> = units.normal.iter().map(|unit| unit.score).collect();
     usual.sort_unstable_by(f64::total_cmp);
     let Some(limit) = usual.get((usual.len() * 19 / 20).min(usual.len().saturating_sub(1))).copied() else {
         return Vec::new();
     };
-    let looked_at: Vec<&Unit> = slow.iter().filter(|unit| unit.trace >= since).collect();
+    let looked_at: Vec<&Unit> = units.slow.iter().filter(|unit| unit.trace >= since).collect();
     let hit: Vec<bool> = looked_at.iter().map(|unit| unit.score > limit).collect();
     let (all, hits) = (hit.len(), hit.iter().filter(|hit| **hit).count());
     if hits == 0 || hits == all {
@@ -99,7 +103,7 @@ pub(crate) fn attributes(slow: &[Unit], normal: &[Unit], traces: &[&Trace], sinc
             let Some(judged) = judge(&both, tried + PAIRED * PAIRED) else { continue };
             let best_single = left_judged.1.min(right_judged.1);
             if judged.1 < 1e-3 * best_single && judged.0 > LEAST_LIFT * left_judged.0.max(right_judged.0) {
-                let name = (format!("{} & {}", left.0, right.0), format!("{} & {}", left.1, right.1));
+                let name = (format!("{}{AND}{}", left.0, right.0), format!("{}{AND}{}", left.1, right.1));
                 pairs.push((name, both, judged));
             }
         }
@@ -110,9 +114,48 @@ pub(crate) fn attributes(slow: &[Unit], normal: &[Unit], traces: &[&Trace], sinc
         .into_iter()
         .filter(|(_, _, (_, _, explained))| *explained >= LEAST_EXPLAINED)
         .take(MOST_FOUND)
-        .map(|((key, value), _, (lift, p_value, explained))| Attribution { key, value, lift, p_value, explained })
+        .map(|((key, value), _, (lift, p_value, explained))| Attribution { key, value, lift, p_value, explained, tried })
         .collect()
 }
+
+/// How much speaks for a cause if it is only for spans with an attribute: how they changed against normal ones that have
+/// it as well.
+pub(crate) fn strength(units: &Units, cause: &Cause, slow: &[&Trace], normal: &[&Trace], attribute: &Attribution) -> f64 {
+    let by_trace = |units: Vec<Unit>| -> Vec<(u32, f64)> {
+        let mut traces: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+        for unit in units {
+            let (sum, count) = traces.entry(unit.trace).or_default();
+            *sum += unit.score;
+            *count += 1.0;
+        }
+        traces.into_values().map(|(sum, count)| (0, sum / count)).collect()
+    };
+    let samples = Samples {
+        slow: by_trace(with(&units.slow, slow, attribute)),
+        normal: by_trace(with(&units.normal, normal, attribute)),
+    };
+    let spread = units.spread.max(1e-3);
+    samples.effect().map_or(f64::NEG_INFINITY, |effect| {
+        log_bayes(effect, cause.drift / spread, FAULT / spread) + cause.prior - (attribute.tried as f64).ln()
+    })
+}
+
+/// The units that have an attribute.
+pub(crate) fn with(units: &[Unit], traces: &[&Trace], attribute: &Attribution) -> Vec<Unit> {
+    let wanted: Vec<(&str, &str)> = attribute.key.split(AND).zip(attribute.value.split(AND)).collect();
+    let has = |unit: &&Unit| {
+        let trace = traces[unit.trace];
+        let span = trace.span(unit.row);
+        let of_root = || trace.root().into_iter().flat_map(|root| root.attributes().iter());
+        wanted.iter().all(|(key, value)| {
+            let mut all = span.attributes().iter().chain(span.resource_attributes()).chain(of_root());
+            all.find(|(other, _)| other == key).is_some_and(|(_, other)| other.to_string() == *value)
+        })
+    };
+    units.iter().filter(has).copied().collect()
+}
+
+const AND: &str = " & ";
 
 /// Which of the units have an attribute, by attribute; those that all or hardly any have are left out.
 fn spans_by_attribute(units: &[&Unit], traces: &[&Trace]) -> HashMap<Pair, Vec<usize>> {

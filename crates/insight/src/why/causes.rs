@@ -51,8 +51,12 @@ pub(crate) struct Cause {
     pub(crate) places: Vec<u32>,
     /// Those of them that show it.
     pub(crate) slowed: Vec<u32>,
-    /// The logarithm of how much likelier it is than that nothing is wrong.
+    /// The logarithm of how much likelier it is than that nothing is wrong, given how many there are to choose from.
     pub(crate) strength: f64,
+    /// That number, as a logarithm below zero.
+    pub(crate) prior: f64,
+    /// By how much the logarithm of a duration drifts from one window to the other.
+    pub(crate) drift: f64,
     pub(crate) slower_nanos: f64,
     pub(crate) more_often_nanos: f64,
     /// What it adds at least, beyond chance and drift.
@@ -82,7 +86,7 @@ impl Cause {
 /// The part of a cause's places that it delays, as far as is known beforehand.
 const HIT: f64 = 0.8;
 /// By what factor something at fault is slower, give or take, as a logarithm: a factor of e.
-const FAULT: f64 = 1.0;
+pub(crate) const FAULT: f64 = 1.0;
 /// Ways of gathering and other things looked at; all are as likely beforehand.
 const FAMILIES: f64 = 9.0;
 /// How much has to speak for a service's own work being slow, so that it is not taken for its network.
@@ -95,8 +99,8 @@ pub(crate) fn find(study: &Study<'_>) -> Vec<Cause> {
     let durations = study.durations();
     let added = study.added();
     let mut calls = calls(study);
-    calls.retain(|cause| cause.strength > 0.0);
-    let claimed = below(study, &calls);
+    calls.retain(|cause| cause.strength > 0.0 || cause.sure_nanos > 0.0);
+    let claimed = below(study, calls.iter().filter(|cause| cause.strength > 0.0));
     let mut causes = slower(study, &durations, &added, &claimed);
     causes.extend(calls);
     causes.extend(forks(study));
@@ -207,7 +211,9 @@ fn slower(study: &Study<'_>, durations: &[Samples], added: &[Added], claimed: &B
         let Some((gathering, strength)) = best.filter(speaks) else { break };
         let members: Vec<u32> = gatherings[&gathering].intersection(&left).copied().collect();
         left.retain(|id| !members.contains(id));
-        causes.push(slower_cause(study, gathering, members, strength, &known, drift, added, claimed));
+        let mut cause = slower_cause(study, gathering, members, strength, &known, drift, added, claimed);
+        cause.prior = prior(&gathering);
+        causes.push(cause);
     }
     causes.extend(rest(study, &left, &known, drift, added, claimed, &prior));
     causes
@@ -325,6 +331,8 @@ fn slower_cause(
         edge,
         signal: Signal::Slower,
         strength,
+        prior: 0.0,
+        drift,
         slower_nanos,
         more_often_nanos: sum(&|(_, more, _)| more),
         sure_nanos: by_typical.max(by_mean),
@@ -363,6 +371,7 @@ fn rest(
             let of = |known: &Known| ((1.0 - HIT) + HIT * known.evidence.exp()).ln();
             let strength = members.iter().filter_map(|id| known.get(id)).map(of).sum::<f64>() + prior(&gathering);
             let mut cause = slower_cause(study, gathering, members, strength, known, drift, added, claimed);
+            cause.prior = prior(&gathering);
             if cause.strength == 0.0 || !cause.sure_nanos.is_finite() {
                 cause.sure_nanos = 0.0;
             }
@@ -444,6 +453,8 @@ fn calls(study: &Study<'_>) -> Vec<Cause> {
             places: vec![child],
             slowed: vec![child],
             strength,
+            prior,
+            drift: 0.0,
             slower_nanos: 0.0,
             more_often_nanos: more,
             sure_nanos: if effect.difference > 0.0 { more * sure.max(0.0) } else { 0.0 },
@@ -460,7 +471,7 @@ fn edge_of(place: Place) -> Option<(u32, u32)> {
 }
 
 /// The places below calls that became more: that they are met more often is explained.
-fn below(study: &Study<'_>, calls: &[Cause]) -> BTreeSet<u32> {
+fn below<'a>(study: &Study<'_>, calls: impl Iterator<Item = &'a Cause>) -> BTreeSet<u32> {
     let mut children: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for (_, _, trace) in study.compared() {
         for link in &trace.links {
@@ -468,7 +479,7 @@ fn below(study: &Study<'_>, calls: &[Cause]) -> BTreeSet<u32> {
         }
     }
     let mut found: BTreeSet<u32> = BTreeSet::new();
-    let mut open: Vec<u32> = calls.iter().flat_map(|cause| cause.places.iter().copied()).collect();
+    let mut open: Vec<u32> = calls.flat_map(|cause| cause.places.iter().copied()).collect();
     while let Some(place) = open.pop() {
         if found.insert(place) {
             open.extend(children.get(&place).into_iter().flatten());
@@ -496,10 +507,10 @@ fn forks(study: &Study<'_>) -> Vec<Cause> {
         };
         let Some(mut effect) = study.samples(overlap).effect() else { continue };
         effect.difference = -effect.difference;
-        let strength = log_bayes(effect, OVERLAP_DRIFT, 0.5) + prior;
-        if strength <= 0.0 {
+        if effect.difference <= 0.0 {
             continue;
         }
+        let strength = log_bayes(effect, OVERLAP_DRIFT, 0.5) + prior;
         let possible = study.compare(|trace| fork(trace).map_or(0.0, |fork| fork.possible_nanos as f64));
         let lost = effect.difference * possible.slow_mean;
         let sure = 1.0 - SURE * (effect.variance + OVERLAP_DRIFT * OVERLAP_DRIFT).sqrt() / effect.difference.max(1e-9);
@@ -513,6 +524,8 @@ fn forks(study: &Study<'_>) -> Vec<Cause> {
             places: vec![place],
             slowed: vec![place],
             strength,
+            prior,
+            drift: 0.0,
             slower_nanos: lost,
             more_often_nanos: 0.0,
             sure_nanos: lost * sure.max(0.0),
@@ -544,7 +557,7 @@ fn errors(study: &Study<'_>) -> Vec<Cause> {
         let count = |values: &[(u32, f64)]| (values.iter().map(|(_, part)| part).sum::<f64>(), values.len() as f64);
         // Both have to speak for it: the counts by themselves, and the difference beyond what is usual between hours.
         let strength = log_bayes(effect, ERROR_DRIFT, 0.3).min(log_bayes_of_parts(count(&samples.slow), count(&samples.normal))) + prior;
-        if strength <= 0.0 {
+        if !strength.is_finite() {
             continue;
         }
         // A request that fails is lost whole; an error that somebody dealt with costs what it delays, which is counted
@@ -567,6 +580,8 @@ fn errors(study: &Study<'_>) -> Vec<Cause> {
             places: vec![place],
             slowed: vec![place],
             strength,
+            prior,
+            drift: 0.0,
             slower_nanos: 0.0,
             more_often_nanos: 0.0,
             sure_nanos: lost * request_nanos * sure.max(0.0),
@@ -581,7 +596,8 @@ fn errors(study: &Study<'_>) -> Vec<Cause> {
 /// attempts take and the pauses between; a caller that fails while its callee does not, and waits for it longer, gave up.
 fn merge(study: &Study<'_>, causes: &mut Vec<Cause>) {
     let places = &study.observer.places;
-    let errors: Vec<Cause> = causes.iter().filter(|cause| cause.kind == FindingKind::Error).cloned().collect();
+    let is_error = |cause: &&Cause| cause.kind == FindingKind::Error && cause.strength > 0.0;
+    let errors: Vec<Cause> = causes.iter().filter(is_error).cloned().collect();
     for index in 0..causes.len() {
         let Signal::Calls { parent, child } = causes[index].signal else { continue };
         let Some(edge) = edge_of(places.get(child)) else { continue };
@@ -598,6 +614,9 @@ fn merge(study: &Study<'_>, causes: &mut Vec<Cause>) {
     }
     for index in 0..causes.len() {
         let Signal::Errors { place } = causes[index].signal else { continue };
+        if causes[index].strength <= 0.0 {
+            continue;
+        }
         let Some(edge) = edge_of(places.get(place)) else { continue };
         let operation = places.get(place).operation();
         let before = causes[index].slower_nanos;

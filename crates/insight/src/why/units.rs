@@ -23,14 +23,23 @@ pub(crate) struct Unit {
 /// More traces than this on a side add nothing to what is known of attributes.
 const MOST_TRACES: usize = 1_000;
 
-/// The units of both sides: slow, then normal.
+/// The units of both sides.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Units {
+    pub(crate) slow: Vec<Unit>,
+    pub(crate) normal: Vec<Unit>,
+    /// What a standard deviation of a score is as a difference of logarithms of durations.
+    pub(crate) spread: f64,
+}
+
+/// The units of both sides, in the order of time.
 pub(crate) fn units(
     study: &Study<'_>,
     observer: &mut Observer,
     cause: &Cause,
     slow: &[&Trace],
     normal: &[&Trace],
-) -> (Vec<Unit>, Vec<Unit>) {
+) -> Units {
     let usual = usual(study, cause);
     let mut side = |traces: &[&Trace], is_slow: bool| {
         let observed = if is_slow { study.slow } else { study.normal };
@@ -52,7 +61,9 @@ pub(crate) fn units(
         }
         units
     };
-    (side(slow, true), side(normal, false))
+    let spreads: Vec<f64> = usual.values().map(|(_, spread)| *spread).collect();
+    let spread = spreads.iter().sum::<f64>() / spreads.len().max(1) as f64;
+    Units { slow: side(slow, true), normal: side(normal, false), spread }
 }
 
 /// The places whose spans are the units.
