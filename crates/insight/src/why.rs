@@ -234,8 +234,9 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
     let enough = why.slow.traces.min(why.normal.traces) >= options.min_traces;
     let causes = causes::find(&study);
     let added_anywhere: f64 = causes.iter().map(|cause| cause.added_nanos().max(0.0)).sum();
-    let is_worth_saying = |cause: &&Cause| cause.added_nanos() >= 0.5 || cause.strength > SIGNIFICANT;
+    let is_worth_saying = |cause: &&Cause| cause.added_nanos() >= 0.5 || cause.sure_nanos > 0.0;
     for cause in causes.iter().filter(is_worth_saying).take(options.max_findings) {
+        if std::env::var_os("WHY_DEBUG").is_some() { eprintln!("DBG {:?} {} {} strength {:.1} sure {:.2}ms added {:.2}ms places {} {:?}", cause.kind, study.observer.places.text(cause.service), study.observer.places.text(cause.operation), cause.strength, cause.sure_nanos/1e6, cause.added_nanos()/1e6, cause.places.len(), cause.signal); }
         let is_error = matches!(cause.signal, Signal::Errors { .. });
         let mut finding = finding(&study, cause, added_anywhere);
         finding.rank = why.findings.len() + 1;

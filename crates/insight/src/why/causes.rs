@@ -642,12 +642,13 @@ fn absorb(study: &Study<'_>, causes: &mut [Cause], into: usize, caller: u32, edg
     for other in 0..causes.len() {
         let is_wholly = other != into
             && causes[other].signal == Signal::Slower
-            && causes[other].strength > 0.0
+            && causes[other].sure_nanos > 0.0
+            && !causes[other].slowed.is_empty()
             && causes[other].slowed.iter().all(is_at_the_call);
         if is_wholly {
             let taken = causes[other].clone();
             causes[other].strength = f64::NEG_INFINITY;
-            causes[into].strength += taken.strength;
+            causes[into].strength += taken.strength.max(0.0);
             causes[into].slower_nanos += taken.slower_nanos;
             causes[into].more_often_nanos += taken.more_often_nanos;
             causes[into].sure_nanos += taken.sure_nanos;

@@ -6,6 +6,7 @@ use tracewell_sim::{FaultKind, Scenario, Truth, Windows};
 
 /// How right an answer is.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(unreachable_pub, reason = "shared by a test and an example")]
 pub struct Verdict {
     /// Something is called significant.
     pub significant: bool,
