@@ -13,7 +13,6 @@ use crate::timeline::Timeline;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
     pub(crate) trace_id: TraceId,
-    pub(crate) start_unix_nano: u64,
     /// The critical path's length: the root's duration.
     pub(crate) total_nanos: u64,
     /// What kind of request it is, by number; first with what lies behind a gateway, then without.
@@ -94,7 +93,6 @@ impl Observer {
         let (entry, coarse_entry) = self.entry(entry);
         Some(Observation {
             trace_id: trace.trace_id(),
-            start_unix_nano: root.start_unix_nano(),
             total_nanos: root.duration_nanos(),
             entry,
             coarse_entry,
@@ -113,8 +111,7 @@ impl Observer {
         let places = self.places.of_rows(trace);
         let own_nanos = exclusive_nanos(trace, &timeline);
         let is_error = |row: usize| trace.span(row).is_error();
-        let first_error =
-            (0..trace.len()).map(|row| is_error(row) && !trace.children(row).any(is_error)).collect();
+        let first_error = (0..trace.len()).map(|row| is_error(row) && !trace.children(row).any(is_error)).collect();
         Rows { places, own_nanos, first_error, timeline }
     }
 

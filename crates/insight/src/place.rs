@@ -83,7 +83,8 @@ impl Places {
         (0..trace.len())
             .map(|row| {
                 let mut symbol = |row: usize, is_service: bool| {
-                    let id = if is_service { resources[columns.resource[row].index()].service } else { columns.name[row] };
+                    let id =
+                        if is_service { resources[columns.resource[row].index()].service } else { columns.name[row] };
                     let place = &mut known[id.index()];
                     *place.get_or_insert_with(|| self.symbols.intern(trace.batch().string(id)))
                 };
@@ -107,7 +108,18 @@ impl Places {
 
 /// Words that programmers use for spans in which nothing happens but waiting.
 const WAITING_WORDS: [&str; 13] = [
-    "acquire", "acquiring", "wait", "waiting", "await", "lock", "locked", "mutex", "semaphore", "pool", "queue", "queued",
+    "acquire",
+    "acquiring",
+    "wait",
+    "waiting",
+    "await",
+    "lock",
+    "locked",
+    "mutex",
+    "semaphore",
+    "pool",
+    "queue",
+    "queued",
     "blocked",
 ];
 

@@ -128,9 +128,9 @@ mod tests {
     #[test]
     fn drawing_marked_ones_is_as_likely_as_counting_says() {
         // 5 of 10 are marked and 5 are drawn: all 5 marked in 1 of 252 ways, at least 4 in 26.
-        assert!((hypergeometric_tail(5, 5, 5, 10) - 1.0 / 252.0).abs() < 1e-12);
-        assert!((hypergeometric_tail(4, 5, 5, 10) - 26.0 / 252.0).abs() < 1e-12);
-        assert!((hypergeometric_tail(0, 5, 5, 10) - 1.0).abs() < 1e-12);
+        assert!((hypergeometric_tail(5, 5, 5, 10) - 1.0 / 252.0).abs() < 1e-8);
+        assert!((hypergeometric_tail(4, 5, 5, 10) - 26.0 / 252.0).abs() < 1e-8);
+        assert!((hypergeometric_tail(0, 5, 5, 10) - 1.0).abs() < 1e-8);
         let exact: f64 = (2..=20).map(|factor| f64::from(factor).ln()).sum();
         assert!((ln_factorial(20) - exact).abs() < 1e-8);
         assert!(log_bayes_of_parts((20.0, 100.0), (0.0, 100.0)) > 5.0);

@@ -216,9 +216,8 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
     let slow: Vec<&Trace> = in_time(slow).into_iter().map(|number| &slow[number]).collect();
     let normal: Vec<&Trace> = in_time(normal).into_iter().map(|number| &normal[number]).collect();
     let mut observer = Observer::default();
-    let mut observe = |traces: &[&Trace]| -> Vec<Observation> {
-        traces.iter().filter_map(|trace| observer.observe(trace)).collect()
-    };
+    let mut observe =
+        |traces: &[&Trace]| -> Vec<Observation> { traces.iter().filter_map(|trace| observer.observe(trace)).collect() };
     let (slow_observed, normal_observed) = (observe(&slow), observe(&normal));
     // Looking at single spans again meets no new name; the study needs the names meanwhile.
     let mut reader = observer.clone();
@@ -236,7 +235,6 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
     let added_anywhere: f64 = causes.iter().map(|cause| cause.added_nanos().max(0.0)).sum();
     let is_worth_saying = |cause: &&Cause| cause.added_nanos() >= 0.5 || cause.sure_nanos > 0.0;
     for cause in causes.iter().filter(is_worth_saying).take(options.max_findings) {
-        if std::env::var_os("WHY_DEBUG").is_some() { eprintln!("DBG {:?} {} {} strength {:.1} sure {:.2}ms added {:.2}ms places {} {:?}", cause.kind, study.observer.places.text(cause.service), study.observer.places.text(cause.operation), cause.strength, cause.sure_nanos/1e6, cause.added_nanos()/1e6, cause.places.len(), cause.signal); }
         let is_error = matches!(cause.signal, Signal::Errors { .. });
         let mut finding = finding(&study, cause, added_anywhere);
         finding.rank = why.findings.len() + 1;

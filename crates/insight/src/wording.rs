@@ -1,5 +1,7 @@
 //! Findings as sentences.
 
+use std::collections::BTreeSet;
+
 use crate::place::Place;
 use crate::why::causes::Cause;
 use crate::why::study::Study;
@@ -9,6 +11,8 @@ use crate::why::{Edge, Finding, FindingKind, Why};
 pub(crate) struct Scope {
     /// How many places take part.
     places: usize,
+    /// How many ways between services these are.
+    edges: usize,
     /// What the service waits for, if it is something external.
     target: String,
 }
@@ -20,7 +24,15 @@ impl Scope {
             Place::External { target, operation, .. } if operation == cause.operation => Some(target),
             _ => None,
         });
-        Self { places: cause.places.len(), target: places.text(target.unwrap_or(0)).to_owned() }
+        let edges: BTreeSet<(u32, u32)> = cause
+            .places
+            .iter()
+            .filter_map(|place| match places.get(*place) {
+                Place::Edge { from, to, .. } => Some((from, to)),
+                _ => None,
+            })
+            .collect();
+        Self { places: cause.places.len(), edges: edges.len(), target: places.text(target.unwrap_or(0)).to_owned() }
     }
 }
 
@@ -62,7 +74,9 @@ fn where_is(finding: &Finding) -> String {
         FindingKind::SelfTime => format!("{service}'s own work, most in {operation}"),
         FindingKind::Waiting => format!("{service} waiting in itself ({operation})"),
         FindingKind::External => format!("{service} waiting for {operation}"),
-        FindingKind::Edge if service == from => format!("on the way to and from {service}, most between {from} and {to}"),
+        FindingKind::Edge if service == from => {
+            format!("on the way to and from {service}, most between {from} and {to}")
+        }
         FindingKind::Edge => format!("between {from} and {to} ({operation})"),
         FindingKind::MoreCalls => format!("more calls of {operation} in {}", caller(finding)),
         FindingKind::NewCall => format!("a new call of {operation} in {}", caller(finding)),
@@ -110,13 +124,14 @@ pub(crate) fn sentence(finding: &Finding, scope: &Scope) -> String {
             let target = if scope.target.is_empty() { "something that records no spans" } else { &scope.target };
             format!("{service} waits longer for {target}, {places} {operation}")
         }
-        FindingKind::Edge if scope.places == 1 || service == to => format!(
+        FindingKind::Edge if scope.edges <= 1 => format!(
             "More time passes between {from} and {to} (calls of {operation}), in neither service's own spans: network, \
              queues or proxies"
         ),
         FindingKind::Edge => format!(
-            "More time passes on the way to and from {service}, {places} calls from {from} to {to}: network, queues or \
-             proxies"
+            "More time passes on the way to and from {service}, on {} edges, most between {from} and {to}: network, \
+             queues or proxies",
+            scope.edges
         ),
         FindingKind::MoreCalls => format!("{} makes more calls of {operation} than before", caller(finding)),
         FindingKind::NewCall => format!("{} calls {operation} of {service}, which it did not before", caller(finding)),

@@ -18,9 +18,14 @@ fn main() {
     let shows_misses = arguments.iter().any(|argument| argument == "--misses");
     let only = arguments.iter().position(|argument| argument == "--only").and_then(|place| arguments.get(place + 1));
 
-    println!("{seeds} seeds a fault; 5 to 40 services, 10 % of requests sampled, 1 % of spans missing, clocks 4 ms apart");
+    println!(
+        "{seeds} seeds a fault; 5 to 40 services, 10 % of requests sampled, 1 % of spans missing, clocks 4 ms apart"
+    );
     println!();
-    println!("{:<17} {:>5} {:>8} {:>8} {:>9} {:>10} {:>7}", "fault", "cause", "in three", "service", "attribute", "significant", "onset");
+    println!(
+        "{:<17} {:>5} {:>8} {:>8} {:>9} {:>10} {:>7}",
+        "fault", "cause", "in three", "service", "attribute", "significant", "onset"
+    );
     let mut all: Vec<Verdict> = Vec::new();
     for kind in FaultKind::ALL.iter().filter(|kind| only.is_none_or(|only| kind.as_str() == only)) {
         let mut verdicts = Vec::new();
@@ -33,7 +38,13 @@ fn main() {
                 eprintln!("{} {seed}: {truth:?}", kind.as_str());
                 eprintln!("    {} (onset off by {:?})", why.summary, verdict.onset);
                 for finding in why.findings.iter().take(3) {
-                    eprintln!("    {} {} {:?} {}", finding.rank, finding.kind.as_str(), finding.attributes, finding.sentence);
+                    eprintln!(
+                        "    {} {} {:?} {}",
+                        finding.rank,
+                        finding.kind.as_str(),
+                        finding.attributes,
+                        finding.sentence
+                    );
                 }
             }
             verdicts.push(verdict);
@@ -50,7 +61,10 @@ fn main() {
             false_alarms += 1;
             if shows_misses {
                 eprintln!("fault-free {seed}: {}", why.summary);
-                why.findings.iter().filter(|finding| finding.significant).for_each(|finding| eprintln!("    {}", finding.sentence));
+                why.findings
+                    .iter()
+                    .filter(|finding| finding.significant)
+                    .for_each(|finding| eprintln!("    {}", finding.sentence));
             }
         }
     }
@@ -61,7 +75,9 @@ fn main() {
 fn row(name: &str, verdicts: &[Verdict]) -> String {
     let count = |is: &dyn Fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
     let all = verdicts.len();
-    let of = |part: usize, all: usize| if all == 0 { "-".to_owned() } else { format!("{:.0} %", 100.0 * part as f64 / all as f64) };
+    let of = |part: usize, all: usize| {
+        if all == 0 { "-".to_owned() } else { format!("{:.0} %", 100.0 * part as f64 / all as f64) }
+    };
     let with_attribute = count(&|verdict| verdict.attribute.is_some());
     format!(
         "{name:<17} {:>5} {:>8} {:>8} {:>9} {:>10} {:>7}",

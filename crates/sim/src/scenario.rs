@@ -14,6 +14,7 @@ pub struct Scenario {
     seed: u64,
     services: usize,
     fault: Option<FaultKind>,
+    severity: f64,
     requests: usize,
     sampling: f64,
     missing: f64,
@@ -47,6 +48,7 @@ impl Scenario {
             seed,
             services: Rng::with_seed(seed ^ 0x5e41).usize(5..=40),
             fault: None,
+            severity: 1.0,
             requests: 4_000,
             sampling: 0.1,
             missing: 0.01,
@@ -63,6 +65,11 @@ impl Scenario {
     /// Plants a fault of this kind, if the mesh has a place for it.
     pub fn fault(self, fault: FaultKind) -> Self {
         Self { fault: Some(fault), ..self }
+    }
+
+    /// How many times as much as usual a fault adds.
+    pub fn severity(self, severity: f64) -> Self {
+        Self { severity, ..self }
     }
 
     /// How many requests enter in each window.
@@ -91,6 +98,7 @@ impl Scenario {
             // Each kind at a place of its own, so that the same seed does not try the same service over and over.
             let mut rng = Rng::with_seed(self.seed ^ (0xfa17 + kind as u64) << 20);
             Fault::plant(&mesh, kind, &mut rng, onset, typical)
+                .map(|fault| Fault { added_nanos: (fault.added_nanos as f64 * self.severity) as u64, ..fault })
         });
         let window = self.traces(&mesh, fault.as_ref(), window_time, &mut rng);
         Windows { baseline, window, baseline_time, window_time, truth: fault.map(|fault| fault.truth(&mesh)) }

@@ -5,6 +5,7 @@
 //! many attributes as were tried (Bonferroni). And the attribute is held against the rest: without the spans that have
 //! it, at most half of the excess of hits may be left.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tracewell_model::Trace;
@@ -54,7 +55,7 @@ const MOST_FOUND: usize = 5;
 /// Pairs are tried among so many of the best single attributes.
 const PAIRED: usize = 8;
 
-/// Where an attribute was found: of the span, its resource, or the request's root.
+/// A key and a value.
 type Pair = (String, String);
 
 /// The attributes that separate, best first; empty where none does. `since` is the first slow trace to look at.
@@ -74,53 +75,81 @@ pub(crate) fn attributes(units: &Units, traces: &[&Trace], since: usize) -> Vec<
     let tried = spans.len().max(1);
     let normal_rate = usual.iter().filter(|score| **score > limit).count() as f64 / usual.len() as f64;
     let excess = (hits as f64 - normal_rate * all as f64).max(0.5);
-    let judge = |spans: &[usize], tried: usize| -> Option<(f64, f64, f64)> {
+    let judge = |pair: Pair, spans: Vec<usize>, tried: usize| -> Option<Found> {
         let with = spans.iter().filter(|span| hit[**span]).count();
         let lift = (with as f64 / spans.len() as f64) / (hits as f64 / all as f64);
         let p_value = (hypergeometric_tail(with, spans.len(), hits, all) * tried as f64).min(1.0);
         let rest = (hits - with) as f64 - normal_rate * (all - spans.len()) as f64;
         let explained = 1.0 - (rest / excess).clamp(0.0, 1.0);
-        (p_value <= MOST_P && lift >= LEAST_LIFT).then_some((lift, p_value, explained))
+        (p_value <= MOST_P && lift >= LEAST_LIFT).then_some(Found { pair, spans, lift, p_value, explained })
     };
-    let mut found: Vec<(Pair, Vec<usize>, (f64, f64, f64))> = spans
-        .into_iter()
-        .filter_map(|(pair, spans)| judge(&spans, tried).map(|judged| (pair, spans, judged)))
-        .collect();
-    let order = |left: &(Pair, Vec<usize>, (f64, f64, f64)), right: &(Pair, Vec<usize>, (f64, f64, f64))| {
-        left.2.1.total_cmp(&right.2.1).then(right.2.0.total_cmp(&left.2.0)).then_with(|| left.0.cmp(&right.0))
-    };
-    found.sort_by(order);
-
-    // A pair is worth naming if it says clearly more than the better of the two.
-    let mut pairs = Vec::new();
-    for (number, (left, left_spans, left_judged)) in found.iter().take(PAIRED).enumerate() {
-        let left_set: HashSet<usize> = left_spans.iter().copied().collect();
-        for (right, right_spans, right_judged) in found.iter().take(PAIRED).skip(number + 1) {
-            let both: Vec<usize> = right_spans.iter().copied().filter(|span| left_set.contains(span)).collect();
-            if left.0 == right.0 || both.len() < LEAST_SPANS {
-                continue;
-            }
-            let Some(judged) = judge(&both, tried + PAIRED * PAIRED) else { continue };
-            let best_single = left_judged.1.min(right_judged.1);
-            if judged.1 < 1e-3 * best_single && judged.0 > LEAST_LIFT * left_judged.0.max(right_judged.0) {
-                let name = (format!("{}{AND}{}", left.0, right.0), format!("{}{AND}{}", left.1, right.1));
-                pairs.push((name, both, judged));
-            }
-        }
-    }
+    let mut found: Vec<Found> = spans.into_iter().filter_map(|(pair, spans)| judge(pair, spans, tried)).collect();
+    found.sort_by(Found::order);
+    let pairs = pairs(&found, |pair, spans| judge(pair, spans, tried + PAIRED * PAIRED));
     found.extend(pairs);
-    found.sort_by(order);
+    found.sort_by(Found::order);
     found
         .into_iter()
-        .filter(|(_, _, (_, _, explained))| *explained >= LEAST_EXPLAINED)
+        .filter(|found| found.explained >= LEAST_EXPLAINED)
         .take(MOST_FOUND)
-        .map(|((key, value), _, (lift, p_value, explained))| Attribution { key, value, lift, p_value, explained, tried })
+        .map(|Found { pair: (key, value), lift, p_value, explained, .. }| Attribution {
+            key,
+            value,
+            lift,
+            p_value,
+            explained,
+            tried,
+        })
         .collect()
+}
+
+/// An attribute that separates, with the units that have it.
+struct Found {
+    pair: Pair,
+    spans: Vec<usize>,
+    lift: f64,
+    p_value: f64,
+    explained: f64,
+}
+
+impl Found {
+    fn order(&self, other: &Self) -> Ordering {
+        let by_lift = || other.lift.total_cmp(&self.lift);
+        self.p_value.total_cmp(&other.p_value).then_with(by_lift).then_with(|| self.pair.cmp(&other.pair))
+    }
+}
+
+/// Pairs of the best attributes that say clearly more than the better of the two.
+fn pairs(found: &[Found], judge: impl Fn(Pair, Vec<usize>) -> Option<Found>) -> Vec<Found> {
+    let mut pairs = Vec::new();
+    for (number, left) in found.iter().take(PAIRED).enumerate() {
+        let left_spans: HashSet<usize> = left.spans.iter().copied().collect();
+        for right in found.iter().take(PAIRED).skip(number + 1) {
+            let both: Vec<usize> = right.spans.iter().copied().filter(|span| left_spans.contains(span)).collect();
+            if left.pair.0 == right.pair.0 || both.len() < LEAST_SPANS {
+                continue;
+            }
+            let joined = |left: &str, right: &str| format!("{left}{AND}{right}");
+            let pair = (joined(&left.pair.0, &right.pair.0), joined(&left.pair.1, &right.pair.1));
+            let says_more = |both: &Found| {
+                both.p_value < 1e-3 * left.p_value.min(right.p_value)
+                    && both.lift > LEAST_LIFT * left.lift.max(right.lift)
+            };
+            pairs.extend(judge(pair, both).filter(says_more));
+        }
+    }
+    pairs
 }
 
 /// How much speaks for a cause if it is only for spans with an attribute: how they changed against normal ones that have
 /// it as well.
-pub(crate) fn strength(units: &Units, cause: &Cause, slow: &[&Trace], normal: &[&Trace], attribute: &Attribution) -> f64 {
+pub(crate) fn strength(
+    units: &Units,
+    cause: &Cause,
+    slow: &[&Trace],
+    normal: &[&Trace],
+    attribute: &Attribution,
+) -> f64 {
     let by_trace = |units: Vec<Unit>| -> Vec<(u32, f64)> {
         let mut traces: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
         for unit in units {

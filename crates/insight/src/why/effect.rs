@@ -52,9 +52,8 @@ impl Samples {
         }
         let (slow_squares, normal_squares) = (sum(|pair| pair.0.squares), sum(|pair| pair.1.squares));
         let pooled = (slow_squares + normal_squares) / (slow_freedom + normal_freedom);
-        let borrowed = |squares: f64, freedom: f64| {
-            (squares + BORROWED_FREEDOM * pooled) / (freedom + BORROWED_FREEDOM)
-        };
+        let borrowed =
+            |squares: f64, freedom: f64| (squares + BORROWED_FREEDOM * pooled) / (freedom + BORROWED_FREEDOM);
         let (slow_variance, normal_variance) =
             (borrowed(slow_squares, slow_freedom), borrowed(normal_squares, normal_freedom));
         let freedom = slow_freedom + normal_freedom;
@@ -99,7 +98,14 @@ impl Samples {
         let Effect { spread, freedom, .. } = self.effect()?;
         let (slow, normal) = (slow.len() as f64, normal.len() as f64);
         let difference = odds(slow_above, slow_below) - odds(normal_above, normal_below);
-        Some(Effect { difference, variance, weight: slow * normal / (slow + normal), spread, freedom, null_variance: variance })
+        Some(Effect {
+            difference,
+            variance,
+            weight: slow * normal / (slow + normal),
+            spread,
+            freedom,
+            null_variance: variance,
+        })
     }
 }
 
@@ -139,9 +145,9 @@ const MOST_LOG_BAYES: f64 = 20.0;
 pub(crate) fn drift(effects: &[Effect]) -> f64 {
     // Half of a normal distribution lies within 0.6745 standard deviations.
     let too_wide = |drift: f64| {
-        let inner = effects.iter().filter(|effect| {
-            effect.difference.abs() <= 0.6745 * (effect.variance + drift * drift).sqrt()
-        });
+        let inner = effects
+            .iter()
+            .filter(|effect| effect.difference.abs() <= 0.6745 * (effect.variance + drift * drift).sqrt());
         2 * inner.count() >= effects.len()
     };
     let (mut low, mut high) = (LEAST_DRIFT, 1.0);

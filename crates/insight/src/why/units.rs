@@ -44,7 +44,8 @@ pub(crate) fn units(
     let mut side = |traces: &[&Trace], is_slow: bool| {
         let observed = if is_slow { study.slow } else { study.normal };
         let shows = |number: &usize| {
-            study.stratum(is_slow, *number).is_some() && watched(cause).iter().any(|place| observed[*number].visit(*place).is_some())
+            study.stratum(is_slow, *number).is_some()
+                && watched(cause).iter().any(|place| observed[*number].visit(*place).is_some())
         };
         let mut numbers: Vec<usize> = (0..observed.len()).filter(shows).collect();
         // Evenly over the time, if there are too many.

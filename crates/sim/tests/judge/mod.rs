@@ -6,24 +6,24 @@ use tracewell_sim::{FaultKind, Scenario, Truth, Windows};
 
 /// How right an answer is.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(unreachable_pub, reason = "shared by a test and an example")]
-pub struct Verdict {
+#[allow(dead_code, reason = "the example shows all, the test some")]
+pub(crate) struct Verdict {
     /// Something is called significant.
-    pub significant: bool,
+    pub(crate) significant: bool,
     /// The first finding names what is wrong and where.
-    pub cause: bool,
+    pub(crate) cause: bool,
     /// The first finding names the service, whatever it says is wrong with it.
-    pub service: bool,
+    pub(crate) service: bool,
     /// One of the first three names what is wrong and where.
-    pub cause_among_three: bool,
+    pub(crate) cause_among_three: bool,
     /// For whom, if the fault is not for all.
-    pub attribute: Option<bool>,
+    pub(crate) attribute: Option<bool>,
     /// How far off the onset is, as a part of the window; if one is given.
-    pub onset: Option<f64>,
+    pub(crate) onset: Option<f64>,
 }
 
 /// Runs a scenario and asks why.
-pub fn run(scenario: &Scenario) -> (Windows, Why) {
+pub(crate) fn run(scenario: &Scenario) -> (Windows, Why) {
     let windows = scenario.run();
     let traces = |batches: &[SpanBatch]| batches.iter().cloned().map(Trace::assemble).collect::<Vec<_>>();
     let answer = why(&traces(&windows.window), &traces(&windows.baseline), &Options::default());
@@ -31,7 +31,7 @@ pub fn run(scenario: &Scenario) -> (Windows, Why) {
 }
 
 /// Holds an answer against what was planted.
-pub fn judge(windows: &Windows, truth: &Truth, why: &Why) -> Verdict {
+pub(crate) fn judge(windows: &Windows, truth: &Truth, why: &Why) -> Verdict {
     let is_cause = |finding: &tracewell_insight::Finding| {
         truth.finding_kinds.contains(&finding.kind.as_str())
             && truth.operation.as_ref().is_none_or(|operation| *operation == finding.operation)
@@ -54,7 +54,9 @@ pub fn judge(windows: &Windows, truth: &Truth, why: &Why) -> Verdict {
         cause_among_three: why.findings.iter().take(3).any(is_cause),
         attribute: (!truth.attributes.is_empty()).then(|| {
             let found = first.and_then(|finding| finding.attributes.first());
-            found.is_some_and(|found| truth.attributes.iter().any(|(key, value)| *key == found.key && *value == found.value))
+            found.is_some_and(|found| {
+                truth.attributes.iter().any(|(key, value)| *key == found.key && *value == found.value)
+            })
         }),
         onset: first
             .and_then(|finding| finding.since_unix_nano)
@@ -63,7 +65,7 @@ pub fn judge(windows: &Windows, truth: &Truth, why: &Why) -> Verdict {
 }
 
 /// A scenario of this kind with a place for the fault, counting on from a seed.
-pub fn scenario(kind: FaultKind, seed: u64) -> Scenario {
+pub(crate) fn scenario(kind: FaultKind, seed: u64) -> Scenario {
     (0..100)
         .map(|round| Scenario::new(seed + 1_000 * round).fault(kind))
         .find(|scenario| scenario.clone().requests(100).run().truth.is_some())
