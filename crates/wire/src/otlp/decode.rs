@@ -8,6 +8,7 @@ use tracewell_model::{
     AnyValue, NewSpan, ResourceId, ScopeId, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value,
 };
 
+use crate::limits::Bound;
 use crate::protobuf::{Broken, Fields, Payload};
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits};
@@ -18,6 +19,12 @@ pub(crate) enum Refused {
     Body(Broken),
     /// Only this span, or what it shares with its siblings.
     Span(String),
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self::Span(reason)
+    }
 }
 
 impl From<Broken> for Refused {
@@ -144,14 +151,14 @@ impl Decoder<'_> {
     }
 
     pub(super) fn resource(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ResourceId, Refused> {
-        let schema_url = text(schema_url, "resource schema_url", self.limits.name_bytes)?;
+        let schema_url = text(schema_url, "resource schema_url", self.limits.name())?;
         let mut attributes = Vec::new();
         let mut dropped = 0;
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
                 (1, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes.len(), self.limits.attributes_per_span, "resource.attributes")?;
+                    self.limits.attributes().check_count(attributes.len() + 1, "resource.attributes")?;
                     attributes.push(self.key_value(bytes, "resource.attributes")?);
                 }
                 (2, Payload::Varint(number)) => dropped = number as u32,
@@ -163,17 +170,17 @@ impl Decoder<'_> {
     }
 
     pub(super) fn scope(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ScopeId, Refused> {
-        let schema_url = text(schema_url, "scope schema_url", self.limits.name_bytes)?;
+        let schema_url = text(schema_url, "scope schema_url", self.limits.name())?;
         let (mut name, mut version) = ("", "");
         let mut attributes = Vec::new();
         let mut dropped = 0;
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
-                (1, Payload::Bytes(bytes)) => name = text(bytes, "scope.name", self.limits.name_bytes)?,
-                (2, Payload::Bytes(bytes)) => version = text(bytes, "scope.version", self.limits.name_bytes)?,
+                (1, Payload::Bytes(bytes)) => name = text(bytes, "scope.name", self.limits.name())?,
+                (2, Payload::Bytes(bytes)) => version = text(bytes, "scope.version", self.limits.name())?,
                 (3, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes.len(), self.limits.attributes_per_span, "scope.attributes")?;
+                    self.limits.attributes().check_count(attributes.len() + 1, "scope.attributes")?;
                     attributes.push(self.key_value(bytes, "scope.attributes")?);
                 }
                 (4, Payload::Varint(number)) => dropped = number as u32,
@@ -221,35 +228,33 @@ impl Decoder<'_> {
         number: u32,
         payload: Payload<'_>,
     ) -> Result<(), Refused> {
-        let name_bytes = self.limits.name_bytes;
+        let name = self.limits.name();
         match (number, payload) {
             (1, Payload::Bytes(bytes)) => span.trace_id = trace_id(bytes, "span.trace_id")?,
             (2, Payload::Bytes(bytes)) => span.span_id = span_id(bytes, "span.span_id")?,
-            (3, Payload::Bytes(bytes)) => {
-                span.trace_state = self.batch.intern(text(bytes, "span.trace_state", name_bytes)?)
-            }
+            (3, Payload::Bytes(bytes)) => span.trace_state = self.batch.intern(text(bytes, "span.trace_state", name)?),
             (4, Payload::Bytes([])) => span.parent_span_id = SpanId::ZERO,
             (4, Payload::Bytes(bytes)) => span.parent_span_id = span_id(bytes, "span.parent_span_id")?,
-            (5, Payload::Bytes(bytes)) => span.name = self.batch.intern(text(bytes, "span.name", name_bytes)?),
+            (5, Payload::Bytes(bytes)) => span.name = self.batch.intern(text(bytes, "span.name", name)?),
             (6, Payload::Varint(kind)) => span.kind = SpanKind::from_number(kind as i64).unwrap_or_default(),
             (7, Payload::Fixed64(nanos)) => span.start_unix_nano = nanos,
             (8, Payload::Fixed64(nanos)) => span.end_unix_nano = nanos,
             (9, Payload::Bytes(bytes)) => {
-                self.check_count(counts.attributes, self.limits.attributes_per_span, "span.attributes")?;
                 counts.attributes += 1;
+                self.limits.attributes().check_count(counts.attributes, "span.attributes")?;
                 let (key, value) = self.key_value(bytes, "span.attributes")?;
                 self.batch.push_attribute(key, value);
             }
             (10, Payload::Varint(number)) => span.dropped_attributes_count = number as u32,
             (11, Payload::Bytes(bytes)) => {
-                self.check_count(counts.events, self.limits.events_per_span, "span.events")?;
                 counts.events += 1;
+                self.limits.events().check_count(counts.events, "span.events")?;
                 self.event(bytes)?;
             }
             (12, Payload::Varint(number)) => span.dropped_events_count = number as u32,
             (13, Payload::Bytes(bytes)) => {
-                self.check_count(counts.links, self.limits.links_per_span, "span.links")?;
                 counts.links += 1;
+                self.limits.links().check_count(counts.links, "span.links")?;
                 self.link(bytes)?;
             }
             (14, Payload::Varint(number)) => span.dropped_links_count = number as u32,
@@ -258,7 +263,7 @@ impl Decoder<'_> {
                 while let Some(field) = fields.next()? {
                     match field {
                         (2, Payload::Bytes(bytes)) => {
-                            span.status_message = self.batch.intern(text(bytes, "span.status.message", name_bytes)?);
+                            span.status_message = self.batch.intern(text(bytes, "span.status.message", name)?);
                         }
                         (3, Payload::Varint(code)) => {
                             span.status_code = StatusCode::from_number(code as i64).unwrap_or_default();
@@ -282,11 +287,11 @@ impl Decoder<'_> {
             match field {
                 (1, Payload::Fixed64(nanos)) => time = nanos,
                 (2, Payload::Bytes(bytes)) => {
-                    name = self.batch.intern(text(bytes, "span.events.name", self.limits.name_bytes)?);
+                    name = self.batch.intern(text(bytes, "span.events.name", self.limits.name())?);
                 }
                 (3, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes, self.limits.attributes_per_span, "span.events.attributes")?;
                     attributes += 1;
+                    self.limits.attributes().check_count(attributes, "span.events.attributes")?;
                     let (key, value) = self.key_value(bytes, "span.events.attributes")?;
                     self.batch.push_event_attribute(key, value);
                 }
@@ -308,11 +313,11 @@ impl Decoder<'_> {
                 (1, Payload::Bytes(bytes)) => trace = trace_id(bytes, "span.links.trace_id")?,
                 (2, Payload::Bytes(bytes)) => span = span_id(bytes, "span.links.span_id")?,
                 (3, Payload::Bytes(bytes)) => {
-                    trace_state = self.batch.intern(text(bytes, "span.links.trace_state", self.limits.name_bytes)?);
+                    trace_state = self.batch.intern(text(bytes, "span.links.trace_state", self.limits.name())?);
                 }
                 (4, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes, self.limits.attributes_per_span, "span.links.attributes")?;
                     attributes += 1;
+                    self.limits.attributes().check_count(attributes, "span.links.attributes")?;
                     let (key, value) = self.key_value(bytes, "span.links.attributes")?;
                     self.batch.push_link_attribute(key, value);
                 }
@@ -326,24 +331,14 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn check_count(&self, have: usize, most: u32, field: &str) -> Result<(), Refused> {
-        if have < most as usize { Ok(()) } else { Err(Refused::Span(format!("{field}: more than {most}"))) }
-    }
-
     pub(super) fn key_value(&mut self, message: &[u8], field: &str) -> Result<(StrId, Value), Refused> {
         let (mut key, mut value) = (StrId::EMPTY, Value::Empty);
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {
             match part {
                 (1, Payload::Bytes(bytes)) => {
-                    let text =
-                        std::str::from_utf8(bytes).ok().filter(|_| bytes.len() <= self.limits.attribute_bytes as usize);
-                    let Some(text) = text else {
-                        return Err(Refused::Span(format!(
-                            "{field}: a key is no UTF-8 or longer than {} bytes",
-                            self.limits.attribute_bytes
-                        )));
-                    };
+                    self.limits.attribute().check_bytes(bytes.len(), field)?;
+                    let text = std::str::from_utf8(bytes).map_err(|_| format!("{field}: a key is not UTF-8"))?;
                     key = self.batch.intern(text);
                 }
                 (2, Payload::Bytes(bytes)) => value = self.value(bytes, field)?,
@@ -355,12 +350,7 @@ impl Decoder<'_> {
     }
 
     fn value(&mut self, message: &[u8], field: &str) -> Result<Value, Refused> {
-        if message.len() > self.limits.attribute_bytes as usize {
-            return Err(Refused::Span(format!(
-                "{field}: a value is longer than {} bytes",
-                self.limits.attribute_bytes
-            )));
-        }
+        self.limits.attribute().check_bytes(message.len(), field)?;
         let mut value = Value::Empty;
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {
@@ -393,10 +383,8 @@ struct Counts {
     links: usize,
 }
 
-fn text<'a>(bytes: &'a [u8], field: &str, most_bytes: u32) -> Result<&'a str, Refused> {
-    if bytes.len() > most_bytes as usize {
-        return Err(Refused::Span(format!("{field}: longer than {most_bytes} bytes")));
-    }
+fn text<'a>(bytes: &'a [u8], field: &str, bound: Bound) -> Result<&'a str, Refused> {
+    bound.check_bytes(bytes.len(), field)?;
     std::str::from_utf8(bytes).map_err(|_| Refused::Span(format!("{field}: not UTF-8")))
 }
 
