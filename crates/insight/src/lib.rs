@@ -38,6 +38,6 @@ mod wording;
 
 pub use critical_path::{Piece, PieceKind, critical_path, critical_path_on};
 pub use self_time::self_time_nanos;
-pub use split::{Split, split_by_latency};
+pub use split::{Split, has_two_groups, split_by_latency};
 pub use timeline::Timeline;
 pub use why::{Attribution, Edge, Finding, FindingKind, Group, Options, Why, explain, why};

@@ -84,6 +84,20 @@ pub fn split_by_latency(traces: Vec<Trace>) -> Split {
     split
 }
 
+/// Whether the latencies of any entry operation fall into two clear groups, as [`split_by_latency`] defines them.
+pub fn has_two_groups(traces: &[Trace]) -> bool {
+    let mut entries: BTreeMap<Entry<'_>, Vec<u64>> = BTreeMap::new();
+    for trace in traces {
+        if let (Some(entry), Some(root)) = (Entry::of(trace), trace.root()) {
+            entries.entry(entry).or_default().push(root.duration_nanos());
+        }
+    }
+    entries.into_values().filter(|durations| durations.len() >= MIN_TRACES).any(|mut durations| {
+        durations.sort_unstable();
+        clear_split(&durations).is_some()
+    })
+}
+
 const MIN_TRACES: usize = 4;
 const MIN_EXPLAINED: f64 = 0.8;
 const MIN_FACTOR: f64 = 1.5;
