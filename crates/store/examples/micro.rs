@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p tracewell-store --example micro -- [SPANS] [DIR]` prints CPU microseconds a span for each step
 //! of keeping spans, beside decoding the same bytes with generated types, which is the unit to compare machines by; then
-//! bytes a span on disk, and how long reads take. `TRACEWELL_MICRO_SETTLED=1` reads what an earlier run left in DIR.
+//! bytes a span on disk, and how long reads take. `TRACEWELL_MICRO_SETTLED=1` reads what an earlier run left in DIR,
+//! `TRACEWELL_MICRO_KEEP_ONLY=1` reads nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,9 @@ fn main() -> Result<()> {
     if !settled {
         decoding(spans.min(200_000))?;
         ingest(&runtime, &folder, spans)?;
+    }
+    if std::env::var_os("TRACEWELL_MICRO_KEEP_ONLY").is_some() {
+        return Ok(());
     }
     let start = Instant::now();
     let store = EmbeddedStore::open(&folder, EmbeddedOptions::default())?;

@@ -159,7 +159,8 @@ fn check_log(disk: &dyn Disk, folder: &Path, catalog: &Catalog, report: &mut Fsc
         }
         let path = log_path(folder, number);
         let mut spans = 0;
-        let end = log::read(disk, &path, |record, limits| {
+        let acknowledged = log::acknowledged_before(disk, &log_path(folder, number + 1)).unwrap_or(u64::MAX);
+        let end = log::read(disk, &path, acknowledged, |record, limits| {
             match tracewell_wire::decode(record.format, &record.body, limits) {
                 Ok(decoded) => spans += decoded.batch.len() as u64,
                 Err(error) => {

@@ -97,25 +97,34 @@ pub(crate) struct Record {
 /// What reading a log file found besides its records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogEnd {
-    /// Bytes of the file.
+    /// Bytes of the file, as far as they count.
     pub(crate) bytes: u64,
     /// Ranges of bytes that are no whole records.
     pub(crate) unreadable: Vec<(u64, u64)>,
-    /// How much of the file before this one was acknowledged; `None` if that cannot be read.
-    pub(crate) acknowledged_before: Option<u64>,
 }
 
-/// Reads every whole record of a log file, with the limits that it was written under.
+/// How much of the file before one was acknowledged; `None` if that cannot be read.
+pub(crate) fn acknowledged_before(disk: &dyn Disk, path: &Path) -> Option<u64> {
+    let file = disk.open(path).ok()?;
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_at(&mut bytes, 0).ok()?;
+    header(&bytes).map(|(_, before)| before)
+}
+
+/// Reads every whole record of a log file, with the limits that it was written under, up to where it was acknowledged:
+/// what lies behind was refused when it was sent, and was sent again.
 pub(crate) fn read(
     disk: &dyn Disk,
     path: &Path,
+    acknowledged: u64,
     mut each: impl FnMut(Record, &Limits) -> Result<(), StoreError>,
 ) -> Result<LogEnd, StoreError> {
-    let bytes =
+    let mut bytes =
         disk.read(path).map_err(|source| StoreError::Io { context: format!("read log {}", path.display()), source })?;
+    bytes.truncate(usize::try_from(acknowledged).unwrap_or(usize::MAX));
     let total = bytes.len() as u64;
     let mut end = LogEnd { bytes: total, ..LogEnd::default() };
-    let (limits, before) = match header(&bytes) {
+    let (limits, _) = match header(&bytes) {
         Some(known) => known,
         // The file was begun and nothing was ever acknowledged from it, or its header is damaged: then the usual limits
         // are as good as any.
@@ -128,7 +137,6 @@ pub(crate) fn read(
             (Limits::default(), 0)
         }
     };
-    end.acknowledged_before = end.unreadable.is_empty().then_some(before);
     let mut offset = HEADER_BYTES;
     while offset < bytes.len() {
         match record(&bytes[offset..]) {

@@ -1,7 +1,7 @@
 //! Opening a store: what a crash left is put in order, what is damaged is told, what the log holds is read back.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -102,7 +102,7 @@ fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreErr
     let first = flusher.catalog.first_log;
     let mut numbers = super::numbers_in(&*shared.disk, &folder, "log")?;
     numbers.retain(|number| *number >= first);
-    let mut before: Option<(PathBuf, LogEnd)> = None;
+    let mut whole = 0;
     for (place, number) in numbers.iter().enumerate() {
         let expected = if place == 0 { first } else { numbers[place - 1] + 1 };
         if *number != expected {
@@ -112,9 +112,11 @@ fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreErr
             ));
         }
         let path = super::log_path(&shared.folder, *number);
+        let next = super::log_path(&shared.folder, number + 1);
+        let acknowledged = log::acknowledged_before(&*shared.disk, &next);
         let mut tables: HashMap<Tenant, Memtable> = HashMap::new();
         let mut spans = 0;
-        let read = log::read(&*shared.disk, &path, |record, limits| {
+        let read = log::read(&*shared.disk, &path, acknowledged.unwrap_or(u64::MAX), |record, limits| {
             match tracewell_wire::decode(record.format, &record.body, limits) {
                 Ok(decoded) => {
                     spans += decoded.batch.len();
@@ -127,9 +129,8 @@ fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreErr
             Ok(())
         });
         let Some(end) = shared.damages.tolerate(read)? else { continue };
-        if let Some((path, before_end)) = before.take() {
-            note_damage(shared, &path, &before_end, end.acknowledged_before.unwrap_or(u64::MAX));
-        }
+        note_damage(shared, &path, &end, acknowledged);
+        whole = whole_bytes(&end);
         if spans > 0 {
             tracing::info!(path = %path.display(), spans, "read the log back");
         }
@@ -140,7 +141,6 @@ fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreErr
             state.log_bytes += end.bytes;
             state.frozen.push(frozen.clone());
         }
-        before = Some((path, end));
         // More than the memory budget is written before more is read.
         let budget = shared.options.memory_bytes / MEMTABLES_PER_BUDGET * (MEMTABLES_PER_BUDGET - 1);
         while shared.table_bytes.load(Ordering::SeqCst) > budget.max(1) {
@@ -151,11 +151,7 @@ fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreErr
             }
         }
     }
-    let acknowledged = before.as_ref().map_or(0, |(_, end)| whole_bytes(end));
-    if let Some((path, end)) = before {
-        note_damage(shared, &path, &end, u64::MAX);
-    }
-    Ok((numbers.last().map_or(first, |last| last + 1), acknowledged))
+    Ok((numbers.last().map_or(first, |last| last + 1), whole))
 }
 
 /// The bytes up to the last whole record.
@@ -166,17 +162,22 @@ fn whole_bytes(end: &LogEnd) -> u64 {
     }
 }
 
-/// Says which parts of a log file cannot be read, as far as they were acknowledged.
-fn note_damage(shared: &Shared, path: &Path, end: &LogEnd, acknowledged: u64) {
-    for (from, to) in end.unreadable.iter().filter(|(from, _)| *from < acknowledged) {
+/// Says which parts of a log file cannot be read. `acknowledged` is how much of it was, if that is known.
+fn note_damage(shared: &Shared, path: &Path, end: &LogEnd, acknowledged: Option<u64>) {
+    if let Some(acknowledged) = acknowledged.filter(|acknowledged| *acknowledged > end.bytes) {
+        let bytes = acknowledged - end.bytes;
+        shared.damages.note(&format!(
+            "log {} at offset {}: it is cut off: the spans in {bytes} bytes are lost",
+            path.display(),
+            end.bytes
+        ));
+    }
+    for (from, to) in &end.unreadable {
         let bytes = to - from;
-        let what = if *to == end.bytes && acknowledged == u64::MAX {
-            "the end of the log, which was never acknowledged, or is damaged: "
-        } else {
-            "damaged: "
-        };
+        let is_end = *to == end.bytes && acknowledged.is_none();
+        let what = if is_end { "the end, which was never acknowledged, or is damaged" } else { "damaged" };
         shared
             .damages
-            .note(&format!("log {} at offset {from}: {what}the spans in {bytes} bytes are lost", path.display()));
+            .note(&format!("log {} at offset {from}: {what}: the spans in {bytes} bytes are lost", path.display()));
     }
 }

@@ -32,6 +32,8 @@ mod rows;
 mod scan;
 mod shapes;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub(crate) use build::write;

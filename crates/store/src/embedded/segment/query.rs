@@ -27,7 +27,7 @@ impl Segment {
     ) -> Result<(), StoreError> {
         let mut blocks: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
         for id in ids {
-            for block in self.blocks_of(*id)? {
+            for block in self.blocks_of(*id, damages)? {
                 let wanted = blocks.entry(block).or_default();
                 if !wanted.contains(id) {
                     wanted.push(*id);
@@ -61,7 +61,7 @@ impl Segment {
     /// for are not read.
     pub(crate) fn scan(&self, scan: &Scan, part: u32, damages: &Damages, top: &mut Top) -> Result<(), StoreError> {
         let contents = self.contents()?;
-        let Some(plan) = Plan::new(self, &contents, scan)? else { return Ok(()) };
+        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
         let blocks = &self.footer.blocks;
         let mut order: Vec<usize> = (0..blocks.len())
             .filter(|number| {

@@ -15,8 +15,12 @@ use super::segment_path;
 use super::table::Table;
 use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
+use crate::embedded::damage::Damages;
 use crate::embedded::disk::{Disk, ReadFile};
 use crate::names::Names;
+
+/// How much of a section is in memory while its checksum is looked at.
+const CHECKED_BYTES: u64 = 256 * 1024;
 
 /// A segment whose file is open: it can be read even after it was dropped from the catalog.
 pub(crate) struct Segment {
@@ -26,6 +30,9 @@ pub(crate) struct Segment {
     pub(super) footer: Footer,
     contents: OnceLock<Arc<Contents>>,
     names: OnceLock<Arc<Names>>,
+    /// Whether the index, and the filter, are as they were written: looked at once, as only parts of them are read.
+    index_is_whole: OnceLock<bool>,
+    filter_is_whole: OnceLock<bool>,
 }
 
 /// What is read once and then held.
@@ -37,7 +44,16 @@ pub(super) struct Contents {
 impl Segment {
     pub(crate) fn open(disk: &dyn Disk, folder: &Path, entry: SegmentEntry) -> Result<Self, StoreError> {
         let (path, file, footer) = open_file(disk, folder, entry.number)?;
-        Ok(Self { entry, path, file, footer, contents: OnceLock::new(), names: OnceLock::new() })
+        Ok(Self {
+            entry,
+            path,
+            file,
+            footer,
+            contents: OnceLock::new(),
+            names: OnceLock::new(),
+            index_is_whole: OnceLock::new(),
+            filter_is_whole: OnceLock::new(),
+        })
     }
 
     /// Opens a segment of which only the number is known.
@@ -76,6 +92,32 @@ impl Segment {
             Err(self
                 .damaged(section.offset, Damaged("a section's checksum is wrong: no span of the segment can be read")))
         }
+    }
+
+    /// Whether a section is as it was written, looked at once and in pieces.
+    fn is_whole(&self, known: &OnceLock<bool>, section: SectionPlace, damages: &Damages) -> bool {
+        *known.get_or_init(|| {
+            let mut hasher = crc32fast::Hasher::new();
+            let mut offset = section.offset;
+            let end = section.offset + section.length;
+            while offset < end {
+                let length = (end - offset).min(CHECKED_BYTES);
+                match self.bytes(offset, length as usize) {
+                    Ok(bytes) => hasher.update(&bytes),
+                    Err(_) => break,
+                }
+                offset += length;
+            }
+            let is_whole = offset == end && hasher.finalize() == section.checksum;
+            if !is_whole {
+                damages.note(&format!(
+                    "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
+                    self.path.display(),
+                    section.offset
+                ));
+            }
+            is_whole
+        })
     }
 
     /// The templates and the dictionaries.
@@ -122,7 +164,10 @@ impl Segment {
     }
 
     /// The blocks in which a trace may have rows.
-    pub(super) fn blocks_of(&self, trace_id: TraceId) -> Result<Vec<usize>, StoreError> {
+    pub(super) fn blocks_of(&self, trace_id: TraceId, damages: &Damages) -> Result<Vec<usize>, StoreError> {
+        if !self.is_whole(&self.index_is_whole, self.footer.index, damages) {
+            return Ok((0..self.footer.blocks.len()).collect());
+        }
         let hash = index::hash_of(trace_id);
         let (first, end) = self.footer.places.range(hash);
         if first == end {
@@ -135,8 +180,11 @@ impl Segment {
     }
 
     /// For each group of blocks, whether the filter knows one of some hashes.
-    pub(super) fn groups_with(&self, hashes: &[u64]) -> Result<Vec<bool>, StoreError> {
+    pub(super) fn groups_with(&self, hashes: &[u64], damages: &Damages) -> Result<Vec<bool>, StoreError> {
         let groups = self.footer.blocks.len().div_ceil(filter::GROUP_BLOCKS);
+        if !self.is_whole(&self.filter_is_whole, self.footer.filter, damages) {
+            return Ok(vec![true; groups]);
+        }
         let mut found = vec![false; groups];
         for hash in hashes {
             let (offset, length) = filter::lines_of(*hash, self.footer.filter_lines, groups);

@@ -11,6 +11,7 @@ use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
 use super::write::special_key;
+use crate::embedded::damage::Damages;
 use crate::scan::{Found, Source, Top};
 use crate::{AttributeScope, Field, Literal, Op, Predicate, Scan, ScanPosition, StoreError};
 
@@ -52,7 +53,12 @@ struct OpenColumn {
 
 impl Plan {
     /// `None` when no row of the segment can match.
-    pub(super) fn new(segment: &Segment, contents: &Contents, scan: &Scan) -> Result<Option<Self>, StoreError> {
+    pub(super) fn new(
+        segment: &Segment,
+        contents: &Contents,
+        scan: &Scan,
+        damages: &Damages,
+    ) -> Result<Option<Self>, StoreError> {
         let mut plan = Self { conditions: Vec::new(), least_nanos: 0, groups: Vec::new() };
         for predicate in &scan.predicates {
             if let (Field::DurationNanos, Op::Ge | Op::Gt | Op::Eq, Literal::Int(nanos)) =
@@ -68,7 +74,7 @@ impl Plan {
                 return Ok(None);
             }
             if let Some(hashes) = condition.hashes(contents) {
-                let groups = segment.groups_with(&hashes)?;
+                let groups = segment.groups_with(&hashes, damages)?;
                 if plan.groups.is_empty() {
                     plan.groups = groups;
                 } else {

@@ -11,6 +11,8 @@ use super::table::{ColumnPlaces, Part, Place, Storage, Table, ValueType, Variabl
 
 /// Beyond this many templates, spans like no other keep their attributes as one value: a table is held in memory.
 const MOST_TEMPLATES: usize = 16 * 1024;
+/// Beyond this many columns, spans that would need others keep their attributes as one value: a block lists its columns.
+const MOST_COLUMNS: usize = 1024;
 /// So many distinct values of flags or of a count may each have templates of their own.
 const MOST_NUMBERS: usize = 16;
 /// Values of a column that are looked at to decide how it is stored.
@@ -402,6 +404,7 @@ impl Finder {
         let own_resource = copier.resource(own_resource, &mut new);
         for row in 0..old.len() {
             let mut variables = Vec::new();
+            let keeps_as_one = is_rest[row] || columns.len() >= MOST_COLUMNS;
             // Values of lists have columns, and no place of their own.
             let mut add = |place: Option<Place>, part: Part, value_type: ValueType| {
                 let column = places.place(&mut columns, part, value_type);
@@ -425,13 +428,12 @@ impl Finder {
                 add(Some(Place::DroppedEvents), Part::DroppedEvents, ValueType::Int);
                 add(Some(Place::DroppedLinks), Part::DroppedLinks, ValueType::Int);
             }
-            if rest {
+            if keeps_as_one {
                 add(Some(Place::Attributes), Part::Attributes, ValueType::Bytes);
             }
-            let span = old.span(row);
-            for (place, (key, value)) in
-                span.attributes().raw_keys().iter().zip(span.attributes().raw_values()).enumerate()
-            {
+            let known = old.span(row).attributes();
+            let kept = if keeps_as_one { 0 } else { known.len() };
+            for (place, (key, value)) in known.raw_keys().iter().zip(known.raw_values()).take(kept).enumerate() {
                 let new_key = copier.string(*key, &mut new);
                 let varies = attribute_varies[row][place];
                 let value_type = ValueType::of(*value).filter(|_| varies);
