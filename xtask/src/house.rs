@@ -6,7 +6,8 @@ use crate::run::workspace;
 
 /// Each crate with the crates of the workspace that it may use: those before it. Tests may use more.
 const ROOMS: &[(&str, &str, &[&str])] = &[
-    ("crates/sdk", "tracewell", &[]),
+    ("crates/sdk-macros", "tracewell-macros", &[]),
+    ("crates/sdk", "tracewell", &["tracewell-macros"]),
     ("crates/model", "tracewell-model", &[]),
     ("crates/wire", "tracewell-wire", &["tracewell-model"]),
     ("crates/store", "tracewell-store", &["tracewell-model", "tracewell-wire"]),
@@ -18,6 +19,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         "tracewell-server",
         &["tracewell-model", "tracewell-wire", "tracewell-store", "tracewell-query", "tracewell-insight"],
     ),
+    ("bench", "tracewell-bench", &["tracewell-model", "tracewell-wire", "tracewell-sim"]),
     ("examples/image-gallery", "image-gallery", &["tracewell"]),
     ("xtask", "xtask", &[]),
 ];
@@ -52,7 +54,7 @@ fn every_crate_has_its_place_in_the_order() {
 /// Whether a text in backticks is meant as a path of this repository.
 fn is_path(text: &str) -> bool {
     let first = text.split('/').next().unwrap_or("");
-    ["crates", "ui", "examples", "tests", "xtask", "docs", "deploy"].contains(&first) && !text.contains(' ')
+    ["bench", "crates", "ui", "examples", "tests", "xtask", "docs", "deploy"].contains(&first) && !text.contains(' ')
 }
 
 #[test]

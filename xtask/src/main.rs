@@ -1,5 +1,6 @@
 //! Developer commands. `cargo xtask --help` lists them.
 
+mod bench;
 mod checks;
 #[cfg(test)]
 mod house;
@@ -39,6 +40,11 @@ enum Command {
         /// Checks to run [default: all]
         checks: Vec<String>,
     },
+    /// Measures beside peers, in the same run
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
     /// Builds the web pages into ui/dist, where the binary embeds them from
     Ui,
 }
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Test { checks, .. } => checks::run_checks(&checks).map(|()| ExitCode::SUCCESS),
+        Command::Bench { what } => bench::run(&what).map(|()| ExitCode::SUCCESS),
         Command::Ui => ui::build().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

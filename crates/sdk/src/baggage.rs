@@ -139,7 +139,7 @@ fn is_plain(byte: u8) -> bool {
     is_baggage_octet_or_percent(byte) && byte != b'%'
 }
 
-fn percent_encode(value: &str, out: &mut String) {
+pub(crate) fn percent_encode(value: &str, out: &mut String) {
     for byte in value.bytes() {
         if is_plain(byte) {
             out.push(char::from(byte));

@@ -1,11 +1,11 @@
 //! Configuration: built in code, read from OpenTelemetry's environment variables, or both.
 
 use crate::baggage::percent_decode;
-use crate::clock::SystemClock;
+use crate::clock::TimeSource;
 use crate::otlp::OtlpExporter;
 use crate::pipeline::RetryPolicy;
 use crate::span::Limits;
-use crate::{Clock, Error, Exporter, Key, Resource, Sampler, Value};
+use crate::{Clock, Error, Exporter, Key, Propagators, Resource, Sampler, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,18 @@ use std::time::Duration;
 pub struct Config {
     pub(crate) resource: Resource,
     pub(crate) sampler: Sampler,
+    pub(crate) propagators: Propagators,
     pub(crate) disabled: bool,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: TimeSource,
     pub(crate) limits: Limits,
     pub(crate) max_queue_spans: usize,
+    pub(crate) max_queue_bytes: usize,
     pub(crate) max_batch_spans: usize,
     pub(crate) max_batch_bytes: usize,
     pub(crate) export_interval: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) retry: RetryPolicy,
+    pub(crate) pending_after: Option<Duration>,
     exporter: Option<Box<dyn Exporter>>,
     endpoint: Option<String>,
     traces_endpoint: Option<String>,
@@ -40,15 +43,18 @@ impl Config {
         Self {
             resource: Resource::detect(service_name),
             sampler: Sampler::default(),
+            propagators: Propagators::default(),
             disabled: false,
-            clock: Arc::new(SystemClock),
+            clock: TimeSource::System,
             limits: Limits::default(),
             max_queue_spans: 16_384,
+            max_queue_bytes: 16 << 20,
             max_batch_spans: 2_048,
             max_batch_bytes: 1 << 20,
             export_interval: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(2),
             retry: RetryPolicy::default(),
+            pending_after: None,
             exporter: None,
             endpoint: None,
             traces_endpoint: None,
@@ -68,6 +74,7 @@ impl Config {
     /// | `OTEL_SERVICE_NAME` | instead of the given name |
     /// | `OTEL_RESOURCE_ATTRIBUTES` | `key=value,key=value`, percent-encoded |
     /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | such as `parentbased_traceidratio` and `0.1` |
+    /// | `OTEL_PROPAGATORS` | such as `tracecontext,baggage,b3`; also `b3multi`, `jaeger`, `none` |
     /// | `OTEL_EXPORTER_OTLP_ENDPOINT` | such as `http://localhost:4318`; `/v1/traces` is appended |
     /// | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the whole URL, used as it is |
     /// | `OTEL_TRACES_EXPORTER` | `otlp`, or `none`, which records nothing |
@@ -101,6 +108,12 @@ impl Config {
             match Sampler::from_names(&name, get("OTEL_TRACES_SAMPLER_ARG").as_deref()) {
                 Ok(sampler) => config.sampler = sampler,
                 Err(problem) => config.report(problem.to_owned()),
+            }
+        }
+        if let Some(names) = get("OTEL_PROPAGATORS") {
+            match Propagators::from_names(&names) {
+                Ok(propagators) => config.propagators = propagators,
+                Err(name) => config.report(format!("OTEL_PROPAGATORS names {name:?}, which is not known")),
             }
         }
         config.endpoint = get("OTEL_EXPORTER_OTLP_ENDPOINT");
@@ -187,6 +200,13 @@ impl Config {
         self
     }
 
+    /// The formats in which contexts are sent and understood.
+    #[must_use]
+    pub fn propagators(mut self, propagators: Propagators) -> Self {
+        self.propagators = propagators;
+        self
+    }
+
     /// Whether to record nothing at all; contexts still pass through.
     #[must_use]
     pub fn disabled(mut self, disabled: bool) -> Self {
@@ -204,7 +224,7 @@ impl Config {
     /// Another clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = TimeSource::Custom(Arc::new(clock));
         self
     }
 
@@ -213,6 +233,23 @@ impl Config {
     #[must_use]
     pub fn max_queue_spans(mut self, spans: usize) -> Self {
         self.max_queue_spans = spans.max(1);
+        self
+    }
+
+    /// Bytes of spans that may wait for the exporter (16 MiB unless told); more are dropped and counted. Each thread may
+    /// hold 16 KiB more.
+    #[must_use]
+    pub fn max_queue_bytes(mut self, bytes: usize) -> Self {
+        self.max_queue_bytes = bytes.max(1);
+        self
+    }
+
+    /// Reports spans that are open for longer than this as they are, with the tag `tracewell.pending`, so that a request
+    /// that hangs and a process that dies are seen. They are sent again, whole, when they end. Looked for once an
+    /// [`Config::export_interval`]; off unless told.
+    #[must_use]
+    pub fn report_pending_after(mut self, open_for: Duration) -> Self {
+        self.pending_after = Some(open_for);
         self
     }
 

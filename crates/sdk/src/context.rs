@@ -1,7 +1,9 @@
 //! The context that travels with the work: the current span and the baggage.
 
-use crate::span::Recording;
-use crate::{Baggage, Key, SpanContext, Value};
+use crate::pipeline::Pipeline;
+use crate::recording::Recording;
+use crate::tags::TagValue;
+use crate::{Baggage, SpanContext, TraceState};
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,17 +21,103 @@ use std::sync::Arc;
 /// });
 /// ```
 #[derive(Clone, Default)]
-pub struct Context {
-    span: SpanContext,
-    recording: Option<Arc<Recording>>,
-    baggage: Option<Arc<Baggage>>,
+pub struct Context(Option<Arc<Shared>>);
+
+/// What all clones of a context share.
+///
+/// They are used again: a span costs no allocation once its thread has had as many open at once, and nothing has to be
+/// freed by another thread. What nobody else knows any more goes into the pool of the thread that knew it last.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) span: SpanContext,
+    pub(crate) baggage: Option<Arc<Baggage>>,
+    /// Of a span that this process records.
+    pub(crate) recording: Option<Arc<Recording>>,
+    /// What, added to the monotonic clock, gives Unix time in this process's part of the trace. With a recording.
+    pub(crate) offset_nanos: u64,
+}
+
+/// What a thread keeps of each kind; what is above is given back to the allocator.
+const KEPT: usize = 256;
+
+#[derive(Default)]
+struct Pool {
+    with_recording: Vec<Arc<Shared>>,
+    without: Vec<Arc<Shared>>,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { with_recording: Vec::new(), without: Vec::new() }) };
+}
+
+impl Shared {
+    /// One without a recording, which `fill` is to set.
+    #[inline]
+    fn new(fill: impl FnOnce(&mut Self)) -> Arc<Self> {
+        let kept = POOL.try_with(|pool| pool.try_borrow_mut().ok()?.without.pop());
+        let mut shared = kept.ok().flatten().unwrap_or_default();
+        // Only those that nobody else knows are kept, and a new one is known to nobody.
+        if let Some(shared) = Arc::get_mut(&mut shared) {
+            fill(shared);
+        }
+        shared
+    }
+
+    /// One with a recording of this pipeline.
+    #[inline]
+    fn recorded(pipeline: &Arc<Pipeline>, fill: impl FnOnce(&mut Self)) -> Arc<Self> {
+        let kept = POOL.try_with(|pool| pool.try_borrow_mut().ok()?.with_recording.pop());
+        let kept = kept.ok().flatten().filter(|kept| kept.recording.as_ref().is_some_and(|r| r.is_of(pipeline)));
+        let mut shared = kept.unwrap_or_else(|| Self::new_recorded(pipeline));
+        if let Some(shared) = Arc::get_mut(&mut shared) {
+            fill(shared);
+        }
+        shared
+    }
+
+    #[cold]
+    fn new_recorded(pipeline: &Arc<Pipeline>) -> Arc<Self> {
+        Arc::new(Self { recording: Some(Recording::new(pipeline)), ..Self::default() })
+    }
+
+    /// Keeps it for the next, when nobody else knows it or its recording.
+    #[inline(never)]
+    fn keep(mut shared: Arc<Self>) {
+        let Some(unique) = Arc::get_mut(&mut shared) else { return };
+        unique.baggage = None;
+        unique.span.trace_state = TraceState::default();
+        if unique.recording.as_ref().is_some_and(|recording| !recording.is_free()) {
+            return;
+        }
+        // Without the thread's locals (it is ending) it is freed.
+        let _ = POOL.try_with(|pool| {
+            let Ok(mut pool) = pool.try_borrow_mut() else { return };
+            let kept = if shared.recording.is_some() { &mut pool.with_recording } else { &mut pool.without };
+            if kept.len() < KEPT {
+                kept.push(shared);
+            }
+        });
+    }
+}
+
+impl Drop for Context {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take()
+            && Arc::strong_count(&shared) == 1
+        {
+            Shared::keep(shared);
+        }
+    }
 }
 
 impl Context {
+    pub(crate) const EMPTY: Self = Self(None);
+
     /// The context without a span and without baggage: what starts here starts a trace.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::EMPTY
     }
 
     /// The one this thread works in; that of [`Context::new`] when nothing was entered.
@@ -38,39 +126,48 @@ impl Context {
         with_current(Self::clone)
     }
 
-    /// The span's identity; invalid when there is none.
+    /// The span's identity; invalid when there is none. Of a span that is not recorded it is that of the nearest one
+    /// around it that is, or of the trace's beginning: what other processes do joins there.
     #[must_use]
+    #[inline]
     pub fn span_context(&self) -> &SpanContext {
-        &self.span
+        static NONE: SpanContext = SpanContext::EMPTY;
+        self.0.as_ref().map_or(&NONE, |shared| &shared.span)
     }
 
     /// The same baggage under another span, such as one that another process told of by means of its own.
     #[must_use]
-    pub fn with_span_context(mut self, span: SpanContext) -> Self {
-        self.span = span;
-        self.recording = None;
-        self
+    pub fn with_span_context(self, span: SpanContext) -> Self {
+        Self::unrecorded(span, self.shared_baggage().cloned())
     }
 
     /// The baggage.
     #[must_use]
     pub fn baggage(&self) -> &Baggage {
         static EMPTY: std::sync::LazyLock<Baggage> = std::sync::LazyLock::new(Baggage::default);
-        self.baggage.as_deref().unwrap_or(&EMPTY)
+        self.shared_baggage().map_or(&EMPTY, |baggage| baggage)
     }
 
     /// The same with a baggage value set; unchanged when it does not fit, see [`Baggage::insert`].
     #[must_use]
-    pub fn with_baggage_value(mut self, key: &str, value: &str) -> Self {
-        Arc::make_mut(self.baggage.get_or_insert_default()).insert(key, value);
-        self
+    pub fn with_baggage_value(self, key: &str, value: &str) -> Self {
+        let mut baggage = self.baggage().clone();
+        baggage.insert(key, value);
+        self.with_baggage(baggage)
     }
 
     /// The same with this baggage instead of its own.
     #[must_use]
-    pub fn with_baggage(mut self, baggage: Baggage) -> Self {
-        self.baggage = if baggage.is_empty() { None } else { Some(Arc::new(baggage)) };
-        self
+    pub fn with_baggage(self, baggage: Baggage) -> Self {
+        let baggage = if baggage.is_empty() { None } else { Some(Arc::new(baggage)) };
+        let Some(shared) = &self.0 else { return Self::unrecorded(SpanContext::EMPTY, baggage) };
+        let recording = shared.recording.clone();
+        Self(Some(Arc::new(Shared {
+            span: shared.span.clone(),
+            baggage,
+            recording,
+            offset_nanos: shared.offset_nanos,
+        })))
     }
 
     /// Makes this the thread's current context until the guard is dropped.
@@ -78,8 +175,11 @@ impl Context {
     /// In async code use [`crate::FutureExt::with_context`]: a guard held over an `.await` would leak into other tasks
     /// (the compiler refuses it wherever the future has to be `Send`).
     #[must_use = "the context is left when the guard is dropped"]
+    #[inline]
     pub fn enter(self) -> Entered {
-        Entered { id: push(self), _not_send: PhantomData }
+        let entered = STACK.try_with(|stack| stack.try_borrow_mut().map(|mut stack| stack.enter(self)));
+        // No guard has the id 0: nothing was entered when the thread is ending.
+        Entered { id: entered.map_or(0, |entered| entered.unwrap_or(0)), _not_send: PhantomData }
     }
 
     /// Runs the closure in this context.
@@ -91,45 +191,78 @@ impl Context {
     /// Whether the span is recorded by this process and has not ended.
     #[must_use]
     pub fn is_recording(&self) -> bool {
-        self.recording.as_ref().is_some_and(|recording| recording.is_recording())
+        self.recording().is_some_and(|recording| recording.is_open())
     }
 
     /// Tags the span; nothing happens when it is not recorded.
-    pub fn tag(&self, key: impl Into<Key>, value: impl Into<Value>) -> &Self {
-        if let Some(recording) = &self.recording {
-            recording.update(|data, limits| data.tag(limits, key.into(), value.into()));
+    #[inline]
+    pub fn tag(&self, key: impl AsRef<str>, value: impl TagValue) -> &Self {
+        if let Some(recording) = self.recording() {
+            recording.tag(key.as_ref(), value);
         }
         self
     }
 
     /// Adds an event to the span; nothing happens when it is not recorded.
-    pub fn event(&self, name: impl Into<Key>) -> &Self {
-        if let Some(recording) = &self.recording {
-            recording.event(name.into(), |_| {});
+    pub fn event(&self, name: impl AsRef<str>) -> &Self {
+        if let Some(recording) = self.recording() {
+            recording.event(name.as_ref(), |_| {});
         }
         self
     }
 
     /// Marks the span as failed; nothing happens when it is not recorded.
     pub fn error(&self, error: impl fmt::Display) -> &Self {
-        if let Some(recording) = &self.recording {
+        if let Some(recording) = self.recording() {
             recording.error(&error);
         }
         self
     }
 
-    pub(crate) fn with_span(&self, span: SpanContext, recording: Option<Arc<Recording>>) -> Self {
-        Self { span, recording, baggage: self.baggage.clone() }
+    /// Without a recording.
+    #[inline]
+    pub(crate) fn unrecorded(span: SpanContext, baggage: Option<Arc<Baggage>>) -> Self {
+        if !span.is_valid() && baggage.is_none() {
+            return Self::EMPTY;
+        }
+        Self(Some(Shared::new(|shared| {
+            shared.span = span;
+            shared.baggage = baggage;
+        })))
     }
 
+    /// With a recording, to which the parts that are not known yet are added by `fill`.
+    #[inline]
+    pub(crate) fn recorded(pipeline: &Arc<Pipeline>, fill: impl FnOnce(&mut Shared)) -> Self {
+        Self(Some(Shared::recorded(pipeline, fill)))
+    }
+
+    /// The shared part, while nobody else knows it.
+    #[inline]
+    pub(crate) fn unique(&mut self) -> Option<&mut Shared> {
+        Arc::get_mut(self.0.as_mut()?)
+    }
+
+    #[inline]
+    pub(crate) fn shared(&self) -> Option<&Shared> {
+        self.0.as_deref()
+    }
+
+    #[inline]
     pub(crate) fn recording(&self) -> Option<&Arc<Recording>> {
-        self.recording.as_ref()
+        self.0.as_ref()?.recording.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn shared_baggage(&self) -> Option<&Arc<Baggage>> {
+        self.0.as_ref()?.baggage.as_ref()
     }
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("span", &self.span).field("baggage", self.baggage()).finish_non_exhaustive()
+        let (span, baggage) = (self.span_context(), self.baggage());
+        f.debug_struct("Context").field("span", span).field("baggage", baggage).finish_non_exhaustive()
     }
 }
 
@@ -143,73 +276,130 @@ pub struct Entered {
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
-        pop(self.id);
+        let _ = STACK.try_with(|stack| {
+            if let Ok(mut stack) = stack.try_borrow_mut() {
+                stack.leave(self.id);
+            }
+        });
     }
 }
 
-/// Runs `work` in the context, which is moved onto the stack and back: a poll costs no reference counting.
+/// Runs `work` in the context, which changes places with the current one and back: a poll costs no reference counting.
+#[inline]
 pub(crate) fn run_in<R>(context: &mut Context, work: impl FnOnce() -> R) -> R {
     struct Restore<'a> {
-        id: u64,
         context: &'a mut Context,
+        floor: usize,
     }
     impl Drop for Restore<'_> {
+        #[inline]
         fn drop(&mut self) {
-            if let Some(context) = pop(self.id) {
-                *self.context = context;
-            }
+            let _ = STACK.try_with(|stack| {
+                if let Ok(mut stack) = stack.try_borrow_mut() {
+                    stack.end_run(self.context, self.floor);
+                }
+            });
         }
     }
-    let restore = Restore { id: push(std::mem::take(context)), context };
-    let result = work();
-    drop(restore);
-    result
+    let begun = STACK.try_with(|stack| stack.try_borrow_mut().map(|mut stack| stack.begin_run(context)));
+    // Without the thread's locals (it is ending) there is no current context.
+    let Ok(Ok(floor)) = begun else { return work() };
+    let _restore = Restore { context, floor };
+    work()
 }
 
-/// The contexts that this thread has entered, oldest first; `None` where a guard was dropped before younger ones.
-#[derive(Default)]
+/// The current context, and what is current again when those that were entered are left.
 struct Stack {
-    entries: Vec<(u64, Option<Context>)>,
+    current: Context,
+    entered: Vec<Saved>,
+    /// How many had been entered when the innermost run began. Those are left only after it.
+    floor: usize,
     last_id: u64,
 }
 
-thread_local! {
-    static STACK: RefCell<Stack> = RefCell::default();
+/// What was current before a context was entered.
+struct Saved {
+    id: u64,
+    before: Context,
+    is_left: bool,
 }
 
-/// Without the thread's locals (it is ending) there is no current context.
-pub(crate) fn with_current<R>(read: impl Fn(&Context) -> R) -> R {
+thread_local! {
+    static STACK: RefCell<Stack> = const { RefCell::new(Stack::new()) };
+}
+
+impl Stack {
+    const fn new() -> Self {
+        Self { current: Context::EMPTY, entered: Vec::new(), floor: 0, last_id: 0 }
+    }
+
+    fn enter(&mut self, context: Context) -> u64 {
+        self.last_id += 1;
+        let before = std::mem::replace(&mut self.current, context);
+        self.entered.push(Saved { id: self.last_id, before, is_left: false });
+        self.last_id
+    }
+
+    #[inline]
+    fn leave(&mut self, id: u64) {
+        match self.entered.last() {
+            Some(last) if last.id == id && self.entered.len() > self.floor => {
+                if let Some(Saved { before, .. }) = self.entered.pop() {
+                    self.current = before;
+                }
+            }
+            _ => self.leave_older(id),
+        }
+    }
+
+    #[cold]
+    fn leave_older(&mut self, id: u64) {
+        let Some(at) = self.entered.iter().rposition(|saved| saved.id == id) else { return };
+        if at < self.floor {
+            self.entered[at].is_left = true;
+        } else {
+            // The context that is left is what the next one saved.
+            let left = self.entered.remove(at);
+            self.entered[at].before = left.before;
+        }
+    }
+
+    /// Makes the context current, and gives what was in exchange.
+    #[inline]
+    fn begin_run(&mut self, context: &mut Context) -> usize {
+        std::mem::swap(&mut self.current, context);
+        std::mem::replace(&mut self.floor, self.entered.len())
+    }
+
+    #[inline]
+    fn end_run(&mut self, context: &mut Context, floor: usize) {
+        match self.entered.get_mut(self.floor) {
+            None => std::mem::swap(&mut self.current, context),
+            // A guard lives on after the run that it was made in; what it saved first is this run's context.
+            Some(first) => std::mem::swap(&mut first.before, context),
+        }
+        self.floor = floor;
+        while self.entered.len() > floor
+            && let Some(Saved { before, .. }) = self.entered.pop_if(|saved| saved.is_left)
+        {
+            self.current = before;
+        }
+    }
+}
+
+/// Reads the current context; the empty one when the thread is ending.
+#[inline]
+pub(crate) fn with_current<R>(read: impl FnOnce(&Context) -> R) -> R {
+    let mut read = Some(read);
     let current = STACK.try_with(|stack| {
         let stack = stack.try_borrow().ok()?;
-        stack.entries.last().and_then(|(_, context)| context.as_ref()).map(&read)
+        read.take().map(|read| read(&stack.current))
     });
-    current.ok().flatten().unwrap_or_else(|| read(&Context::default()))
-}
-
-/// The id is 0 when the thread is ending and nothing was entered.
-fn push(context: Context) -> u64 {
-    STACK
-        .try_with(|stack| {
-            let mut stack = stack.borrow_mut();
-            stack.last_id += 1;
-            let id = stack.last_id;
-            stack.entries.push((id, Some(context)));
-            id
-        })
-        .unwrap_or(0)
-}
-
-fn pop(id: u64) -> Option<Context> {
-    STACK
-        .try_with(|stack| {
-            let mut stack = stack.borrow_mut();
-            let at = stack.entries.iter().rposition(|(other, _)| *other == id)?;
-            let context = stack.entries[at].1.take();
-            while stack.entries.last().is_some_and(|(_, context)| context.is_none()) {
-                stack.entries.pop();
-            }
-            context
-        })
-        .unwrap_or(None)
+    match (current, read) {
+        (Ok(Some(result)), _) => result,
+        (_, Some(read)) => read(&Context::EMPTY),
+        (_, None) => unreachable!("what was taken has been called"),
+    }
 }

@@ -1,6 +1,6 @@
 //! Where finished spans go.
 
-use crate::{Resource, SpanData};
+use crate::{Resource, SpanData, otlp};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,44 @@ pub trait Exporter: Send + 'static {
     ///
     /// # Errors
     /// [`ExportError::Retry`] has the same batch offered again, the others do not.
-    fn export(&mut self, resource: &Resource, spans: &[SpanData]) -> Result<(), ExportError>;
+    fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError>;
+}
+
+/// Spans on their way out.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) otlp: &'a [u8],
+    /// Where in `otlp` the spans begin.
+    pub(crate) spans_at: usize,
+    pub(crate) len: usize,
+}
+
+impl Batch<'_> {
+    /// Who recorded them.
+    #[must_use]
+    pub fn resource(&self) -> &Resource {
+        self.resource
+    }
+
+    /// Number of spans, at least one.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "there is no empty one")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The batch as an OTLP `ExportTraceServiceRequest`, ready to be sent.
+    #[must_use]
+    pub fn otlp(&self) -> &[u8] {
+        self.otlp
+    }
+
+    /// The spans, decoded.
+    #[must_use]
+    pub fn spans(&self) -> Vec<SpanData> {
+        otlp::decode_spans(&self.otlp[self.spans_at..])
+    }
 }
 
 /// Why a batch was not exported, and what to do about it.
@@ -74,8 +111,8 @@ impl InMemoryExporter {
 }
 
 impl Exporter for InMemoryExporter {
-    fn export(&mut self, _resource: &Resource, spans: &[SpanData]) -> Result<(), ExportError> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(spans);
+    fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(batch.spans());
         Ok(())
     }
 }

@@ -6,7 +6,11 @@ use std::hash::{BuildHasher, RandomState};
 
 /// The 16-byte id that all spans of one trace share. Zero is invalid and is the default.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct TraceId(u128);
+pub struct TraceId {
+    /// Not one number of 128 bits: its alignment would make every context larger.
+    high: u64,
+    low: u64,
+}
 
 /// The 8-byte id of one span. Zero is invalid and is the default.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -16,40 +20,45 @@ impl TraceId {
     /// A random, valid id.
     #[must_use]
     pub fn random() -> Self {
-        Self((u128::from(random_u64()) << 64) | u128::from(random_nonzero_u64()))
+        Self { high: random_u64(), low: random_nonzero_u64() }
     }
 
     /// The id whose big-endian bytes these are.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
+        let value = u128::from_be_bytes(bytes);
+        Self { high: (value >> 64) as u64, low: value as u64 }
     }
 
     /// The id, big-endian, as it is exported.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        ((self.high as u128) << 64 | self.low as u128).to_be_bytes()
     }
 
     /// Parses exactly 32 lower-case hexadecimal digits; zero is not an id.
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let bytes: &[u8; 32] = hex.as_bytes().try_into().ok()?;
-        let high = parse_hex_u64(&bytes[..16])?;
-        let low = parse_hex_u64(&bytes[16..])?;
-        Some(Self((u128::from(high) << 64) | u128::from(low))).filter(|id| id.is_valid())
+        parse_hex(hex.as_bytes()).map(Self::from_bytes).filter(|id| id.is_valid())
+    }
+
+    /// Parses 1 to 32 hexadecimal digits of either case, as other formats than W3C's have them.
+    pub(crate) fn from_short_hex(hex: &str) -> Option<Self> {
+        let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = u128::from_str_radix(hex, 16).ok().filter(|_| digits && hex.len() <= 32)?;
+        Some(Self::from_bytes(id.to_be_bytes())).filter(|id| id.is_valid())
     }
 
     /// Whether the id is not zero.
     #[must_use]
     pub const fn is_valid(self) -> bool {
-        self.0 != 0
+        self.high | self.low != 0
     }
 
     /// The 56 bits that W3C trace context level 2 promises to be random, which probabilistic samplers decide on.
     #[must_use]
     pub const fn randomness(self) -> u64 {
-        (self.0 as u64) & 0x00ff_ffff_ffff_ffff
+        self.low & 0x00ff_ffff_ffff_ffff
     }
 }
 
@@ -75,10 +84,13 @@ impl SpanId {
     /// Parses exactly 16 lower-case hexadecimal digits; zero is not an id.
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
-        if hex.len() != 16 {
-            return None;
-        }
-        parse_hex_u64(hex.as_bytes()).map(Self).filter(|id| id.is_valid())
+        parse_hex(hex.as_bytes()).map(Self::from_bytes).filter(|id| id.is_valid())
+    }
+
+    /// Parses 1 to 16 hexadecimal digits of either case, as other formats than W3C's have them.
+    pub(crate) fn from_short_hex(hex: &str) -> Option<Self> {
+        let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(hex, 16).ok().filter(|_| digits && hex.len() <= 16).map(Self).filter(|id| id.is_valid())
     }
 
     /// Whether the id is not zero.
@@ -90,7 +102,7 @@ impl SpanId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:016x}{:016x}", self.high, self.low)
     }
 }
 
@@ -112,16 +124,42 @@ impl fmt::Debug for SpanId {
     }
 }
 
-/// Lower-case hexadecimal only: W3C trace context forbids upper case.
-pub(crate) fn parse_hex_u64(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0_u64, |value, digit| {
-        let nibble = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some((value << 4) | u64::from(nibble))
-    })
+/// The value of a lower-case digit, 0xff of anything else: W3C trace context forbids upper case.
+const NIBBLES: [u8; 256] = {
+    let mut table = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    table
+};
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Exactly so many bytes of two lower-case hexadecimal digits each.
+#[inline]
+pub(crate) fn parse_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    let mut wrong = 0;
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
+        wrong |= high | low;
+        *byte = high << 4 | low;
+    }
+    (wrong < 16).then_some(bytes)
+}
+
+/// Writes the bytes as two lower-case digits each.
+#[inline]
+pub(crate) fn write_hex(bytes: &[u8], out: &mut [u8]) {
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
 }
 
 /// The next output of this thread's xoshiro256++ (Blackman and Vigna, 2019). Its 256 bits of state, seeded from the

@@ -64,7 +64,7 @@
 //! `tower` (default): [`ServerLayer`] and [`ClientLayer`]. `axum`: routes from axum's `MatchedPath`. `gzip`: compressed
 //! export. `tls`: `https://` endpoints.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod id;
 mod value;
@@ -74,17 +74,23 @@ mod context;
 mod future;
 mod span_context;
 
+mod data;
+mod recording;
 mod sampler;
 mod span;
+mod tags;
 mod tracer;
 
 mod clock;
+mod tsc;
+
 mod config;
 mod error;
 mod exporter;
 mod otlp;
 mod pipeline;
 mod propagation;
+mod proto;
 mod resource;
 
 pub mod db;
@@ -96,33 +102,38 @@ pub use baggage::Baggage;
 pub use clock::{Clock, SystemClock};
 pub use config::Config;
 pub use context::{Context, Entered};
+pub use data::{Event, SpanData, SpanKind, Status};
 pub use error::Error;
-pub use exporter::{ExportError, Exporter, InMemoryExporter};
+pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter};
 pub use future::{FutureExt, InSpan, WithContext};
 pub use id::{SpanId, TraceId};
 pub use pipeline::Stats;
-pub use propagation::{Extractor, Injector, extract, inject};
+pub use propagation::{Extractor, Injector, Propagators, extract, inject};
 pub use resource::Resource;
-pub use sampler::{Sample, Sampler, SamplingInput};
-pub use span::{Event, EventTags, Span, SpanBuilder, SpanData, SpanKind, Status};
+pub use sampler::{Decision, Sample, Sampler, SamplingInput};
+pub use span::{EventTags, Span, SpanBuilder};
 pub use span_context::{SpanContext, TraceFlags, TraceState};
+pub use tags::{Scalar, TagValue, ValueWriter, debug, display};
 #[cfg(feature = "tower")]
 pub use tower::{ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService};
 pub use tracer::{Guard, Tracer, init, tracer};
+#[cfg(feature = "macros")]
+pub use tracewell_macros::traced;
 pub use value::{Key, Value};
 
 /// A span of the global tracer, child of the current context unless told otherwise.
+#[inline(always)]
 pub fn span(name: impl Into<Key>) -> SpanBuilder<'static> {
     tracer().span(name)
 }
 
 /// Tags the current span.
-pub fn tag(key: impl Into<Key>, value: impl Into<Value>) {
+pub fn tag(key: impl AsRef<str>, value: impl TagValue) {
     Context::current().tag(key, value);
 }
 
 /// Adds an event to the current span.
-pub fn event(name: impl Into<Key>) {
+pub fn event(name: impl AsRef<str>) {
     Context::current().event(name);
 }
 

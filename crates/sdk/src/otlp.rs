@@ -1,10 +1,13 @@
 //! OTLP over HTTP: the exporter to Tracewell, or to anything else that speaks it.
 
+mod decode;
 mod encode;
 mod response;
 
-use crate::exporter::{ExportError, Exporter};
-use crate::{Resource, SpanData};
+pub(crate) use decode::spans as decode_spans;
+pub(crate) use encode::{Envelope, event, link, span};
+
+use crate::exporter::{Batch, ExportError, Exporter};
 use std::time::Duration;
 
 #[cfg(test)]
@@ -23,7 +26,6 @@ pub(crate) struct OtlpExporter {
     url: String,
     headers: Vec<(http::HeaderName, http::HeaderValue)>,
     gzip: bool,
-    body: Vec<u8>,
 }
 
 impl OtlpExporter {
@@ -54,22 +56,27 @@ impl OtlpExporter {
             .user_agent(concat!("tracewell-rust/", env!("CARGO_PKG_VERSION")))
             .build();
         let headers = headers.collect::<Result<_, String>>()?;
-        Ok(Self { agent: config.into(), url: url.to_owned(), headers, gzip, body: Vec::new() })
+        Ok(Self { agent: config.into(), url: url.to_owned(), headers, gzip })
     }
 }
 
 impl Exporter for OtlpExporter {
-    fn export(&mut self, resource: &Resource, spans: &[SpanData]) -> Result<(), ExportError> {
-        self.body.clear();
-        encode::request(&mut self.body, resource, spans);
+    fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError> {
+        self.post(batch.otlp())
+    }
+}
+
+impl OtlpExporter {
+    /// One attempt.
+    fn post(&self, body: &[u8]) -> Result<(), ExportError> {
         let mut request = self.agent.post(&self.url).header("content-type", "application/x-protobuf");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         let sent = if self.gzip {
-            request.header("content-encoding", "gzip").send(&compress(&self.body)[..])
+            request.header("content-encoding", "gzip").send(&compress(body)[..])
         } else {
-            request.send(&self.body[..])
+            request.send(body)
         };
         let response = sent.map_err(|error| ExportError::Retry { after: None, reason: error.to_string() })?;
         let (parts, mut body) = response.into_parts();

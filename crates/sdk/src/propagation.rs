@@ -1,135 +1,190 @@
-//! Context over process boundaries: W3C trace context and W3C baggage, in any carrier of names and values.
+//! Context over process boundaries, in any carrier of names and values.
 
-use crate::id::parse_hex_u64;
-use crate::{Baggage, Context, SpanContext, SpanId, TraceFlags, TraceId, TraceState};
-use std::collections::HashMap;
+mod b3;
+mod carrier;
+mod jaeger;
+mod w3c;
 
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
-const BAGGAGE: &str = "baggage";
+use crate::{Baggage, Context, SpanContext, tracer};
+use std::fmt;
+use std::ops::BitOr;
 
 /// Something that headers can be written to.
 pub trait Injector {
-    /// Sets a header, replacing what was there.
-    fn set(&mut self, name: &'static str, value: String);
+    /// Sets a header, replacing what was there. Names are in lower case.
+    fn set(&mut self, name: &str, value: &str);
 }
 
-/// Something that headers can be read from. Names are given in lower case; carriers ignore the case of their own.
+/// Something that headers can be read from. Carriers ignore the case of their names.
 pub trait Extractor {
-    /// All values of a header, in order.
-    fn get(&self, name: &str) -> Vec<&str>;
+    /// Calls `each` with every value of a header, in order. The name is given in lower case.
+    fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(&'a str));
+
+    /// Calls `each` with every header. Only Jaeger's baggage needs it, whose names are the users'.
+    fn all<'a>(&'a self, each: &mut dyn FnMut(&'a str, &'a str)) {
+        let _ = each;
+    }
 }
 
-/// Writes the context into a message that leaves the process. Without a valid span and baggage nothing is written.
+/// The formats in which contexts are sent and understood; joined by `|`.
+///
+/// ```
+/// use tracewell::Propagators;
+///
+/// // Understand what a mesh sends in B3, and send both.
+/// let both = Propagators::default() | Propagators::B3;
+/// assert_eq!(both, Propagators::from_names("tracecontext,baggage,b3").unwrap());
+/// ```
+///
+/// Every format is sent. Of several that were received, the first with a valid parent counts, in the order below.
+/// What is received is read with tolerance, and what is sent keeps strictly to the specification.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Propagators(u8);
+
+impl Propagators {
+    /// None: contexts end at the process.
+    pub const NONE: Self = Self(0);
+    /// W3C trace context, level 2: `traceparent` and `tracestate`. Part of the default.
+    pub const TRACE_CONTEXT: Self = Self(1);
+    /// W3C baggage. Part of the default.
+    pub const BAGGAGE: Self = Self(2);
+    /// B3 in one header, `b3`.
+    pub const B3: Self = Self(4);
+    /// B3 in several headers, `x-b3-traceid` and so on. Either form of B3 is understood when one of them is set.
+    pub const B3_MULTI: Self = Self(8);
+    /// Jaeger's `uber-trace-id`, and baggage in `uberctx-` headers.
+    pub const JAEGER: Self = Self(16);
+
+    pub(crate) const DEFAULT: Self = Self(Self::TRACE_CONTEXT.0 | Self::BAGGAGE.0);
+
+    /// As `OTEL_PROPAGATORS` names them: `tracecontext`, `baggage`, `b3`, `b3multi`, `jaeger`, `none`, with commas
+    /// between them.
+    ///
+    /// # Errors
+    /// The name that is not known.
+    pub fn from_names(names: &str) -> Result<Self, String> {
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).try_fold(Self::NONE, |all, name| {
+            Ok(all
+                | match name {
+                    "tracecontext" => Self::TRACE_CONTEXT,
+                    "baggage" => Self::BAGGAGE,
+                    "b3" => Self::B3,
+                    "b3multi" => Self::B3_MULTI,
+                    "jaeger" => Self::JAEGER,
+                    "none" => Self::NONE,
+                    _ => return Err(name.to_owned()),
+                })
+        })
+    }
+
+    /// Whether all of these are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// As [`inject`], in these formats.
+    pub fn inject(self, context: &Context, carrier: &mut impl Injector) {
+        let span = context.span_context();
+        if span.is_valid() {
+            if self.contains(Self::TRACE_CONTEXT) {
+                w3c::inject(span, carrier);
+            }
+            if self.contains(Self::B3) {
+                b3::inject(span, carrier);
+            }
+            if self.contains(Self::B3_MULTI) {
+                b3::inject_multi(span, carrier);
+            }
+            if self.contains(Self::JAEGER) {
+                jaeger::inject(span, carrier);
+            }
+        }
+        if let Some(baggage) = context.shared_baggage().filter(|baggage| !baggage.is_empty()) {
+            if self.contains(Self::BAGGAGE) {
+                carrier.set(w3c::BAGGAGE, &baggage.to_header());
+            }
+            if self.contains(Self::JAEGER) {
+                jaeger::inject_baggage(baggage, carrier);
+            }
+        }
+    }
+
+    /// As [`extract`], in these formats.
+    #[must_use]
+    pub fn extract(self, carrier: &impl Extractor) -> Context {
+        let any_b3 = self.0 & (Self::B3.0 | Self::B3_MULTI.0) != 0;
+        let mut span: Option<SpanContext> = None;
+        if self.contains(Self::TRACE_CONTEXT) {
+            span = w3c::extract(carrier);
+        }
+        if span.is_none() && any_b3 {
+            span = b3::extract(carrier);
+        }
+        if span.is_none() && self.contains(Self::JAEGER) {
+            span = jaeger::extract(carrier);
+        }
+        let mut baggage = Baggage::default();
+        if self.contains(Self::BAGGAGE) {
+            baggage = w3c::extract_baggage(carrier);
+        }
+        if self.contains(Self::JAEGER) {
+            jaeger::extract_baggage(carrier, &mut baggage);
+        }
+        let context = Context::new().with_span_context(span.unwrap_or_default());
+        if baggage.is_empty() { context } else { context.with_baggage(baggage) }
+    }
+}
+
+impl Default for Propagators {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl BitOr for Propagators {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Propagators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = ["tracecontext", "baggage", "b3", "b3multi", "jaeger"];
+        f.debug_list()
+            .entries(names.iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 == 1).map(|(_, n)| n))
+            .finish()
+    }
+}
+
+/// Writes the context into a message that leaves the process, in the formats of the global tracer
+/// ([`crate::Config::propagators`]). Without a valid span and baggage nothing is written.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();
 /// tracewell::inject(&tracewell::Context::current(), &mut headers);
 /// ```
 pub fn inject(context: &Context, carrier: &mut impl Injector) {
-    let span = context.span_context();
-    if span.is_valid() {
-        carrier.set(TRACEPARENT, format!("00-{}-{}-{:02x}", span.trace_id, span.span_id, span.flags.to_byte()));
-        if !span.trace_state.as_str().is_empty() {
-            carrier.set(TRACESTATE, span.trace_state.as_str().to_owned());
-        }
-    }
-    if !context.baggage().is_empty() {
-        carrier.set(BAGGAGE, context.baggage().to_header());
-    }
+    tracer().propagators().inject(context, carrier);
 }
 
-/// Reads the context of a message that came from another process. An invalid `traceparent` counts as none, so that
-/// a new trace begins; the baggage is read either way.
+/// Reads the context of a message that came from another process, in the formats of the global tracer. An invalid
+/// parent counts as none, so that a new trace begins; the baggage is read either way.
 #[must_use]
 pub fn extract(carrier: &impl Extractor) -> Context {
-    let context = match carrier.get(TRACEPARENT).as_slice() {
-        // More than one is as invalid as none.
-        [traceparent] => match parse_traceparent(traceparent) {
-            Some(mut span) => {
-                span.trace_state = TraceState::parse(&carrier.get(TRACESTATE).join(","));
-                Context::new().with_span_context(span)
-            }
-            None => Context::new(),
-        },
-        _ => Context::new(),
-    };
-    match carrier.get(BAGGAGE).as_slice() {
-        [] => context,
-        headers => context.with_baggage(Baggage::parse(&headers.join(","))),
-    }
+    tracer().propagators().extract(carrier)
 }
 
-/// `version-trace_id-parent_id-flags`, section 3.2 of <https://www.w3.org/TR/trace-context-2/>. Of versions that are
-/// not known yet, what version 00 has is read and the rest after a further `-` ignored.
-fn parse_traceparent(header: &str) -> Option<SpanContext> {
-    let header = header.trim_matches([' ', '\t']);
-    let (fields, rest) = (header.get(..55)?, header.get(55..)?);
-    let mut parts = fields.split('-');
-    let version = parse_hex_byte(parts.next()?)?;
-    let trace_id = TraceId::from_hex(parts.next()?)?;
-    let span_id = SpanId::from_hex(parts.next()?)?;
-    let flags = TraceFlags::from_byte(parse_hex_byte(parts.next()?)?);
-    let rest_is_valid = match version {
-        0 => rest.is_empty(),
-        0xff => false,
-        _ => rest.is_empty() || rest.starts_with('-'),
-    };
-    (rest_is_valid && parts.next().is_none()).then(|| SpanContext {
-        trace_id,
-        span_id,
-        flags,
-        is_remote: true,
-        trace_state: TraceState::default(),
-    })
-}
-
-fn parse_hex_byte(hex: &str) -> Option<u8> {
-    if hex.len() != 2 {
-        return None;
-    }
-    parse_hex_u64(hex.as_bytes()).and_then(|value| u8::try_from(value).ok())
-}
-
-impl Injector for http::HeaderMap {
-    fn set(&mut self, name: &'static str, value: String) {
-        // What is injected is printable ASCII; anything else is better left out than passed on.
-        if let Ok(value) = http::HeaderValue::try_from(value) {
-            self.insert(http::HeaderName::from_static(name), value);
-        }
-    }
-}
-
-impl Extractor for http::HeaderMap {
-    fn get(&self, name: &str) -> Vec<&str> {
-        self.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
-    }
-}
-
-impl Injector for HashMap<String, String> {
-    fn set(&mut self, name: &'static str, value: String) {
-        self.retain(|other, _| !other.eq_ignore_ascii_case(name));
-        self.insert(name.to_owned(), value);
-    }
-}
-
-impl Extractor for HashMap<String, String> {
-    fn get(&self, name: &str) -> Vec<&str> {
-        self.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
-    }
-}
-
-impl Injector for Vec<(String, String)> {
-    fn set(&mut self, name: &'static str, value: String) {
-        self.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
-        self.push((name.to_owned(), value));
-    }
-}
-
-impl Extractor for Vec<(String, String)> {
-    fn get(&self, name: &str) -> Vec<&str> {
-        self.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
-    }
+/// The value of a header that may stand there once: more than one is as invalid as none.
+fn only<'a>(carrier: &'a impl Extractor, name: &str) -> Option<&'a str> {
+    let (mut first, mut count) = (None, 0);
+    carrier.values(name, &mut |value| {
+        first = Some(value);
+        count += 1;
+    });
+    first.filter(|_| count == 1)
 }
 
 #[cfg(test)]

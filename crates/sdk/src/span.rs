@@ -1,87 +1,15 @@
-//! Spans: building, changing and ending them, and the finished data that is exported.
+//! Spans: building, changing and ending them.
 
 use crate::clock::to_unix_nanos;
-use crate::context::{Entered, with_current};
-use crate::pipeline::Pipeline;
+use crate::context::{Entered, Shared, with_current};
+use crate::recording::Open;
 use crate::sampler::SamplingInput;
-use crate::{Context, Key, SpanContext, SpanId, TraceFlags, TraceId, TraceState, Tracer, Value};
-use std::borrow::Cow;
+use crate::tags::{EventTagList, TagValue};
+use crate::{Context, Key, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, Tracer};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::SystemTime;
-
-/// The role of a span in a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum SpanKind {
-    /// Work inside the service.
-    #[default]
-    Internal,
-    /// Handles a request of another process.
-    Server,
-    /// Sends a request to another process and waits for the answer.
-    Client,
-    /// Puts a message in a queue.
-    Producer,
-    /// Takes a message from a queue.
-    Consumer,
-}
-
-/// How a span's work went.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Status {
-    /// Nobody said.
-    #[default]
-    Unset,
-    /// Declared good, whatever it may look like.
-    Ok,
-    /// Failed; the text says how.
-    Error(Cow<'static, str>),
-}
-
-/// Something that happened at one moment of a span.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// What happened.
-    pub name: Key,
-    /// When, in nanoseconds since the Unix epoch.
-    pub unix_nanos: u64,
-    /// Tags of the event alone.
-    pub tags: Vec<(Key, Value)>,
-}
-
-/// A span, as exporters get it once it has ended.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SpanData {
-    /// The identity.
-    pub context: SpanContext,
-    /// The parent; `None` for the first span of a trace.
-    pub parent_span_id: Option<SpanId>,
-    /// Whether the parent is another process's.
-    pub parent_is_remote: bool,
-    /// The operation.
-    pub name: Key,
-    /// The role.
-    pub kind: SpanKind,
-    /// Nanoseconds since the Unix epoch.
-    pub start_unix_nanos: u64,
-    /// Nanoseconds since the Unix epoch; at least the start.
-    pub end_unix_nanos: u64,
-    /// Each key once, in the order first set.
-    pub tags: Vec<(Key, Value)>,
-    /// In the order they happened.
-    pub events: Vec<Event>,
-    /// Other spans that led to this one.
-    pub links: Vec<SpanContext>,
-    /// How it went.
-    pub status: Status,
-    /// Tags beyond the limit.
-    pub dropped_tags: u32,
-    /// Events beyond the limit.
-    pub dropped_events: u32,
-    /// Links beyond the limit.
-    pub dropped_links: u32,
-}
 
 /// What a single span may hold; the rest is counted as dropped.
 #[derive(Clone, Copy, Debug)]
@@ -98,259 +26,204 @@ impl Default for Limits {
     }
 }
 
-impl SpanData {
-    /// The value of a tag.
-    #[must_use]
-    pub fn tag_value(&self, key: &str) -> Option<&Value> {
-        self.tags.iter().find(|(other, _)| other == key).map(|(_, value)| value)
-    }
-
-    pub(crate) fn tag(&mut self, limits: &Limits, key: Key, value: Value) {
-        set_tag(&mut self.tags, &mut self.dropped_tags, limits, key, value);
-    }
-
-    /// About how many bytes the span takes when exported.
-    pub(crate) fn size_bytes(&self) -> usize {
-        let tags = |tags: &[(Key, Value)]| -> usize { tags.iter().map(|(k, v)| k.len() + v.size_bytes() + 10).sum() };
-        let events: usize = self.events.iter().map(|event| event.name.len() + 16 + tags(&event.tags)).sum();
-        let status = if let Status::Error(text) = &self.status { text.len() } else { 0 };
-        let state = self.context.trace_state.as_str().len();
-        let links: usize = self.links.iter().map(|link| 40 + link.trace_state.as_str().len()).sum();
-        80 + self.name.len() + tags(&self.tags) + events + links + status + state
-    }
-}
-
-/// An empty key is not a tag: OpenTelemetry leaves such ones out.
-fn set_tag(tags: &mut Vec<(Key, Value)>, dropped: &mut u32, limits: &Limits, key: Key, mut value: Value) {
-    if key.is_empty() {
-        return;
-    }
-    value.truncate(limits.value_bytes);
-    if let Some((_, old)) = tags.iter_mut().find(|(other, _)| *other == key) {
-        *old = value;
-    } else if tags.len() < limits.tags {
-        tags.push((key, value));
-    } else {
-        *dropped = dropped.saturating_add(1);
-    }
-}
-
 /// The tags of an event while it is made, see [`Span::event_with`].
 #[derive(Debug)]
 pub struct EventTags<'a> {
-    tags: Vec<(Key, Value)>,
+    pub(crate) tags: EventTagList,
     limits: &'a Limits,
 }
 
-impl EventTags<'_> {
+impl<'a> EventTags<'a> {
+    pub(crate) fn new(limits: &'a Limits) -> Self {
+        Self { tags: EventTagList::default(), limits }
+    }
+
     /// Tags the event.
-    pub fn tag(&mut self, key: impl Into<Key>, value: impl Into<Value>) -> &mut Self {
-        set_tag(&mut self.tags, &mut 0, self.limits, key.into(), value.into());
+    pub fn tag(&mut self, key: impl AsRef<str>, value: impl TagValue) -> &mut Self {
+        self.tags.set(self.limits, key.as_ref(), value);
         self
     }
 }
 
-/// A span that is being recorded. Its lock is the span's own: two threads meet there only when they change the same
-/// span at the same moment.
-pub(crate) struct Recording {
-    pipeline: Arc<Pipeline>,
-    /// What, added to the monotonic clock, gives Unix time in this process's part of the trace.
-    offset_nanos: u64,
-    /// `None` once ended.
-    data: Mutex<Option<SpanData>>,
-}
-
-impl Recording {
-    pub(crate) fn is_recording(&self) -> bool {
-        self.lock().is_some()
-    }
-
-    pub(crate) fn update(&self, change: impl FnOnce(&mut SpanData, &Limits)) {
-        if let Some(data) = self.lock().as_mut() {
-            change(data, &self.pipeline.limits);
-        }
-    }
-
-    pub(crate) fn event(&self, name: Key, tag: impl FnOnce(&mut EventTags<'_>)) {
-        let unix_nanos = self.now();
-        // The closure is the user's, so it runs before the lock is taken.
-        let limits = &self.pipeline.limits;
-        let mut tags = EventTags { tags: Vec::new(), limits };
-        tag(&mut tags);
-        self.update(|data, limits| {
-            if data.events.len() < limits.events {
-                data.events.push(Event { name, unix_nanos, tags: tags.tags });
-            } else {
-                data.dropped_events = data.dropped_events.saturating_add(1);
-            }
-        });
-    }
-
-    pub(crate) fn error(&self, error: &dyn fmt::Display) {
-        let mut text = Value::from(error.to_string());
-        text.truncate(self.pipeline.limits.value_bytes);
-        if let Value::String(text) = text {
-            self.update(|data, _| data.status = Status::Error(text));
-        }
-    }
-
-    fn now(&self) -> u64 {
-        self.offset_nanos.wrapping_add(self.pipeline.clock.monotonic_nanos())
-    }
-
-    fn end(&self, end_unix_nanos: Option<u64>) {
-        let Some(mut data) = self.lock().take() else { return };
-        data.end_unix_nanos = end_unix_nanos.unwrap_or_else(|| self.now()).max(data.start_unix_nanos);
-        self.pipeline.push(data);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<SpanData>> {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A span before it starts. Set kind and parent before the first tag: the sampler is asked then.
+//
+// Its parts stay in registers: nothing takes the builder's address. A builder that is moved through memory costs more than
+// all the rest of a span that is not sampled.
 #[derive(Debug)]
 #[must_use = "the span exists only once started"]
 pub struct SpanBuilder<'a> {
     tracer: &'a Tracer,
     name: Key,
     kind: SpanKind,
-    parent: Option<Context>,
-    start_time: Option<SystemTime>,
-    /// The sampler's answer, once asked.
-    draft: Option<Draft>,
-}
-
-#[derive(Debug)]
-struct Draft {
-    parent: Context,
-    span: SpanContext,
-    /// `None` when not sampled.
-    recorded: Option<Recorded>,
-}
-
-#[derive(Debug, Default)]
-struct Recorded {
-    tags: Vec<(Key, Value)>,
-    links: Vec<SpanContext>,
-    dropped_tags: u32,
-    dropped_links: u32,
+    /// The current context when not given.
+    parent: Option<&'a Context>,
+    /// 0 when it is now.
+    start_unix_nanos: u64,
+    /// The sampler has been asked.
+    is_decided: bool,
+    /// The span's own, once decided; with a recording when it is sampled.
+    context: Context,
 }
 
 impl<'a> SpanBuilder<'a> {
+    #[inline(always)]
     pub(crate) fn new(tracer: &'a Tracer, name: Key) -> Self {
-        Self { tracer, name, kind: SpanKind::Internal, parent: None, start_time: None, draft: None }
+        let (kind, context) = (SpanKind::Internal, Context::EMPTY);
+        Self { tracer, name, kind, parent: None, start_unix_nanos: 0, is_decided: false, context }
     }
 
     /// The role; `Internal` unless told.
+    #[inline(always)]
     pub fn kind(mut self, kind: SpanKind) -> Self {
         self.kind = kind;
         self
     }
 
     /// The parent instead of the current context. [`Context::new`] starts a new trace.
-    pub fn parent(mut self, parent: &Context) -> Self {
-        self.parent = Some(parent.clone());
+    #[inline(always)]
+    pub fn parent(mut self, parent: &'a Context) -> Self {
+        self.parent = Some(parent);
         self
     }
 
     /// When the work began, if that is not now.
+    #[inline(always)]
     pub fn start_time(mut self, start: SystemTime) -> Self {
-        self.start_time = Some(start);
+        self.start_unix_nanos = to_unix_nanos(start);
         self
     }
 
-    /// Tags the span. The value is converted only when the span is sampled.
-    pub fn tag(self, key: impl Into<Key>, value: impl Into<Value>) -> Self {
-        self.tag_with(key, || value)
+    /// Tags the span. The value is looked at only when the span is sampled.
+    #[inline(always)]
+    pub fn tag(self, key: impl AsRef<str>, value: impl TagValue) -> Self {
+        let decided = self.decided();
+        if let Some(recording) = decided.context.recording() {
+            recording.tag_quietly(key.as_ref(), value);
+        }
+        decided
     }
 
     /// Tags the span with what the closure returns, which is called only when the span is sampled.
-    pub fn tag_with<V: Into<Value>>(mut self, key: impl Into<Key>, value: impl FnOnce() -> V) -> Self {
-        let limits = self.tracer.limits();
-        if let Some(recorded) = &mut self.decide().recorded {
-            set_tag(&mut recorded.tags, &mut recorded.dropped_tags, &limits, key.into(), value().into());
+    #[inline(always)]
+    pub fn tag_with<V: TagValue>(self, key: impl AsRef<str>, value: impl FnOnce() -> V) -> Self {
+        let decided = self.decided();
+        if let Some(recording) = decided.context.recording() {
+            recording.tag(key.as_ref(), value());
         }
-        self
+        decided
     }
 
-    /// Links another span that led to this one without being its parent, such as that of a batch's message.
-    pub fn link(mut self, other: &SpanContext) -> Self {
-        let limits = self.tracer.limits();
-        if let Some(recorded) = self.decide().recorded.as_mut().filter(|_| other.is_valid()) {
-            if recorded.links.len() < limits.links {
-                recorded.links.push(other.clone());
-            } else {
-                recorded.dropped_links = recorded.dropped_links.saturating_add(1);
-            }
+    /// Links another span that led to this one without being its parent, such as that of a batch's message:
+    /// OpenTracing's `follows from`.
+    pub fn link(self, other: &SpanContext) -> Self {
+        let decided = self.decided();
+        if let Some(recording) = decided.context.recording() {
+            recording.link(other);
         }
-        self
+        decided
     }
 
     /// Starts the span. It is not current until entered.
-    pub fn start(mut self) -> Span {
-        self.decide();
-        // `decide` has just made it.
-        let Some(Draft { parent, span, recorded }) = self.draft else { return Span { context: Context::new() } };
-        let (Some(recorded), Some(pipeline)) = (recorded, self.tracer.pipeline()) else {
-            return Span { context: parent.with_span(span, None) };
-        };
-        let local_parent = parent.recording().filter(|parent| Arc::ptr_eq(&parent.pipeline, pipeline));
-        let monotonic_nanos = pipeline.clock.monotonic_nanos();
-        let offset_nanos = match local_parent {
-            Some(parent) => parent.offset_nanos,
-            None => pipeline.clock.unix_nanos().wrapping_sub(monotonic_nanos),
-        };
-        let start_unix_nanos =
-            self.start_time.map_or_else(|| offset_nanos.wrapping_add(monotonic_nanos), to_unix_nanos);
-        let parent_span = parent.span_context();
-        let data = SpanData {
-            context: span.clone(),
-            parent_span_id: Some(parent_span.span_id).filter(|id| id.is_valid()),
-            parent_is_remote: parent_span.is_remote,
-            name: self.name,
-            kind: self.kind,
-            start_unix_nanos,
-            end_unix_nanos: start_unix_nanos,
-            tags: recorded.tags,
-            events: Vec::new(),
-            links: recorded.links,
-            status: Status::Unset,
-            dropped_tags: recorded.dropped_tags,
-            dropped_events: 0,
-            dropped_links: recorded.dropped_links,
-        };
-        let recording = Recording { pipeline: Arc::clone(pipeline), offset_nanos, data: Mutex::new(Some(data)) };
-        Span { context: parent.with_span(span, Some(Arc::new(recording))) }
+    #[inline(always)]
+    pub fn start(self) -> Span {
+        let Self { name, kind, start_unix_nanos, context, .. } = self.decided();
+        if context.recording().is_some() {
+            return start(context, name, kind, start_unix_nanos);
+        }
+        Span { context }
     }
 
     /// Asks the sampler, once.
-    fn decide(&mut self) -> &mut Draft {
-        let (tracer, parent) = (self.tracer, &mut self.parent);
-        let (name, kind) = (&self.name, self.kind);
-        self.draft.get_or_insert_with(|| {
-            let parent = parent.take().unwrap_or_else(|| with_current(Context::clone));
-            let parent_span = parent.span_context();
-            let Some(pipeline) = tracer.pipeline() else {
-                // Without a tracer the parent passes through, so that a service that does not trace breaks no trace.
-                let span = parent_span.clone();
-                return Draft { parent, span, recorded: None };
-            };
-            let (trace_id, flags, trace_state) = if parent_span.is_valid() {
-                (parent_span.trace_id, parent_span.flags, parent_span.trace_state.clone())
-            } else {
-                (TraceId::random(), TraceFlags::random(), TraceState::default())
-            };
-            let input = SamplingInput { parent: parent_span, trace_id, name, kind };
-            let sampled = pipeline.sampler.sample(&input);
-            let flags = flags.with_sampled(sampled);
-            let span = SpanContext { trace_id, span_id: SpanId::random(), flags, is_remote: false, trace_state };
-            // Remote or not, a parent without a valid trace is none.
-            let parent = if parent_span.is_valid() { parent } else { parent.with_span(SpanContext::default(), None) };
-            Draft { parent, span, recorded: sampled.then(Recorded::default) }
-        })
+    #[inline(always)]
+    fn decided(mut self) -> Self {
+        if !self.is_decided {
+            self.context = decide(self.tracer, &self.name, self.kind, self.parent);
+            self.is_decided = true;
+        }
+        self
     }
+}
+
+#[inline(never)]
+fn start(mut context: Context, name: Key, kind: SpanKind, start_unix_nanos: u64) -> Span {
+    if let Some(Shared { span, recording: Some(recording), offset_nanos, .. }) = context.unique() {
+        let known = Some(*offset_nanos).filter(|offset| *offset != 0);
+        *offset_nanos = recording.start(span, name, kind, start_unix_nanos, known);
+    }
+    Span { context }
+}
+
+/// The context of the span to be; the empty one when a user's sampler panics.
+//
+// Foreign functions do not unwind, and the compiler knows: without a way out of the middle of things it keeps the builder
+// in registers.
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "it is called from Rust alone")]
+extern "C" fn decide(tracer: &Tracer, name: &str, kind: SpanKind, parent: Option<&Context>) -> Context {
+    let decide = || match parent {
+        Some(parent) => decide_under(tracer, name, kind, parent),
+        None => with_current(|parent| decide_under(tracer, name, kind, parent)),
+    };
+    catch_unwind(AssertUnwindSafe(decide)).unwrap_or(Context::EMPTY)
+}
+
+#[inline]
+fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -> Context {
+    let parent_span = parent.span_context();
+    let Some(pipeline) = tracer.pipeline() else {
+        // Without a tracer the parent passes through, so that a service that does not trace breaks no trace.
+        return passed_on(parent, parent_span.flags);
+    };
+    // Remote or not, a parent without a valid trace is none.
+    let has_parent = parent_span.is_valid();
+    let (trace_id, flags) =
+        if has_parent { (parent_span.trace_id, parent_span.flags) } else { (TraceId::random(), TraceFlags::random()) };
+    let decision = pipeline.sampler.sample(&SamplingInput { parent: parent_span, trace_id, name, kind });
+    let flags = flags.with_sampled(decision.is_sampled);
+    if !decision.is_sampled && has_parent {
+        return passed_on(parent, flags);
+    }
+    if !decision.is_sampled {
+        let span = SpanContext { trace_id, span_id: SpanId::random(), flags, ..SpanContext::EMPTY };
+        return Context::unrecorded(span, parent.shared_baggage().cloned());
+    }
+    Context::recorded(pipeline, |shared| {
+        shared.span.trace_id = trace_id;
+        shared.span.span_id = SpanId::random();
+        shared.span.flags = flags;
+        shared.offset_nanos = 0;
+        if let Some(parent) = parent.shared() {
+            if has_parent && !parent.span.trace_state.is_empty() {
+                shared.span.trace_state = parent.span.trace_state.clone();
+            }
+            if let Some(baggage) = &parent.baggage {
+                shared.baggage = Some(Arc::clone(baggage));
+            }
+            if parent.recording.as_ref().is_some_and(|recording| recording.is_of(pipeline)) {
+                shared.offset_nanos = parent.offset_nanos;
+            }
+        }
+        if decision.threshold.is_some() {
+            shared.span.trace_state = shared.span.trace_state.with_sampling_threshold(decision.threshold);
+        }
+        if let Some(recording) = &shared.recording {
+            recording.open(if has_parent { parent_span } else { &SpanContext::EMPTY });
+        }
+    })
+}
+
+/// The parent's context for a span that is not recorded.
+#[inline]
+fn passed_on(parent: &Context, flags: TraceFlags) -> Context {
+    if parent.recording().is_none() && parent.span_context().flags == flags {
+        return parent.clone();
+    }
+    let mut span = SpanContext { flags, ..parent.span_context().clone() };
+    if span.trace_state.sampling_threshold().is_some() {
+        // It has not come through the sampling whose threshold that was.
+        span.trace_state = span.trace_state.with_sampling_threshold(None);
+    }
+    Context::unrecorded(span, parent.shared_baggage().cloned())
 }
 
 /// A started span. Ends when dropped, or with [`Span::end`]; while a panic unwinds, with an error status.
@@ -396,13 +269,14 @@ impl Span {
     }
 
     /// Tags the span; the last value of a key counts.
-    pub fn tag(&self, key: impl Into<Key>, value: impl Into<Value>) -> &Self {
+    #[inline]
+    pub fn tag(&self, key: impl AsRef<str>, value: impl TagValue) -> &Self {
         self.context.tag(key, value);
         self
     }
 
     /// Tags the span with what the closure returns, which is called only when the span is recorded.
-    pub fn tag_with<V: Into<Value>>(&self, key: impl Into<Key>, value: impl FnOnce() -> V) -> &Self {
+    pub fn tag_with<V: TagValue>(&self, key: impl AsRef<str>, value: impl FnOnce() -> V) -> &Self {
         if self.is_recording() {
             self.tag(key, value());
         }
@@ -410,22 +284,22 @@ impl Span {
     }
 
     /// Adds an event, now.
-    pub fn event(&self, name: impl Into<Key>) -> &Self {
+    pub fn event(&self, name: impl AsRef<str>) -> &Self {
         self.context.event(name);
         self
     }
 
     /// Adds an event with tags; the closure is called only when the span is recorded.
-    pub fn event_with(&self, name: impl Into<Key>, tag: impl FnOnce(&mut EventTags<'_>)) -> &Self {
-        if let Some(recording) = self.context.recording().filter(|recording| recording.is_recording()) {
-            recording.event(name.into(), tag);
+    pub fn event_with(&self, name: impl AsRef<str>, tag: impl FnOnce(&mut EventTags<'_>)) -> &Self {
+        if let Some(recording) = self.context.recording().filter(|recording| recording.is_open()) {
+            recording.event(name.as_ref(), tag);
         }
         self
     }
 
     /// Sets how the work went.
     pub fn status(&self, status: Status) -> &Self {
-        self.update(|data| data.status = status);
+        self.update(|open| open.status = status);
         self
     }
 
@@ -437,7 +311,7 @@ impl Span {
 
     /// Changes the name, when the better one is known only later.
     pub fn rename(&self, name: impl Into<Key>) -> &Self {
-        self.update(|data| data.name = name.into());
+        self.update(|open| open.name = name.into());
         self
     }
 
@@ -451,19 +325,18 @@ impl Span {
         }
     }
 
-    fn update(&self, change: impl FnOnce(&mut SpanData)) {
+    fn update(&self, change: impl FnOnce(&mut Open)) {
         if let Some(recording) = self.context.recording() {
-            recording.update(|data, _| change(data));
+            recording.update(|open, _| change(open));
         }
     }
 }
 
 impl Drop for Span {
+    #[inline]
     fn drop(&mut self) {
-        let Some(recording) = self.context.recording() else { return };
-        if std::thread::panicking() {
-            recording.update(|data, _| data.status = Status::Error(Cow::Borrowed("panicked")));
+        if let Some(recording) = self.context.recording() {
+            recording.end(None);
         }
-        recording.end(None);
     }
 }

@@ -19,6 +19,14 @@ pub struct SpanContext {
 }
 
 impl SpanContext {
+    pub(crate) const EMPTY: Self = Self {
+        trace_id: TraceId::from_bytes([0; 16]),
+        span_id: SpanId::from_bytes([0; 8]),
+        flags: TraceFlags(0),
+        is_remote: false,
+        trace_state: TraceState(None),
+    };
+
     /// Whether there is a span at all.
     #[must_use]
     pub const fn is_valid(&self) -> bool {
@@ -42,6 +50,9 @@ impl TraceFlags {
     /// The low 56 bits of the trace id are random (trace context level 2).
     pub const RANDOM: Self = Self(2);
 
+    /// Not sent: the caller has left it open whether the trace is recorded.
+    const UNDECIDED: u8 = 0x80;
+
     /// The flags that this byte has set and the specification defines; the others are cleared, as it demands.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Self {
@@ -51,7 +62,7 @@ impl TraceFlags {
     /// As a byte.
     #[must_use]
     pub const fn to_byte(self) -> u8 {
-        self.0
+        self.0 & !Self::UNDECIDED
     }
 
     /// Whether the trace is recorded.
@@ -63,7 +74,16 @@ impl TraceFlags {
     /// The same with the sampled flag set or cleared.
     #[must_use]
     pub const fn with_sampled(self, sampled: bool) -> Self {
-        Self(if sampled { self.0 | Self::SAMPLED.0 } else { self.0 & !Self::SAMPLED.0 })
+        let others = self.to_byte() & !Self::SAMPLED.0;
+        Self(if sampled { others | Self::SAMPLED.0 } else { others })
+    }
+
+    pub(crate) const fn undecided(self) -> Self {
+        Self(self.0 | Self::UNDECIDED)
+    }
+
+    pub(crate) const fn is_undecided(self) -> bool {
+        self.0 & Self::UNDECIDED != 0
     }
 
     pub(crate) const fn random() -> Self {
@@ -73,7 +93,7 @@ impl TraceFlags {
 
 /// A checked `tracestate`: at most 32 members, at most 512 bytes; cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TraceState(Option<Arc<str>>);
+pub struct TraceState(Option<Arc<Box<str>>>);
 
 impl TraceState {
     const MAX_MEMBERS: usize = 32;
@@ -105,19 +125,68 @@ impl TraceState {
                 kept.push_str(member);
             }
         }
-        if kept.is_empty() { Self::default() } else { Self(Some(kept.into())) }
+        if kept.is_empty() { Self::default() } else { Self(Some(Arc::new(kept.into()))) }
     }
 
     /// The header's value; empty when there is nothing.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_deref().unwrap_or("")
+        self.0.as_ref().map_or("", |state| state)
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The value of a vendor's key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.as_str().split(',').filter_map(|member| member.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+}
+
+/// OpenTelemetry's own member, `ot`: `th`, the threshold of the sampling that the trace has come through, and `rv`, its
+/// randomness when that is not the trace id's.
+impl TraceState {
+    /// The sampling's threshold: of all possible traces, those whose randomness is at least this were recorded. `None` when
+    /// nobody has told. A span stands for `2^56 / (2^56 - threshold)` spans.
+    #[must_use]
+    pub fn sampling_threshold(&self) -> Option<u64> {
+        let digits = self.ot("th")?;
+        let valid = (1..=14).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        // Trailing zeros are left out.
+        valid.then(|| u64::from_str_radix(digits, 16).ok())?.map(|value| value << (4 * (14 - digits.len())))
+    }
+
+    pub(crate) fn ot_random(&self) -> Option<u64> {
+        let digits = self.ot("rv")?;
+        let valid = digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        valid.then(|| u64::from_str_radix(digits, 16).ok())?
+    }
+
+    fn ot(&self, key: &str) -> Option<&str> {
+        self.get("ot")?.split(';').filter_map(|part| part.split_once(':')).find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+
+    /// The same with this threshold, or with none. Whoever changes a member puts it first.
+    pub(crate) fn with_sampling_threshold(&self, threshold: Option<u64>) -> Self {
+        let others = self.get("ot").into_iter().flat_map(|ot| ot.split(';')).filter(|part| !part.starts_with("th:"));
+        let mut ot: Vec<std::borrow::Cow<'_, str>> = others.map(Into::into).collect();
+        if let Some(threshold) = threshold {
+            let digits = format!("{threshold:014x}");
+            let significant = digits.trim_end_matches('0');
+            ot.insert(0, format!("th:{}", if significant.is_empty() { "0" } else { significant }).into());
+        }
+        let mut members: Vec<String> = Vec::new();
+        if !ot.is_empty() {
+            members.push(format!("ot={}", ot.join(";")));
+        }
+        let kept = self.as_str().split(',').filter(|member| !member.is_empty() && !member.starts_with("ot="));
+        members.extend(kept.map(str::to_owned));
+        members.truncate(Self::MAX_MEMBERS);
+        Self::parse(&members.join(","))
     }
 }
 

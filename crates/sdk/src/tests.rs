@@ -191,7 +191,7 @@ fn samplers_decide_by_trace_id_and_parent() {
             trace_id: TraceId::from_bytes(bytes),
             name: "n",
             kind: SpanKind::Internal,
-        })
+        }) != crate::Decision::DROP
     };
     let quarter = Sampler::probabilistic(0.25);
     assert!(!decide(&quarter, below, None) && decide(&quarter, at, None));

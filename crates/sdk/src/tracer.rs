@@ -1,19 +1,20 @@
 //! The tracer, the global one, and the guard that flushes.
 
 use crate::pipeline::{Pipeline, Stats};
-use crate::span::{Limits, SpanBuilder};
-use crate::{Config, Error, Key};
+use crate::span::SpanBuilder;
+use crate::{Config, Error, Key, Propagators};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 static GLOBAL: OnceLock<Tracer> = OnceLock::new();
-static NOOP: Tracer = Tracer { pipeline: None };
+static NOOP: Tracer = Tracer::noop();
 
 /// Makes spans. Cheap to clone; most programs use the global one through [`crate::span`].
 #[derive(Clone, Debug, Default)]
 pub struct Tracer {
     /// `None` for a tracer that records nothing.
     pipeline: Option<Arc<Pipeline>>,
+    propagators: Propagators,
 }
 
 impl Tracer {
@@ -23,19 +24,19 @@ impl Tracer {
     /// # Errors
     /// When the configuration is invalid or the thread cannot be started.
     pub fn new(config: Config) -> Result<Self, Error> {
-        if config.disabled {
-            return Ok(Self::noop());
-        }
-        Ok(Self { pipeline: Some(Pipeline::start(config)?) })
+        let propagators = config.propagators;
+        let pipeline = if config.disabled { None } else { Some(Pipeline::start(config)?) };
+        Ok(Self { pipeline, propagators })
     }
 
     /// A tracer that records nothing and passes the context through.
     #[must_use]
     pub const fn noop() -> Self {
-        Self { pipeline: None }
+        Self { pipeline: None, propagators: Propagators::DEFAULT }
     }
 
     /// A span of this tracer, child of the current context unless told otherwise.
+    #[inline(always)]
     pub fn span(&self, name: impl Into<Key>) -> SpanBuilder<'_> {
         SpanBuilder::new(self, name.into())
     }
@@ -56,18 +57,21 @@ impl Tracer {
         self.pipeline.as_ref().map_or(Ok(()), |pipeline| pipeline.shutdown(timeout))
     }
 
+    /// The formats in which its layers send and understand contexts.
+    #[must_use]
+    pub fn propagators(&self) -> Propagators {
+        self.propagators
+    }
+
     /// What has happened to spans so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.pipeline.as_ref().map_or_else(Stats::default, |pipeline| pipeline.stats())
     }
 
+    #[inline]
     pub(crate) fn pipeline(&self) -> Option<&Arc<Pipeline>> {
         self.pipeline.as_ref()
-    }
-
-    pub(crate) fn limits(&self) -> Limits {
-        self.pipeline.as_ref().map_or_else(Limits::default, |pipeline| pipeline.limits)
     }
 }
 
@@ -95,6 +99,7 @@ pub fn init(config: Config) -> Result<Guard, Error> {
 
 /// The global tracer; one that records nothing before [`init`].
 #[must_use]
+#[inline]
 pub fn tracer() -> &'static Tracer {
     GLOBAL.get().unwrap_or(&NOOP)
 }

@@ -43,38 +43,34 @@ impl Value {
         }
     }
 
-    /// Cuts texts to a number of bytes, at a character's boundary.
-    pub(crate) fn truncate(&mut self, max_bytes: usize) {
-        match self {
-            Self::String(text) => truncate(text, max_bytes),
-            Self::Strings(texts) => texts.iter_mut().for_each(|text| truncate(text, max_bytes)),
-            _ => {}
-        }
+    /// The integer, when the value is one.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        if let Self::I64(value) = self { Some(*value) } else { None }
     }
 
-    /// About how many bytes the value takes when exported.
-    pub(crate) fn size_bytes(&self) -> usize {
-        match self {
-            Self::String(text) => text.len(),
-            Self::I64(_) | Self::F64(_) | Self::Bool(_) => 8,
-            Self::Strings(texts) => texts.iter().map(|text| text.len() + 4).sum(),
-            Self::I64s(values) => values.len() * 10,
-            Self::F64s(values) => values.len() * 11,
-            Self::Bools(values) => values.len() * 4,
-        }
+    /// The floating-point number, when the value is one.
+    #[must_use]
+    pub fn as_f64(&self) -> Option<f64> {
+        if let Self::F64(value) = self { Some(*value) } else { None }
+    }
+
+    /// The boolean, when the value is one.
+    #[must_use]
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
     }
 }
 
-fn truncate(text: &mut Cow<'static, str>, max_bytes: usize) {
+/// The text cut to a number of bytes, at a character's boundary.
+#[inline]
+pub(crate) fn truncated(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {
-        return;
+        return text;
     }
     // A character is at most four bytes, so this looks at no more than that; 0 is always a boundary.
     let end = (0..=max_bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    match text {
-        Cow::Borrowed(literal) => *literal = &literal[..end],
-        Cow::Owned(owned) => owned.truncate(end),
-    }
+    &text[..end]
 }
 
 macro_rules! from {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tracewell_wire::Limits;
+
+use crate::receive::ReceiveLimits;
 
 /// Settings of `tracewell serve`. Each is a flag, an environment variable and a key of the configuration file.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,25 @@ pub struct Settings {
     /// Largest body of a request after decompression [default: 64MiB]
     #[arg(long, env = "TRACEWELL_DECOMPRESSED_SIZE", value_name = "SIZE")]
     pub decompressed_size: Option<String>,
+    /// Bytes of request bodies in work at once; over it senders are told to come again [default: 256MiB]
+    #[arg(long, env = "TRACEWELL_IN_FLIGHT_SIZE", value_name = "SIZE")]
+    pub in_flight_size: Option<String>,
+    /// Spans in one request; more refuse the request [default: 1000000]
+    #[arg(long, env = "TRACEWELL_SPANS_PER_REQUEST", value_name = "N")]
+    pub spans_per_request: Option<u32>,
+    /// Attributes of a span, event, link, scope or resource; a span with more is refused, its neighbours are kept
+    /// [default: 1024]
+    #[arg(long, env = "TRACEWELL_ATTRIBUTES_PER_SPAN", value_name = "N")]
+    pub attributes_per_span: Option<u32>,
+    /// Length of an attribute's key, or of its value; a span with a longer one is refused [default: 256KiB]
+    #[arg(long, env = "TRACEWELL_ATTRIBUTE_SIZE", value_name = "SIZE")]
+    pub attribute_size: Option<String>,
+    /// Events of a span [default: 10000]
+    #[arg(long, env = "TRACEWELL_EVENTS_PER_SPAN", value_name = "N")]
+    pub events_per_span: Option<u32>,
+    /// Links of a span [default: 10000]
+    #[arg(long, env = "TRACEWELL_LINKS_PER_SPAN", value_name = "N")]
+    pub links_per_span: Option<u32>,
     /// Web origin whose pages may send spans, or `*`; may be repeated. Pages of this machine always may
     #[arg(long, env = "TRACEWELL_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
@@ -67,10 +89,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Whether an acknowledged span survives power loss.
     pub durable: bool,
-    /// Largest body as sent.
-    pub body_bytes: u64,
-    /// Largest body decompressed.
-    pub decompressed_bytes: u64,
+    /// What is received at most.
+    pub receive: ReceiveLimits,
     /// Web origins that may send spans.
     pub cors_origins: Vec<String>,
 }
@@ -96,6 +116,12 @@ impl Settings {
             commit: self.commit.or(other.commit),
             body_size: self.body_size.or(other.body_size),
             decompressed_size: self.decompressed_size.or(other.decompressed_size),
+            in_flight_size: self.in_flight_size.or(other.in_flight_size),
+            spans_per_request: self.spans_per_request.or(other.spans_per_request),
+            attributes_per_span: self.attributes_per_span.or(other.attributes_per_span),
+            attribute_size: self.attribute_size.or(other.attribute_size),
+            events_per_span: self.events_per_span.or(other.events_per_span),
+            links_per_span: self.links_per_span.or(other.links_per_span),
             cors_origin: if self.cors_origin.is_empty() { other.cors_origin } else { self.cors_origin },
         }
     }
@@ -106,6 +132,30 @@ impl Settings {
         let size = |given: Option<String>, name: &str, default: u64| match given {
             None => Ok(default),
             Some(text) => size(&text).with_context(|| format!("{name}: {text:?} is not a size such as 64MiB")),
+        };
+        let defaults = ReceiveLimits::default();
+        let receive = ReceiveLimits {
+            body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
+            decompressed_bytes: size(self.decompressed_size, "decompressed_size", defaults.decompressed_bytes as u64)?
+                as usize,
+            in_flight_bytes: size(self.in_flight_size, "in_flight_size", defaults.in_flight_bytes as u64)? as usize,
+            request: Limits {
+                spans_per_request: self.spans_per_request.unwrap_or(defaults.request.spans_per_request),
+                attributes_per_span: self.attributes_per_span.unwrap_or(defaults.request.attributes_per_span),
+                attribute_bytes: match size(
+                    self.attribute_size,
+                    "attribute_size",
+                    defaults.request.attribute_bytes.into(),
+                )?
+                .try_into()
+                {
+                    Ok(bytes) => bytes,
+                    Err(_) => anyhow::bail!("attribute_size: more than 4GiB"),
+                },
+                events_per_span: self.events_per_span.unwrap_or(defaults.request.events_per_span),
+                links_per_span: self.links_per_span.unwrap_or(defaults.request.links_per_span),
+                ..defaults.request
+            },
         };
         let data = self.data.unwrap_or_else(|| PathBuf::from("tracewell-data"));
         let durable = match self.commit.as_deref() {
@@ -128,8 +178,7 @@ impl Settings {
             },
             memory_bytes: size(self.memory, "memory", 128 << 20)?,
             durable,
-            body_bytes: size(self.body_size, "body_size", 16 << 20)?,
-            decompressed_bytes: size(self.decompressed_size, "decompressed_size", 64 << 20)?,
+            receive,
             cors_origins: self.cors_origin,
         })
     }
@@ -180,6 +229,7 @@ mod tests {
         assert_eq!(config.otlp_http.port(), 2);
         assert_eq!(config.otlp_grpc.port(), 4317);
         assert_eq!(config.retention_age, Some(Duration::from_secs(7 * 86_400)));
+        assert_eq!(config.receive, ReceiveLimits::default());
         assert!(config.http.ip().is_loopback());
     }
 
@@ -193,6 +243,19 @@ mod tests {
         let settings = Settings { memory: Some("lots".to_owned()), ..Settings::default() };
         let error = format!("{:#}", settings.check().unwrap_err());
         assert!(error.contains("memory") && error.contains("lots"), "{error}");
+    }
+
+    #[test]
+    fn every_limit_can_be_set() {
+        let text = "body_size = \"1MiB\"\ndecompressed_size = \"2MiB\"\nin_flight_size = \"3MiB\"\nspans_per_request = 4\n\
+                    attributes_per_span = 5\nattribute_size = \"6KiB\"\nevents_per_span = 7\nlinks_per_span = 8\n";
+        let limits = toml::from_str::<Settings>(text).unwrap().check().unwrap().receive;
+        assert_eq!((limits.body_bytes, limits.decompressed_bytes, limits.in_flight_bytes), (1 << 20, 2 << 20, 3 << 20));
+        let request = limits.request;
+        assert_eq!((request.spans_per_request, request.attributes_per_span, request.attribute_bytes), (4, 5, 6 << 10));
+        assert_eq!((request.events_per_span, request.links_per_span), (7, 8));
+        let settings = Settings { attribute_size: Some("1TiB".to_owned()), ..Settings::default() };
+        assert!(settings.check().unwrap_err().to_string().contains("attribute_size"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tracewell_store::{Commit, EmbeddedOptions, EmbeddedStore, MemoryOptions, Mem
 
 use crate::api::{self, ApiState};
 use crate::config::{Config, Settings};
-use crate::receive::{AllowedOrigins, ReceiveLimits, Receiver};
+use crate::receive::{AllowedOrigins, Receiver};
 use crate::{guard, ui};
 
 /// How long requests in work may take to end after a signal.
@@ -48,14 +48,11 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let config = settings.check()?;
     // The signals are caught before anything is announced, so that none is missed.
     let stop = stop_signal()?;
+    raise_open_files();
     let listeners = Listeners::bind(&config).await?;
     let store = open_store(&config)?;
-    let limits = ReceiveLimits {
-        body_bytes: config.body_bytes as usize,
-        decompressed_bytes: config.decompressed_bytes as usize,
-        ..ReceiveLimits::default()
-    };
-    let receiver = Receiver::new(store.clone(), limits, AllowedOrigins { origins: config.cors_origins.clone() });
+    let receiver =
+        Receiver::new(store.clone(), config.receive, AllowedOrigins { origins: config.cors_origins.clone() });
     let stats = receiver.stats();
     let state = ApiState::new(store.clone()).with_receivers(move || stats.snapshot());
     let pages = guard::layer(api::router(state).fallback_service(ui::router()), config.http.ip().is_loopback());
@@ -87,6 +84,15 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     Ok(())
 }
 
+/// Each connection and each segment is an open file, and the usual soft limit is that of a desktop program.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = ?limit.current, "cannot raise the limit of open files");
+    }
+}
+
 fn open_store(config: &Config) -> Result<Arc<dyn SpanStore>> {
     let Some(folder) = &config.data else {
         let options = MemoryOptions { most_bytes: config.memory_bytes as usize };
@@ -97,6 +103,7 @@ fn open_store(config: &Config) -> Result<Arc<dyn SpanStore>> {
         memory_bytes: config.memory_bytes as usize,
         retention_age: config.retention_age,
         retention_bytes: config.retention_bytes,
+        limits: config.receive.request,
         ..EmbeddedOptions::default()
     };
     let store =

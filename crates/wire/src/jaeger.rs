@@ -21,6 +21,9 @@ mod tag {
     pub(super) const LIBRARY_NAME: &str = "otel.library.name";
     pub(super) const LIBRARY_VERSION: &str = "otel.library.version";
     pub(super) const TRACE_STATE: &str = "w3c.tracestate";
+    /// The attribute of a link that says which kind of reference it is: `child_of` or `follows_from`.
+    pub(super) const REF_TYPE: &str = "opentracing.ref_type";
+    pub(super) const CHILD_OF: &str = "child_of";
     /// The log field that names an event.
     pub(super) const EVENT: &str = "event";
 }

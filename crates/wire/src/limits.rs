@@ -29,3 +29,51 @@ impl Default for Limits {
         }
     }
 }
+
+/// One of [`Limits`], under the name that operators know it by.
+#[derive(Clone, Copy)]
+pub(crate) struct Bound {
+    most: u32,
+    name: &'static str,
+}
+
+impl Limits {
+    pub(crate) fn attributes(&self) -> Bound {
+        Bound { most: self.attributes_per_span, name: "attributes_per_span" }
+    }
+
+    pub(crate) fn events(&self) -> Bound {
+        Bound { most: self.events_per_span, name: "events_per_span" }
+    }
+
+    pub(crate) fn links(&self) -> Bound {
+        Bound { most: self.links_per_span, name: "links_per_span" }
+    }
+
+    pub(crate) fn attribute(&self) -> Bound {
+        Bound { most: self.attribute_bytes, name: "attribute_bytes" }
+    }
+
+    pub(crate) fn name(&self) -> Bound {
+        Bound { most: self.name_bytes, name: "name_bytes" }
+    }
+}
+
+impl Bound {
+    /// The reason why `count` items of a field are too many.
+    #[inline]
+    pub(crate) fn check_count(self, count: usize, field: &str) -> Result<(), String> {
+        if count <= self.most as usize { Ok(()) } else { Err(self.reason(field, "more than", "")) }
+    }
+
+    /// The reason why a field of `bytes` bytes is too long.
+    #[inline]
+    pub(crate) fn check_bytes(self, bytes: usize, field: &str) -> Result<(), String> {
+        if bytes <= self.most as usize { Ok(()) } else { Err(self.reason(field, "longer than", " bytes")) }
+    }
+
+    #[cold]
+    fn reason(self, field: &str, over: &str, unit: &str) -> String {
+        format!("{field}: {over} {}{unit} (limit {})", self.most, self.name)
+    }
+}

@@ -319,6 +319,52 @@ fn json_takes_what_senders_write() {
 }
 
 #[test]
+fn json_takes_older_dialects_and_every_way_to_write_an_integer() {
+    let body = r#"{"batches": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "old"}}]},
+        "instrumentationLibrarySpans": [{"instrumentationLibrary": {"name": "library", "version": "1"}, "spans": [
+            {"traceId": "W47/95gDgQPSabYzgT/GDA==", "spanId": "7uGbfsPBsXQ=", "name": "base64", "attributes": [
+                {"key": "fraction", "value": {"intValue": 3.0}}, {"key": "exponent", "value": {"intValue": "1e2"}}]},
+            {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b175", "name": "part", "attributes": [
+                {"key": "half", "value": {"intValue": 0.5}}]}
+        ]}]
+    }]}"#;
+    let decoded = decode(Format::OtlpJson, body.as_bytes(), &limits()).unwrap();
+    assert_eq!((decoded.batch.len(), decoded.rejected), (1, 1));
+    assert!(decoded.message.contains("intValue"), "{}", decoded.message);
+    let span = decoded.batch.span(0);
+    assert_eq!(span.trace_id().to_string(), "5b8efff798038103d269b633813fc60c");
+    assert_eq!(span.span_id().to_string(), "eee19b7ec3c1b174");
+    assert_eq!((span.service(), decoded.batch.string(span.scope().name)), ("old", "library"));
+    let said: Vec<String> = span.attributes().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(said, ["fraction=3", "exponent=100"]);
+}
+
+#[test]
+fn jaeger_spans_are_read_one_by_one_and_keep_their_references() {
+    let body = r#"[
+        {"traceID": "abc", "spanID": "1", "operationName": "root", "startTime": 1, "process": {"serviceName": "front"}},
+        {"traceID": "abc", "spanID": "2", "operationName": "follows", "references":
+            [{"refType": "FOLLOWS_FROM", "traceID": "abc", "spanID": "1"}], "process": {"serviceName": "back"}},
+        {"traceID": "abc", "spanID": "3", "operationName": "two parents", "references":
+            [{"refType": "CHILD_OF", "traceID": "abc", "spanID": "1"}, {"refType": "CHILD_OF", "traceID": "abc", "spanID": "2"}]},
+        {"traceID": "abc", "spanID": "4", "startTime": "yesterday"}
+    ]"#;
+    let decoded = decode(Format::JaegerJson, body.as_bytes(), &limits()).unwrap();
+    assert_eq!((decoded.batch.len(), decoded.rejected), (3, 1));
+    assert!(decoded.message.contains("yesterday"), "{}", decoded.message);
+    assert_eq!(decoded.batch.span(1).service(), "back");
+    let parents: Vec<String> = decoded.batch.iter().map(|span| span.parent_span_id().to_string()).collect();
+    assert_eq!(parents, ["0000000000000000", "0000000000000001", "0000000000000001"]);
+    let written = jaeger::encode_traces(&[Trace::assemble(decoded.batch.clone())]);
+    let text = String::from_utf8_lossy(&written);
+    assert_eq!((text.matches("CHILD_OF").count(), text.matches("FOLLOWS_FROM").count()), (3, 1), "{text}");
+
+    let neither = decode(Format::JaegerJson, br#"{"data": [{"traceID": "abc"}]}"#, &limits());
+    assert!(matches!(neither, Err(DecodeError::Malformed(message)) if message.contains("spanID")));
+}
+
+#[test]
 fn jaeger_json_comes_back_as_it_went() {
     let body = r#"{"data": [{"traceID": "abc", "spans": [
         {"traceID": "abc", "spanID": "1", "flags": 1, "operationName": "GET /", "references": [],

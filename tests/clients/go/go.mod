@@ -3,6 +3,7 @@ module tracewell.test/client
 go 1.26.0
 
 require (
+	github.com/jaegertracing/jaeger v1.57.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc v1.47.0
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0

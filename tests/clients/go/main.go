@@ -230,8 +230,10 @@ func main() {
 		spans(ctx, os.Args[2], os.Args[3])
 	case len(os.Args) == 4 && os.Args[1] == "serve":
 		serve(ctx, os.Args[2], os.Args[3])
+	case len(os.Args) == 3 && os.Args[1] == "jaeger":
+		browse(os.Args[2])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: client spans (http|grpc) ENDPOINT | client serve ENDPOINT NEXT")
+		fmt.Fprintln(os.Stderr, "usage: client spans (http|grpc) ENDPOINT | client serve ENDPOINT NEXT | client jaeger URL")
 		os.Exit(2)
 	}
 }

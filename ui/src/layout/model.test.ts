@@ -2,10 +2,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
-import { EMPTY_FORM, formFromUrl, formToQuery, formToUrl, splitTags } from "../api/query";
+import {
+  EMPTY_FORM, EMPTY_WHY, formFromUrl, formToQuery, formToUrl, splitTags, whyFromUrl, whyToQuery, whyToUrl,
+} from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
 import { hue } from "../trace/colour";
-import { duration, text } from "../trace/format";
+import { ago, clock, duration, text } from "../trace/format";
 import { ancestors, find, hasChildren, model, requestId, visibleRows } from "../trace/model";
 import { rowWindow, ticks } from "./scale";
 import { dots } from "./scatter";
@@ -62,6 +64,30 @@ describe("the search form", () => {
     expect(query).toContainEqual(["status", "error"]);
     expect(query).toContainEqual(["start", "-1h"]);
   });
+  it("has any time, or one between two moments that may be open", () => {
+    const time = (form: object) => Object.fromEntries(formToQuery({ ...EMPTY_FORM, ...form }, null));
+    expect(time({ lookback: "all" })).toMatchObject({ start: "0", end: "18446744073709551615" });
+    const from = "2026-01-02T03:04:05";
+    const nanos = `${BigInt(new Date(from).getTime()) * 1_000_000n}`;
+    expect(time({ lookback: "between", from })).toMatchObject({ start: nanos, end: "18446744073709551615" });
+    expect(time({ lookback: "between", to: from })).toMatchObject({ start: "0", end: nanos });
+  });
+});
+
+describe("the form that asks why", () => {
+  it("survives the URL", () => {
+    const form = { ...EMPTY_WHY, service: "cart", lookback: "6h", baseline: "before" };
+    expect(whyFromUrl(new URLSearchParams(whyToUrl(form)))).toEqual(form);
+    expect(whyToUrl(EMPTY_WHY)).toBe("");
+  });
+  it("compares with a time of the same length", () => {
+    const asked = (form: object) => Object.fromEntries(whyToQuery({ ...EMPTY_WHY, baseline: "before", ...form }));
+    expect(asked({ lookback: "6h" })).toMatchObject({ start: "-6h", baseline_start: "-12h", baseline_end: "-6h" });
+    const between = asked({ lookback: "between", from: "2026-01-02T03:00:00", to: "2026-01-02T04:00:00" });
+    expect(between.baseline_end).toBe(between.start);
+    expect(BigInt(between.end) - BigInt(between.start)).toBe(BigInt(between.baseline_end) - BigInt(between.baseline_start));
+    expect(asked({ lookback: "all" }).baseline_start).toBeUndefined();
+  });
 });
 
 describe("layout", () => {
@@ -86,6 +112,15 @@ describe("formats", () => {
     expect(text({ intValue: "9223372036854775807" })).toBe("9223372036854775807");
     expect(text({ arrayValue: { values: [{ boolValue: true }, {}] } })).toBe("[true, ]");
     expect(hue("cart")).toBe(hue("cart"));
+  });
+  it("say of a moment what its neighbours need", () => {
+    const millis = new Date(2026, 0, 2, 3, 4, 5, 6).getTime();
+    const day = 86_400e3;
+    expect([1e3, 60e3, 2 * day, 60 * day].map((range) => clock(millis, range))).toEqual([
+      "03:04:05.006", "03:04:05", "01-02 03:04", "2026-01-02",
+    ]);
+    expect(ago(`${BigInt(millis) * 1_000_000n}`, millis + 3 * day)).toBe("3 d ago");
+    expect(ago(`${BigInt(millis) * 1_000_000n}`, millis + 60 * day)).toBe("2026-01-02 03:04:05");
   });
 });
 

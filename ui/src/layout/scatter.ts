@@ -8,9 +8,19 @@ export interface Dot {
   index: number;
 }
 
+export interface Scatter {
+  dots: Dot[];
+  /** The durations at the bottom and at the top. */
+  low: number;
+  high: number;
+  /** The moments at the left and at the right, in milliseconds since 1970. */
+  first: number;
+  last: number;
+}
+
 /** Traces as dots: when to the right, how long (as a logarithm) upwards; both from 0 to 1. */
-export function dots(traces: TraceSummary[]): { dots: Dot[]; low: number; high: number } {
-  if (traces.length === 0) return { dots: [], low: 1, high: 10 };
+export function dots(traces: TraceSummary[]): Scatter {
+  if (traces.length === 0) return { dots: [], low: 1, high: 10, first: 0, last: 0 };
   const starts = traces.map((trace) => Number(BigInt(trace.start_unix_nano) / 1000n));
   const logs = traces.map((trace) => Math.log10(Math.max(1, trace.duration_nanos)));
   const [first, last] = [Math.min(...starts), Math.max(...starts)];
@@ -28,5 +38,7 @@ export function dots(traces: TraceSummary[]): { dots: Dot[]; low: number; high: 
     })),
     low: 10 ** low,
     high: 10 ** high,
+    first: first / 1000,
+    last: last / 1000,
   };
 }

@@ -1,7 +1,7 @@
 import { fraction, type View } from "../layout/scale";
-import type { Dot } from "../layout/scatter";
+import type { Scatter } from "../layout/scatter";
 import { barColour } from "../trace/colour";
-import { duration } from "../trace/format";
+import { clock, duration } from "../trace/format";
 import type { TraceModel } from "../trace/model";
 
 /** A context scaled to the screen's pixels, cleared. */
@@ -45,9 +45,10 @@ export function paintMinimap(canvas: HTMLCanvasElement, trace: TraceModel, view:
   context.fillRect(right, 0, width - right, height);
 }
 
-/** The dots of a search with the scale of their durations. */
-export function paintScatter(canvas: HTMLCanvasElement, dots: Dot[], low: number, high: number, hovered: number | null): void {
+/** The dots of a search with the scales of their durations and of time. */
+export function paintScatter(canvas: HTMLCanvasElement, scatter: Scatter, hovered: number | null): void {
   const { context, width, height } = prepare(canvas);
+  const { dots, low, high, first, last } = scatter;
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "middle";
   for (let power = Math.ceil(Math.log10(low)); power <= Math.log10(high); power++) {
@@ -60,6 +61,15 @@ export function paintScatter(canvas: HTMLCanvasElement, dots: Dot[], low: number
     context.fillStyle = style("--faint");
     context.fillText(duration(10 ** power), 4, y);
   }
+  // One moment, or as many as there is room for.
+  const steps = last > first ? Math.max(1, Math.floor((width - 90) / 220)) : 0;
+  for (let step = 0; step <= steps; step++) {
+    const part = steps === 0 ? 0.5 : step / steps;
+    context.textAlign = steps === 0 ? "center" : part === 0 ? "left" : part === 1 ? "right" : "center";
+    context.fillStyle = style("--faint");
+    context.fillText(clock(first + part * (last - first), last - first), place(part, 0, width, height).x, height - 9);
+  }
+  context.textAlign = "left";
   for (const dot of dots) {
     const { x, y } = place(dot.x, dot.y, width, height);
     context.beginPath();
@@ -79,5 +89,5 @@ export function paintScatter(canvas: HTMLCanvasElement, dots: Dot[], low: number
 
 /** Where a dot lies on the canvas. */
 export function place(x: number, y: number, width: number, height: number): { x: number; y: number } {
-  return { x: 70 + x * (width - 90), y: height - 14 - y * (height - 28) };
+  return { x: 70 + x * (width - 90), y: height - 30 - y * (height - 44) };
 }

@@ -21,13 +21,22 @@ export function moment(unixNano: string): string {
   return `${day} ${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
 }
 
-/** How long ago, in words. */
+/** A moment as precise as a range of so many milliseconds needs. */
+export function clock(millis: number, rangeMillis: number): string {
+  const [day, time] = moment(`${BigInt(Math.round(millis)) * 1_000_000n}`).split(" ");
+  if (rangeMillis > 14 * 86_400e3) return day;
+  if (rangeMillis > 86_400e3) return `${day.slice(5)} ${time.slice(0, 5)}`;
+  return rangeMillis > 10e3 ? time.slice(0, 8) : time;
+}
+
+/** How long ago, in words; the day, if it is long ago. */
 export function ago(unixNano: string, nowMillis: number): string {
   const seconds = Math.max(0, nowMillis / 1e3 - Number(BigInt(unixNano) / 1_000_000n) / 1e3);
   if (seconds < 90) return `${Math.round(seconds)} s ago`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
   if (seconds < 129_600) return `${Math.round(seconds / 3600)} h ago`;
-  return `${Math.round(seconds / 86_400)} d ago`;
+  if (seconds < 14 * 86_400) return `${Math.round(seconds / 86_400)} d ago`;
+  return moment(unixNano).slice(0, 19);
 }
 
 /** A value as people read it. */

@@ -1,179 +1,157 @@
-//! `ExportTraceServiceRequest` as protobuf, written in one pass
-//! (<https://github.com/open-telemetry/opentelemetry-proto>, stable since 1.0).
+//! `ExportTraceServiceRequest` as protobuf
+//! (<https://github.com/open-telemetry/opentelemetry-proto>, stable since 1.0). Spans are written once, when they end;
+//! a request is what they were written into, with the resource before it.
 
-use crate::span::Event;
-use crate::{Key, Resource, SpanContext, SpanData, SpanKind, Status, Value};
+use crate::proto::{bytes, fixed32, fixed64, message, number, varint, varint_bytes};
+use crate::recording::Open;
+use crate::tags::{EventTagList, TagValue as _, ValueWriter};
+use crate::{Resource, SpanContext, SpanKind, Status};
 
 /// Set in `flags` when it is known whether the parent is remote, and when it is.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// Appends the request for these spans.
-pub(super) fn request(out: &mut Vec<u8>, resource: &Resource, spans: &[SpanData]) {
-    message(out, 1, |out| {
-        message(out, 1, |out| tags(out, 1, resource.tags()));
-        message(out, 2, |out| {
-            message(out, 1, |out| {
-                bytes(out, 1, b"tracewell");
-                bytes(out, 2, env!("CARGO_PKG_VERSION").as_bytes());
-            });
-            for data in spans {
-                message(out, 2, |out| span(out, data));
-            }
-        });
-    });
+/// `ScopeSpans.spans`, of wire type 2.
+const SPAN: u8 = 2 << 3 | 2;
+
+/// What comes before the spans of every request, but for the lengths.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope {
+    resource: Vec<u8>,
+    scope: Vec<u8>,
 }
 
-fn span(out: &mut Vec<u8>, data: &SpanData) {
-    bytes(out, 1, &data.context.trace_id.to_bytes());
-    bytes(out, 2, &data.context.span_id.to_bytes());
-    bytes(out, 3, data.context.trace_state.as_str().as_bytes());
-    if let Some(parent) = data.parent_span_id {
-        bytes(out, 4, &parent.to_bytes());
+impl Envelope {
+    pub(crate) fn new(resource: &Resource) -> Self {
+        let mut encoded = Self { resource: Vec::new(), scope: Vec::new() };
+        message(&mut encoded.resource, 1, |out| {
+            for (key, value) in resource.tags() {
+                message(out, 1, |out| {
+                    bytes(out, 1, key.as_bytes());
+                    message(out, 2, |out| value.write(&mut ValueWriter::new(out)));
+                });
+            }
+        });
+        message(&mut encoded.scope, 1, |out| {
+            bytes(out, 1, b"tracewell");
+            bytes(out, 2, env!("CARGO_PKG_VERSION").as_bytes());
+        });
+        encoded
     }
-    bytes(out, 5, data.name.as_bytes());
-    let kind = match data.kind {
+
+    /// At most so many bytes are written by [`Self::begin`].
+    pub(crate) fn len(&self) -> usize {
+        self.resource.len() + self.scope.len() + 32
+    }
+
+    /// Writes what comes before spans that are so many bytes.
+    pub(crate) fn begin(&self, out: &mut Vec<u8>, spans_bytes: usize) {
+        let scope_spans = self.scope.len() + spans_bytes;
+        let resource_spans = self.resource.len() + 1 + varint_bytes(scope_spans as u64) + scope_spans;
+        out.push(0x0a);
+        varint(out, resource_spans as u64);
+        out.extend_from_slice(&self.resource);
+        out.push(0x12);
+        varint(out, scope_spans as u64);
+        out.extend_from_slice(&self.scope);
+    }
+}
+
+/// Appends a span as a field of its `ScopeSpans`. Its length is computed first, so that nothing has to be moved.
+pub(crate) fn span(out: &mut Vec<u8>, open: &Open, end_unix_nanos: u64) {
+    let state = open.span.trace_state.as_str();
+    let field = |length: usize| if length == 0 { 0 } else { 1 + varint_bytes(length as u64) + length };
+    let count = |number: u32| if number == 0 { 0 } else { 1 + varint_bytes(number.into()) };
+    let status = match &open.status {
+        Status::Unset => 0,
+        Status::Ok => 2,
+        Status::Error(text) => field(text.len()) + 2,
+    };
+    let length = 18 + 10 + field(state.len())
+        + if open.parent_span_id.is_valid() { 10 } else { 0 }
+        + field(open.name.len())
+        + 2 + 9 + 9
+        + open.tags.bytes.len() + count(open.tags.dropped)
+        + open.events.bytes.len() + count(open.events.dropped)
+        + open.links.bytes.len() + count(open.links.dropped)
+        + if status == 0 { 0 } else { 1 + varint_bytes(status as u64) + status }
+        // The number of field 16 takes two bytes.
+        + 6;
+    out.reserve(length + 6);
+    out.push(SPAN);
+    varint(out, length as u64);
+    let begin = out.len();
+
+    let mut ids = [0; 38];
+    ids[..2].copy_from_slice(&[0x0a, 16]);
+    ids[2..18].copy_from_slice(&open.span.trace_id.to_bytes());
+    ids[18..20].copy_from_slice(&[0x12, 8]);
+    ids[20..28].copy_from_slice(&open.span.span_id.to_bytes());
+    ids[28..30].copy_from_slice(&[0x22, 8]);
+    ids[30..].copy_from_slice(&open.parent_span_id.to_bytes());
+    if state.is_empty() && open.parent_span_id.is_valid() {
+        out.extend_from_slice(&ids);
+    } else {
+        out.extend_from_slice(&ids[..28]);
+        bytes(out, 3, state.as_bytes());
+        if open.parent_span_id.is_valid() {
+            out.extend_from_slice(&ids[28..]);
+        }
+    }
+    bytes(out, 5, open.name.as_bytes());
+    let kind = match open.kind {
         SpanKind::Internal => 1,
         SpanKind::Server => 2,
         SpanKind::Client => 3,
         SpanKind::Producer => 4,
         SpanKind::Consumer => 5,
     };
-    number(out, 6, kind);
-    fixed64(out, 7, data.start_unix_nanos);
-    fixed64(out, 8, data.end_unix_nanos);
-    tags(out, 9, &data.tags);
-    number(out, 10, data.dropped_tags.into());
-    for each in &data.events {
-        message(out, 11, |out| event(out, each));
+    let mut times = [0; 20];
+    times[..3].copy_from_slice(&[0x30, kind, 0x39]);
+    times[3..11].copy_from_slice(&open.start_unix_nanos.to_le_bytes());
+    times[11] = 0x41;
+    times[12..].copy_from_slice(&end_unix_nanos.to_le_bytes());
+    out.extend_from_slice(&times);
+    out.extend_from_slice(&open.tags.bytes);
+    number(out, 10, open.tags.dropped.into());
+    for (list, dropped_field) in [(&open.events, 12), (&open.links, 14)] {
+        if list.count > 0 {
+            out.extend_from_slice(&list.bytes);
+        }
+        number(out, dropped_field, list.dropped.into());
     }
-    number(out, 12, data.dropped_events.into());
-    for each in &data.links {
-        message(out, 13, |out| link(out, each));
-    }
-    number(out, 14, data.dropped_links.into());
-    match &data.status {
+    match &open.status {
         Status::Unset => {}
-        Status::Ok => message(out, 15, |out| number(out, 3, 1)),
+        Status::Ok => out.extend_from_slice(&[0x7a, 2, 0x18, 1]),
         Status::Error(text) => message(out, 15, |out| {
             bytes(out, 2, text.as_bytes());
             number(out, 3, 2);
         }),
     }
-    fixed32(out, 16, flags(&data.context, data.parent_is_remote));
+    fixed32(out, 16, flags(&open.span, open.parent_is_remote));
+    debug_assert_eq!(out.len() - begin, length, "the length that was computed is that of what was written");
 }
 
-fn event(out: &mut Vec<u8>, event: &Event) {
-    fixed64(out, 1, event.unix_nanos);
-    bytes(out, 2, event.name.as_bytes());
-    tags(out, 3, &event.tags);
+/// Appends an event as a field of its span.
+pub(crate) fn event(out: &mut Vec<u8>, name: &str, unix_nanos: u64, tags: &EventTagList) {
+    message(out, 11, |out| {
+        fixed64(out, 1, unix_nanos);
+        bytes(out, 2, name.as_bytes());
+        out.extend_from_slice(&tags.bytes);
+        number(out, 4, tags.dropped.into());
+    });
 }
 
-fn link(out: &mut Vec<u8>, link: &SpanContext) {
-    bytes(out, 1, &link.trace_id.to_bytes());
-    bytes(out, 2, &link.span_id.to_bytes());
-    bytes(out, 3, link.trace_state.as_str().as_bytes());
-    fixed32(out, 6, flags(link, link.is_remote));
+/// Appends a link as a field of its span.
+pub(crate) fn link(out: &mut Vec<u8>, link: &SpanContext) {
+    message(out, 13, |out| {
+        bytes(out, 1, &link.trace_id.to_bytes());
+        bytes(out, 2, &link.span_id.to_bytes());
+        bytes(out, 3, link.trace_state.as_str().as_bytes());
+        fixed32(out, 6, flags(link, link.is_remote));
+    });
 }
 
 fn flags(context: &SpanContext, is_remote: bool) -> u32 {
     u32::from(context.flags.to_byte()) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 }
-}
-
-fn tags(out: &mut Vec<u8>, field: u32, tags: &[(Key, Value)]) {
-    for (key, value) in tags {
-        message(out, field, |out| {
-            bytes(out, 1, key.as_bytes());
-            message(out, 2, |out| any_value(out, value));
-        });
-    }
-}
-
-/// Members of a `oneof` are written also when they are zero or empty: that is what tells them from no value.
-fn any_value(out: &mut Vec<u8>, value: &Value) {
-    fn text(out: &mut Vec<u8>, text: &str) {
-        key(out, 1, 2);
-        varint(out, text.len() as u64);
-        out.extend_from_slice(text.as_bytes());
-    }
-    fn boolean(out: &mut Vec<u8>, value: bool) {
-        key(out, 2, 0);
-        out.push(u8::from(value));
-    }
-    fn integer(out: &mut Vec<u8>, value: i64) {
-        key(out, 3, 0);
-        // Negative numbers are their two's complement, as protobuf has it.
-        varint(out, value as u64);
-    }
-    fn double(out: &mut Vec<u8>, value: f64) {
-        key(out, 4, 1);
-        out.extend_from_slice(&value.to_bits().to_le_bytes());
-    }
-    fn array<T>(out: &mut Vec<u8>, values: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
-        message(out, 5, |out| values.iter().for_each(|value| message(out, 1, |out| write(out, value))));
-    }
-    match value {
-        Value::String(value) => text(out, value),
-        Value::I64(value) => integer(out, *value),
-        Value::F64(value) => double(out, *value),
-        Value::Bool(value) => boolean(out, *value),
-        Value::Strings(values) => array(out, values, |out, value| text(out, value)),
-        Value::I64s(values) => array(out, values, |out, value| integer(out, *value)),
-        Value::F64s(values) => array(out, values, |out, value| double(out, *value)),
-        Value::Bools(values) => array(out, values, |out, value| boolean(out, *value)),
-    }
-}
-
-/// Writes a message in place: one byte is kept for its length, and the content moved when more are needed. Most
-/// messages are tags of less than 128 bytes, for which nothing moves.
-fn message(out: &mut Vec<u8>, field: u32, content: impl FnOnce(&mut Vec<u8>)) {
-    key(out, field, 2);
-    let at = out.len();
-    out.push(0);
-    content(out);
-    let length = out.len() - at - 1;
-    if let Ok(byte @ 0..=0x7f) = u8::try_from(length) {
-        out[at] = byte;
-        return;
-    }
-    let mut prefix = Vec::with_capacity(5);
-    varint(&mut prefix, length as u64);
-    out.splice(at..=at, prefix);
-}
-
-fn key(out: &mut Vec<u8>, field: u32, wire_type: u32) {
-    varint(out, u64::from(field << 3 | wire_type));
-}
-
-fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
-    if !value.is_empty() {
-        key(out, field, 2);
-        varint(out, value.len() as u64);
-        out.extend_from_slice(value);
-    }
-}
-
-fn number(out: &mut Vec<u8>, field: u32, value: u64) {
-    if value != 0 {
-        key(out, field, 0);
-        varint(out, value);
-    }
-}
-
-fn fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
-    key(out, field, 1);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
-    key(out, field, 5);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -1,6 +1,7 @@
 //! What an answer means: done, try again, or give up.
 
 use crate::exporter::ExportError;
+use crate::proto::{Field, fields};
 use http::{HeaderMap, StatusCode, header};
 use std::time::Duration;
 
@@ -37,40 +38,4 @@ fn rejected_spans(body: &[u8]) -> (u64, String) {
         }
     }
     (rejected, reason)
-}
-
-enum Field<'a> {
-    Varint(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The fields of a message up to the first that is cut off or of a wire type that the answer does not use.
-fn fields(mut bytes: &[u8]) -> impl Iterator<Item = (u64, Field<'_>)> {
-    std::iter::from_fn(move || {
-        let key = varint(&mut bytes)?;
-        let value = match key & 7 {
-            0 => Field::Varint(varint(&mut bytes)?),
-            2 => {
-                let length = usize::try_from(varint(&mut bytes)?).ok()?;
-                let (value, rest) = bytes.split_at_checked(length)?;
-                bytes = rest;
-                Field::Bytes(value)
-            }
-            _ => return None,
-        };
-        Some((key >> 3, value))
-    })
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }

@@ -80,10 +80,6 @@ fn exporter(endpoint: &str) -> OtlpExporter {
     OtlpExporter::new(&format!("{endpoint}/v1/traces"), &[], false, LONG).unwrap()
 }
 
-fn resource() -> Resource {
-    Resource::detect("gallery")
-}
-
 fn text(value: &str) -> Any {
     Any::StringValue(value.to_owned())
 }
@@ -212,8 +208,8 @@ fn answers_mean_what_the_protocol_says() {
         b"nonsense\r\n\r\n".to_vec(),
     ];
     let (endpoint, _received) = serve(answers);
-    let mut exporter = exporter(&endpoint);
-    let mut export = || exporter.export(&resource(), &[]);
+    let exporter = exporter(&endpoint);
+    let export = || exporter.post(&[]);
     assert_eq!(export(), Err(ExportError::PartlyRejected { rejected: 3, reason: "too long".to_owned() }));
     assert_eq!(export(), Ok(()));
     assert_eq!(export(), Ok(()));
@@ -230,7 +226,7 @@ fn nobody_listening_is_a_reason_to_try_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let result = exporter(&endpoint).export(&resource(), &[]);
+    let result = exporter(&endpoint).post(&[]);
     assert!(matches!(result, Err(ExportError::Retry { after: None, .. })), "{result:?}");
 }
 

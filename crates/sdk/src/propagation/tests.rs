@@ -1,5 +1,7 @@
 use super::*;
+use crate::{SpanId, TraceFlags, TraceId, TraceState};
 use proptest::prelude::*;
+use std::collections::HashMap;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -153,5 +155,112 @@ proptest! {
         parent.replace_range(at.min(parent.len())..(at + with.len()).min(parent.len()), &with);
         let once = injected(&extract(&headers(&[("traceparent", &parent), ("tracestate", &state), ("baggage", &baggage)])));
         prop_assert_eq!(injected(&extract(&once)), once);
+    }
+}
+
+const B3: Propagators = Propagators::B3;
+
+fn ids(context: &Context) -> (String, String) {
+    (context.span_context().trace_id.to_string(), context.span_context().span_id.to_string())
+}
+
+#[test]
+fn b3_is_understood_in_either_form_and_with_short_ids() {
+    let whole = ("0af7651916cd43dd8448eb211c80319c".to_owned(), "b7ad6b7169203331".to_owned());
+    let short = ("00000000000000008448eb211c80319c".to_owned(), "b7ad6b7169203331".to_owned());
+    let single = |value: &str| B3.extract(&headers(&[("B3", value)]));
+    assert_eq!(ids(&single("0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1-05e3ac9a4f6e3b90")), whole);
+    assert_eq!(ids(&single("8448eb211c80319c-B7AD6B7169203331-d")), short);
+    let sampled = |value: &str| single(value).span_context().is_sampled();
+    assert!(sampled("8448eb211c80319c-b7ad6b7169203331-1") && sampled("8448eb211c80319c-b7ad6b7169203331-d"));
+    assert!(!sampled("8448eb211c80319c-b7ad6b7169203331-0"));
+    for bad in [
+        "",
+        "0",
+        "1-",
+        "8448eb211c80319c",
+        "8448eb211c80319c-7-1",
+        "0-b7ad6b7169203331-1",
+        "+448eb211c80319c-b7ad6b7169203331",
+    ] {
+        assert!(!single(bad).span_context().is_valid(), "{bad}");
+    }
+    let multi = B3.extract(&headers(&[
+        ("X-B3-TraceId", "0af7651916cd43dd8448eb211c80319c"),
+        ("X-B3-SpanId", "b7ad6b7169203331"),
+        ("X-B3-Sampled", "true"),
+    ]));
+    assert_eq!(ids(&multi), whole);
+    assert!(multi.span_context().is_sampled());
+}
+
+#[test]
+fn a_caller_that_leaves_the_decision_open_has_it_made_here() {
+    let parent = B3.extract(&headers(&[("b3", "8448eb211c80319c-b7ad6b7169203331")]));
+    for (sampler, expected) in [(crate::Sampler::always(), true), (crate::Sampler::never(), false)] {
+        let config = crate::Config::new("test").exporter(crate::InMemoryExporter::new());
+        let tracer = crate::Tracer::new(config.sampler(crate::Sampler::parent_based(sampler))).unwrap();
+        let span = tracer.span("work").parent(&parent).start();
+        assert_eq!(span.span_context().is_sampled(), expected);
+        assert_eq!(span.span_context().trace_id, parent.span_context().trace_id);
+        assert!(span.span_context().flags.to_byte() <= 1, "what is undecided is not sent");
+    }
+}
+
+#[test]
+fn jaegers_format_is_understood_with_its_baggage_and_without_its_zeros() {
+    let carrier =
+        headers(&[("Uber-Trace-Id", "af7651916cd43dd8448eb211c80319c:7ad6b7169203331:0:3"), ("uberctx-User", "a%20b")]);
+    let context = Propagators::JAEGER.extract(&carrier);
+    assert_eq!(ids(&context), ("0af7651916cd43dd8448eb211c80319c".to_owned(), "07ad6b7169203331".to_owned()));
+    assert!(context.span_context().is_sampled());
+    assert_eq!(context.baggage().get("user"), Some("a b"));
+    let encoded = Propagators::JAEGER.extract(&headers(&[("uber-trace-id", "1%3A2%3A0%3A0")]));
+    assert!(encoded.span_context().is_valid() && !encoded.span_context().is_sampled());
+    for bad in ["", "1:2:0", "1:2:0:1:5", "0:2:0:1", "1:0:0:1", "x:2:0:1", "1:2:0:zz"] {
+        assert!(!Propagators::JAEGER.extract(&headers(&[("uber-trace-id", bad)])).span_context().is_valid(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_sent_in_all_formats_is_read_back_from_each() {
+    let all = Propagators::from_names("tracecontext, baggage,b3,b3multi,jaeger").unwrap();
+    let context = extract(&headers(&[("traceparent", PARENT), ("baggage", "user=a%20b")]));
+    let mut carrier: std::collections::BTreeMap<String, String> = Default::default();
+    all.inject(&context, &mut carrier);
+    let names: Vec<&str> = carrier.keys().map(String::as_str).collect();
+    let expected = [
+        "b3",
+        "baggage",
+        "traceparent",
+        "uber-trace-id",
+        "uberctx-user",
+        "x-b3-sampled",
+        "x-b3-spanid",
+        "x-b3-traceid",
+    ];
+    assert_eq!(names, expected);
+    for one in [Propagators::TRACE_CONTEXT, Propagators::B3, Propagators::B3_MULTI, Propagators::JAEGER] {
+        let mut carrier = HashMap::new();
+        one.inject(&context, &mut carrier);
+        let back = one.extract(&carrier);
+        assert_eq!(ids(&back), ids(&context), "{one:?}");
+        assert!(back.span_context().is_sampled() && back.span_context().is_remote);
+    }
+    assert_eq!(Propagators::from_names("b3,xray"), Err("xray".to_owned()));
+    let mut nothing = HashMap::new();
+    Propagators::NONE.inject(&context, &mut nothing);
+    assert!(nothing.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn nothing_received_panics_in_any_format(value in "\\PC{0,80}", hex in "[0-9a-fA-F:%\\-]{0,80}") {
+        let all = Propagators(0xff);
+        for value in [value, hex] {
+            for name in ["traceparent", "b3", "uber-trace-id", "x-b3-traceid", "x-b3-spanid", "uberctx-a", "baggage"] {
+                let _ = all.extract(&vec![(name.to_owned(), value.clone())]);
+            }
+        }
     }
 }

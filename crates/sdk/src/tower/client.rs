@@ -2,7 +2,7 @@
 
 use crate::future::poll_in;
 use crate::http::{client_error, client_span_of, client_status};
-use crate::{Context, Span, Tracer, context, inject, tracer};
+use crate::{Context, Span, Tracer, context, tracer};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -91,7 +91,7 @@ where
             span.rename(format!("{} {target}", request.method())).tag("url.template", target);
         }
         let mut context = span.context();
-        inject(&context, request.headers_mut());
+        tracer.propagators().inject(&context, request.headers_mut());
         let inner = context::run_in(&mut context, || self.inner.call(request));
         ClientFuture { inner, context, span: Some(span) }
     }

@@ -2,7 +2,7 @@
 
 use crate::future::poll_in;
 use crate::http::{redact_query, split_port, with_method};
-use crate::{Context, Span, SpanKind, Status, Tracer, Value, context, extract, tracer};
+use crate::{Context, Span, SpanKind, Status, Tracer, Value, context, tracer};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -94,7 +94,7 @@ impl ServerLayer {
         let headers = head.headers();
         let route = self.route_of(head);
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let parent = extract(headers);
+        let parent = tracer.propagators().extract(headers);
         let scheme = head.uri().scheme_str().unwrap_or("http");
         let host = head.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
         // The parent is set through being current, for the method's tag already asks the sampler.

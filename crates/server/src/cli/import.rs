@@ -13,6 +13,8 @@ use tracewell_wire::{Format, Limits, otlp};
 
 /// Spans in one request.
 const SPANS_PER_REQUEST: usize = 5_000;
+/// Bytes of one request, below what servers take by default.
+const REQUEST_BYTES: usize = 8 << 20;
 /// A line or a file that is decoded at once may not be larger.
 const MOST_BYTES: u64 = 512 << 20;
 /// How often a request is tried again while the server is busy.
@@ -117,12 +119,20 @@ impl Import {
     fn send(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.pending);
         let all: Vec<usize> = (0..batch.len()).collect();
-        for rows in all.chunks(SPANS_PER_REQUEST) {
-            let part = if rows.len() == batch.len() { &batch } else { &batch.select(rows.iter().copied()) };
-            self.post(&otlp::encode_protobuf(part))?;
-            self.spans += rows.len() as u64;
-            self.say(&format!("{} spans", self.spans));
+        all.chunks(SPANS_PER_REQUEST).try_for_each(|rows| self.send_rows(&batch, rows))
+    }
+
+    /// Sends some spans, in halves if together they are larger than a server usually takes.
+    fn send_rows(&mut self, batch: &SpanBatch, rows: &[usize]) -> Result<()> {
+        let body = otlp::encode_protobuf(&batch.select(rows.iter().copied()));
+        if body.len() > REQUEST_BYTES && rows.len() > 1 {
+            let (first, second) = rows.split_at(rows.len() / 2);
+            self.send_rows(batch, first)?;
+            return self.send_rows(batch, second);
         }
+        self.post(&body)?;
+        self.spans += rows.len() as u64;
+        self.say(&format!("{} spans", self.spans));
         Ok(())
     }
 

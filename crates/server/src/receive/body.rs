@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::Refusal;
+use super::admission::Admitted;
 
 /// A sender that is slower than this for one body is hung up on: it holds budget that others wait for.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,8 +39,8 @@ impl ContentEncoding {
     }
 }
 
-/// Reads a body of at most `most_bytes`.
-pub(super) async fn read(mut body: Body, most_bytes: usize) -> Result<Bytes, Refusal> {
+/// Reads a body of at most `most_bytes`, and takes budget for it as it comes.
+pub(super) async fn read(mut body: Body, most_bytes: usize, admitted: &mut Admitted) -> Result<Bytes, Refusal> {
     let reading = async {
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -48,6 +49,7 @@ pub(super) async fn read(mut body: Body, most_bytes: usize) -> Result<Bytes, Ref
             if bytes.len() + data.len() > most_bytes {
                 return Ok(None);
             }
+            admitted.reach(bytes.len() + data.len())?;
             bytes.extend_from_slice(&data);
         }
         Ok(Some(bytes.freeze()))
@@ -83,13 +85,22 @@ pub(super) fn decompress(encoding: ContentEncoding, body: Bytes, most_bytes: usi
     match encoding {
         ContentEncoding::Identity => Ok(body),
         ContentEncoding::Gzip => limited("gzip", flate2::read::MultiGzDecoder::new(&body[..]), most_bytes),
-        ContentEncoding::Deflate => limited("deflate", flate2::read::ZlibDecoder::new(&body[..]), most_bytes),
+        // HTTP's deflate is zlib's format; some senders leave its two-byte header out.
+        ContentEncoding::Deflate if is_zlib(&body) => {
+            limited("deflate", flate2::read::ZlibDecoder::new(&body[..]), most_bytes)
+        }
+        ContentEncoding::Deflate => limited("deflate", flate2::read::DeflateDecoder::new(&body[..]), most_bytes),
         ContentEncoding::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(&body[..])
                 .map_err(|error| Refusal::Malformed(format!("the body is not zstd: {error}")))?;
             limited("zstd", decoder, most_bytes)
         }
     }
+}
+
+/// RFC 1950: the method is 8, and the two bytes as a number are a multiple of 31.
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [method, flags, ..] if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0)
 }
 
 fn limited(name: &str, decoder: impl Read, most_bytes: usize) -> Result<Bytes, Refusal> {

@@ -4,9 +4,11 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use bytes::{Buf, BufMut, Bytes};
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -16,6 +18,7 @@ use tower::Service;
 use tracewell_wire::Format;
 use tracewell_wire::otlp::{Encoding, encode_response, encode_retry_status};
 
+use super::admission::Admitted;
 use super::{RETRY_AFTER_SECONDS, Receiver, Refusal};
 
 pub(super) const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -43,6 +46,10 @@ impl Service<Request> for TraceService {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let receiver = self.0.clone();
+        let (mut parts, body) = request.into_parts();
+        let admitted = Arc::new(Mutex::new(receiver.admission.begin()));
+        parts.extensions.insert(admitted.clone());
+        let request = Request::from_parts(parts, Body::new(Metered { body, bytes: 0, admitted }));
         Box::pin(async move {
             let mut grpc = Grpc::new(RawCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
@@ -50,6 +57,45 @@ impl Service<Request> for TraceService {
                 .max_decoding_message_size(receiver.limits.decompressed_bytes);
             Ok(grpc.unary(Export(receiver), request).await)
         })
+    }
+}
+
+type SharedAdmitted = Arc<Mutex<Admitted>>;
+
+fn reach(admitted: &Mutex<Admitted>, bytes: usize) -> Result<(), Refusal> {
+    admitted.lock().unwrap_or_else(PoisonError::into_inner).reach(bytes)
+}
+
+/// A body that takes budget as it comes.
+struct Metered {
+    body: Body,
+    bytes: usize,
+    admitted: SharedAdmitted,
+}
+
+impl http_body::Body for Metered {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame?;
+            self.bytes += frame.data_ref().map_or(0, Bytes::len);
+            reach(&self.admitted, self.bytes).map_err(status)?;
+            Ok(frame)
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -62,9 +108,14 @@ impl UnaryService<Bytes> for Export {
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let receiver = self.0.clone();
         Box::pin(async move {
-            let body = request.into_inner();
+            let (_, extensions, body) = request.into_parts();
+            // Held until the spans are kept.
+            let admitted: Option<SharedAdmitted> = extensions.get().cloned();
             let accepted = async {
-                let _permit = receiver.admission.admit(body.len())?;
+                if let Some(admitted) = &admitted {
+                    // Decompressed, it may be larger than what arrived.
+                    reach(admitted, body.len())?;
+                }
                 receiver.accept(Format::OtlpProtobuf, body).await
             };
             match accepted.await {

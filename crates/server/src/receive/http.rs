@@ -66,14 +66,13 @@ async fn receive(
     if announced.is_some_and(|bytes| bytes > limits.body_bytes) {
         return Err(body::too_large(body, limits.body_bytes).await);
     }
-    // A body of unknown length takes the budget of the largest.
-    let mut permit = receiver.admission.admit(announced.unwrap_or(limits.body_bytes))?;
-    let body = body::read(body, limits.body_bytes).await?;
+    let mut admitted = receiver.admission.begin();
+    let body = body::read(body, limits.body_bytes, &mut admitted).await?;
     let body = if compression == ContentEncoding::Identity {
         body
     } else {
         // Compressed, it may become larger than what was admitted: usually by a factor of ten.
-        permit.merge(receiver.admission.admit((body.len() * 10).min(limits.decompressed_bytes))?);
+        admitted.reach((body.len() * 10).min(limits.decompressed_bytes))?;
         tokio::task::spawn_blocking(move || body::decompress(compression, body, limits.decompressed_bytes))
             .await
             .map_err(|error| Refusal::Failed(format!("decompressing did not finish: {error}")))??

@@ -168,6 +168,12 @@ fn compress(encoding: &str, body: &[u8]) -> Vec<u8> {
             encoder.write_all(body).unwrap();
             encoder.finish().unwrap()
         }
+        // Not what HTTP says, and what some senders do.
+        "raw deflate" => {
+            let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
+            encoder.write_all(body).unwrap();
+            encoder.finish().unwrap()
+        }
         "zstd" => zstd::encode_all(body, 0).unwrap(),
         _ => body.to_vec(),
     }
@@ -191,6 +197,15 @@ async fn every_content_type_is_taken_in_every_encoding_and_answered_in_kind() {
             assert_eq!(setup.spans().await, 1, "{content_type} {encoding}");
         }
     }
+}
+
+#[tokio::test]
+async fn deflate_is_taken_without_its_header_too() {
+    let setup = Setup::new();
+    let body = compress("raw deflate", &one_span().encode_to_vec());
+    let answer = setup.post(&[("content-type", PROTOBUF), ("content-encoding", "deflate")], body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    assert_eq!(setup.spans().await, 1);
 }
 
 #[tokio::test]
@@ -318,7 +333,8 @@ async fn over_a_budget_the_sender_is_told_when_to_come_again() {
     // Once the store is full, and once the receivers are.
     let full_store = Setup::with(ReceiveLimits::default(), MemoryOptions { most_bytes: 10 });
     let full_receiver = Setup::new();
-    let _all = full_receiver.receiver.admission.admit(usize::MAX).unwrap();
+    let mut all = full_receiver.receiver.admission.begin();
+    all.reach(usize::MAX).unwrap();
     for setup in [&full_store, &full_receiver] {
         for (content_type, body) in [(PROTOBUF, one_span().encode_to_vec()), (JSON, ONE_SPAN_JSON.into())] {
             let answer = setup.post(&[("content-type", content_type)], body).await;

@@ -10,21 +10,38 @@ use super::tag;
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits, base64};
 
-/// Reads `{"data": [trace, ...]}`, a list of traces, or one trace.
+/// Reads `{"data": [trace, ...]}`, a list of traces, one trace, or a list of spans that carry their processes, as Jaeger's
+/// storages keep them.
 pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     if body.trim_ascii().is_empty() {
         return Ok(Decoded::default());
     }
     let malformed = |error: serde_json::Error| DecodeError::Malformed(format!("the body is not Jaeger JSON: {error}"));
     let document: Json = serde_json::from_slice(body).map_err(malformed)?;
-    let traces: Vec<TraceJson> = match document {
-        Json::Object(mut fields) if fields.contains_key("data") => {
-            serde_json::from_value(fields.remove("data").unwrap_or_default()).map_err(malformed)?
-        }
-        list @ Json::Array(_) => serde_json::from_value(list).map_err(malformed)?,
-        one => vec![serde_json::from_value(one).map_err(malformed)?],
+    let items = match document {
+        Json::Object(mut fields) if fields.contains_key("data") => match fields.remove("data") {
+            Some(Json::Array(items)) => items,
+            Some(Json::Null) | None => Vec::new(),
+            Some(one) => vec![one],
+        },
+        Json::Array(items) => items,
+        one => vec![one],
     };
-    let spans: usize = traces.iter().map(|trace| trace.spans.len()).sum();
+    let mut traces: Vec<TraceJson> = Vec::new();
+    let mut loose = TraceJson::default();
+    for item in items {
+        if item.get("spans").is_some() {
+            traces.push(serde_json::from_value(item).map_err(malformed)?);
+        } else if item.get("spanID").is_some() {
+            loose.spans.get_or_insert_default().push(item);
+        } else {
+            return Err(DecodeError::Malformed(
+                "the body is not Jaeger JSON: it holds what is neither a trace (spans) nor a span (spanID)".to_owned(),
+            ));
+        }
+    }
+    traces.push(loose);
+    let spans: usize = traces.iter().flat_map(|trace| &trace.spans).map(Vec::len).sum();
     if spans > limits.spans_per_request as usize {
         return Err(DecodeError::LimitExceeded(format!(
             "the request has more than {} spans (limit spans_per_request)",
@@ -32,7 +49,7 @@ pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeErro
         )));
     }
     let mut decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits };
-    for trace in &traces {
+    for trace in traces {
         decoder.trace(trace);
     }
     let Decoder { batch, report, .. } = decoder;
@@ -42,8 +59,9 @@ pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeErro
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct TraceJson {
-    spans: Vec<SpanJson>,
-    processes: HashMap<String, ProcessJson>,
+    /// Read one by one, so that one that is broken is refused alone.
+    spans: Option<Vec<Json>>,
+    processes: Option<HashMap<String, ProcessJson>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -106,23 +124,30 @@ struct Decoder<'l> {
 }
 
 impl Decoder<'_> {
-    fn trace(&mut self, trace: &TraceJson) {
-        let mut resources: HashMap<&str, ResourceId> = HashMap::new();
+    fn trace(&mut self, trace: TraceJson) {
+        let mut resources: HashMap<String, ResourceId> = HashMap::new();
         let unknown = ProcessJson::default();
-        for span in &trace.spans {
+        let processes = trace.processes.unwrap_or_default();
+        for span in trace.spans.into_iter().flatten() {
+            let span: SpanJson = match serde_json::from_value(span) {
+                Ok(span) => span,
+                Err(why) => {
+                    self.report.reject(format!("span: {why}"));
+                    continue;
+                }
+            };
             let resource = match &span.process {
                 Some(process) => self.resource(process),
-                None => match resources.get(span.process_id.as_str()) {
+                None => match resources.get(&span.process_id) {
                     Some(resource) => *resource,
                     None => {
-                        let process = trace.processes.get(&span.process_id).unwrap_or(&unknown);
-                        let resource = self.resource(process);
-                        resources.insert(&span.process_id, resource);
+                        let resource = self.resource(processes.get(&span.process_id).unwrap_or(&unknown));
+                        resources.insert(span.process_id.clone(), resource);
                         resource
                     }
                 },
             };
-            if let Err(reason) = self.span(span, resource) {
+            if let Err(reason) = self.span(&span, resource) {
                 self.batch.abandon_span();
                 self.report.reject(reason);
             }
@@ -148,15 +173,9 @@ impl Decoder<'_> {
         let tags = json.tags.as_deref().unwrap_or_default();
         let logs = json.logs.as_deref().unwrap_or_default();
         let references = json.references.as_deref().unwrap_or_default();
-        for (have, most, field) in [
-            (tags.len(), self.limits.attributes_per_span, "span.tags"),
-            (logs.len(), self.limits.events_per_span, "span.logs"),
-            (references.len(), self.limits.links_per_span, "span.references"),
-        ] {
-            if have > most as usize {
-                return Err(format!("{field}: more than {most}"));
-            }
-        }
+        self.limits.attributes().check_count(tags.len(), "span.tags")?;
+        self.limits.events().check_count(logs.len(), "span.logs")?;
+        self.limits.links().check_count(references.len(), "span.references")?;
         let text = |key: &str| tags.iter().find(|tag| tag.key == key).and_then(|tag| tag.value.as_str()).unwrap_or("");
         let either =
             |one: &str, other: &str| if text(one).is_empty() { text(other).to_owned() } else { text(one).to_owned() };
@@ -169,10 +188,13 @@ impl Decoder<'_> {
         span.span_id = json.span_id.parse::<SpanId>().map_err(|why| format!("span.spanID: {why}"))?;
         span.start_unix_nano = json.start_time.saturating_mul(1_000);
         span.end_unix_nano = span.start_unix_nano.saturating_add(json.duration.saturating_mul(1_000));
-        span.name =
-            self.batch.intern(self.limited(&json.operation_name, self.limits.name_bytes, "span.operationName")?);
+        self.limits.name().check_bytes(json.operation_name.len(), "span.operationName")?;
+        span.name = self.batch.intern(&json.operation_name);
         span.flags = json.flags.unwrap_or(0);
         span.kind = text(tag::KIND).parse::<SpanKind>().unwrap_or_default();
+        for key in [tag::STATUS_DESCRIPTION, tag::TRACE_STATE, tag::SCOPE_NAME, tag::SCOPE_VERSION] {
+            self.limits.name().check_bytes(text(key).len(), key)?;
+        }
         span.status_message = self.batch.intern(text(tag::STATUS_DESCRIPTION));
         span.trace_state = self.batch.intern(text(tag::TRACE_STATE));
         let error = tags
@@ -188,17 +210,7 @@ impl Decoder<'_> {
         if !json.parent_span_id.is_empty() && json.parent_span_id.bytes().any(|digit| digit != b'0') {
             span.parent_span_id = json.parent_span_id.parse().map_err(|why| format!("span.parentSpanID: {why}"))?;
         }
-        for reference in references {
-            let other_trace = reference.trace_id.parse::<TraceId>().map_err(|why| format!("span.references: {why}"))?;
-            let other_span = reference.span_id.parse::<SpanId>().map_err(|why| format!("span.references: {why}"))?;
-            let is_parent =
-                reference.ref_type == "CHILD_OF" && other_trace == span.trace_id && span.parent_span_id.is_zero();
-            if is_parent {
-                span.parent_span_id = other_span;
-            } else if other_span != span.parent_span_id {
-                self.batch.push_link(other_trace, other_span, StrId::EMPTY, 0, 0);
-            }
-        }
+        self.references(&mut span, references)?;
         // Tags that became fields are not kept twice: writing the span as Jaeger JSON makes them again.
         let is_field = |key: &str| {
             let scope = [tag::SCOPE_NAME, tag::SCOPE_VERSION, tag::LIBRARY_NAME, tag::LIBRARY_VERSION];
@@ -229,17 +241,38 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn limited<'a>(&self, text: &'a str, most_bytes: u32, field: &str) -> Result<&'a str, String> {
-        if text.len() <= most_bytes as usize {
-            Ok(text)
-        } else {
-            Err(format!("{field}: longer than {most_bytes} bytes"))
+    /// The parent is what the span is the child of, or else what it follows from, in its own trace: as Jaeger has it. All
+    /// other references are links.
+    fn references(&mut self, span: &mut NewSpan, references: &[ReferenceJson]) -> Result<(), String> {
+        let is_child = |reference: &ReferenceJson| reference.ref_type == "CHILD_OF";
+        if span.parent_span_id.is_zero() {
+            let in_trace = |reference: &&ReferenceJson| reference.trace_id.parse::<TraceId>() == Ok(span.trace_id);
+            let mut own = references.iter().filter(in_trace);
+            let parent = own.clone().find(|reference| is_child(reference)).or_else(|| own.next());
+            if let Some(parent) = parent {
+                span.parent_span_id = parent.span_id.parse().map_err(|why| format!("span.references: {why}"))?;
+            }
         }
+        for reference in references {
+            let trace_id = reference.trace_id.parse::<TraceId>().map_err(|why| format!("span.references: {why}"))?;
+            let span_id = reference.span_id.parse::<SpanId>().map_err(|why| format!("span.references: {why}"))?;
+            let is_parent = trace_id == span.trace_id && span_id == span.parent_span_id;
+            if is_child(reference) {
+                if is_parent {
+                    continue;
+                }
+                let (key, value) = (self.batch.intern(tag::REF_TYPE), self.batch.intern(tag::CHILD_OF));
+                self.batch.push_link_attribute(key, Value::Str(value));
+            }
+            self.batch.push_link(trace_id, span_id, StrId::EMPTY, 0, 0);
+        }
+        Ok(())
     }
 
     fn attribute(&mut self, tag: &TagJson) -> Result<(StrId, Value), String> {
-        let most_bytes = self.limits.attribute_bytes;
-        let key = self.batch.intern(self.limited(&tag.key, most_bytes, "a key")?);
+        let bound = self.limits.attribute();
+        bound.check_bytes(tag.key.len(), "a key")?;
+        let key = self.batch.intern(&tag.key);
         let value = match (&tag.value, tag.r#type.as_str()) {
             (Json::Null, _) => Value::Empty,
             (Json::Bool(value), _) => Value::Bool(*value),
@@ -250,9 +283,7 @@ impl Decoder<'_> {
             },
             (Json::String(text), "binary") if base64::decode(text).is_some() => {
                 let bytes = base64::decode(text).unwrap_or_default();
-                if bytes.len() > most_bytes as usize {
-                    return Err(format!("a value is longer than {most_bytes} bytes"));
-                }
+                bound.check_bytes(bytes.len(), "a value")?;
                 Value::Bytes(self.batch.add_blob(&bytes))
             }
             // Jaeger's own clients write large integers as strings, to keep browsers from rounding them.
@@ -260,8 +291,15 @@ impl Decoder<'_> {
                 Value::Int(text.parse().unwrap_or_default())
             }
             (Json::String(text), "bool") if text == "true" || text == "false" => Value::Bool(text == "true"),
-            (Json::String(text), _) => Value::Str(self.batch.intern(self.limited(text, most_bytes, "a value")?)),
-            (nested, _) => Value::Str(self.batch.intern(self.limited(&nested.to_string(), most_bytes, "a value")?)),
+            (Json::String(text), _) => {
+                bound.check_bytes(text.len(), "a value")?;
+                Value::Str(self.batch.intern(text))
+            }
+            (nested, _) => {
+                let text = nested.to_string();
+                bound.check_bytes(text.len(), "a value")?;
+                Value::Str(self.batch.intern(&text))
+            }
         };
         Ok((key, value))
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use serde::ser::Serializer;
-use tracewell_model::{ResourceId, SpanKind, SpanRef, StatusCode, Trace, ValueRef};
+use tracewell_model::{LinkRef, ResourceId, SpanKind, SpanRef, StatusCode, Trace, ValueRef};
 
 use super::tag;
 
@@ -132,6 +132,13 @@ impl<'a> TraceJson<'a> {
     }
 }
 
+fn ref_type(link: LinkRef<'_>) -> &'static str {
+    let is_child = |(key, value): (&str, ValueRef<'_>)| {
+        key == tag::REF_TYPE && matches!(value, ValueRef::Str(text) if text == tag::CHILD_OF)
+    };
+    if link.attributes().iter().any(is_child) { "CHILD_OF" } else { "FOLLOWS_FROM" }
+}
+
 impl<'a> SpanJson<'a> {
     fn new(span: SpanRef<'a>, process_id: String) -> Self {
         let mut references = Vec::new();
@@ -143,7 +150,7 @@ impl<'a> SpanJson<'a> {
             });
         }
         references.extend(span.links().map(|link| ReferenceJson {
-            ref_type: "FOLLOWS_FROM",
+            ref_type: ref_type(link),
             trace_id: link.trace_id().to_string(),
             span_id: link.span_id().to_string(),
         }));

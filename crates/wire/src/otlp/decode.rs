@@ -8,6 +8,7 @@ use tracewell_model::{
     AnyValue, NewSpan, ResourceId, ScopeId, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value,
 };
 
+use crate::limits::Bound;
 use crate::protobuf::{Broken, Fields, Payload};
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits};
@@ -18,6 +19,12 @@ pub(crate) enum Refused {
     Body(Broken),
     /// Only this span, or what it shares with its siblings.
     Span(String),
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self::Span(reason)
+    }
 }
 
 impl From<Broken> for Refused {
@@ -144,14 +151,14 @@ impl Decoder<'_> {
     }
 
     pub(super) fn resource(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ResourceId, Refused> {
-        let schema_url = text(schema_url, "resource schema_url", self.limits.name_bytes)?;
+        let schema_url = text(schema_url, "resource schema_url", self.limits.name())?;
         let mut attributes = Vec::new();
         let mut dropped = 0;
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
                 (1, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes.len(), self.limits.attributes_per_span, "resource.attributes")?;
+                    self.limits.attributes().check_count(attributes.len() + 1, "resource.attributes")?;
                     attributes.push(self.key_value(bytes, "resource.attributes")?);
                 }
                 (2, Payload::Varint(number)) => dropped = number as u32,
@@ -163,17 +170,17 @@ impl Decoder<'_> {
     }
 
     pub(super) fn scope(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ScopeId, Refused> {
-        let schema_url = text(schema_url, "scope schema_url", self.limits.name_bytes)?;
+        let schema_url = text(schema_url, "scope schema_url", self.limits.name())?;
         let (mut name, mut version) = ("", "");
         let mut attributes = Vec::new();
         let mut dropped = 0;
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
-                (1, Payload::Bytes(bytes)) => name = text(bytes, "scope.name", self.limits.name_bytes)?,
-                (2, Payload::Bytes(bytes)) => version = text(bytes, "scope.version", self.limits.name_bytes)?,
+                (1, Payload::Bytes(bytes)) => name = text(bytes, "scope.name", self.limits.name())?,
+                (2, Payload::Bytes(bytes)) => version = text(bytes, "scope.version", self.limits.name())?,
                 (3, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes.len(), self.limits.attributes_per_span, "scope.attributes")?;
+                    self.limits.attributes().check_count(attributes.len() + 1, "scope.attributes")?;
                     attributes.push(self.key_value(bytes, "scope.attributes")?);
                 }
                 (4, Payload::Varint(number)) => dropped = number as u32,
@@ -221,7 +228,6 @@ impl Decoder<'_> {
         number: u32,
         payload: Payload<'_>,
     ) -> Result<(), Refused> {
-        let name_bytes = self.limits.name_bytes;
         match (number, payload) {
             (1, Payload::Bytes(bytes)) => span.trace_id = trace_id(bytes, "span.trace_id")?,
             (2, Payload::Bytes(bytes)) => span.span_id = span_id(bytes, "span.span_id")?,
@@ -233,21 +239,21 @@ impl Decoder<'_> {
             (7, Payload::Fixed64(nanos)) => span.start_unix_nano = nanos,
             (8, Payload::Fixed64(nanos)) => span.end_unix_nano = nanos,
             (9, Payload::Bytes(bytes)) => {
-                self.check_count(counts.attributes, self.limits.attributes_per_span, "span.attributes")?;
                 counts.attributes += 1;
+                self.limits.attributes().check_count(counts.attributes, "span.attributes")?;
                 let (key, value) = self.key_value(bytes, "span.attributes")?;
                 self.batch.push_attribute(key, value);
             }
             (10, Payload::Varint(number)) => span.dropped_attributes_count = number as u32,
             (11, Payload::Bytes(bytes)) => {
-                self.check_count(counts.events, self.limits.events_per_span, "span.events")?;
                 counts.events += 1;
+                self.limits.events().check_count(counts.events, "span.events")?;
                 self.event(bytes)?;
             }
             (12, Payload::Varint(number)) => span.dropped_events_count = number as u32,
             (13, Payload::Bytes(bytes)) => {
-                self.check_count(counts.links, self.limits.links_per_span, "span.links")?;
                 counts.links += 1;
+                self.limits.links().check_count(counts.links, "span.links")?;
                 self.link(bytes)?;
             }
             (14, Payload::Varint(number)) => span.dropped_links_count = number as u32,
@@ -256,7 +262,7 @@ impl Decoder<'_> {
                 while let Some(field) = fields.next()? {
                     match field {
                         (2, Payload::Bytes(bytes)) => {
-                            span.status_message = self.batch.intern(text(bytes, "span.status.message", name_bytes)?);
+                            span.status_message = self.name(bytes, "span.status.message")?;
                         }
                         (3, Payload::Varint(code)) => {
                             span.status_code = StatusCode::from_number(code as i64).unwrap_or_default();
@@ -285,11 +291,11 @@ impl Decoder<'_> {
             match field {
                 (1, Payload::Fixed64(nanos)) => time = nanos,
                 (2, Payload::Bytes(bytes)) => {
-                    name = self.batch.intern(text(bytes, "span.events.name", self.limits.name_bytes)?);
+                    name = self.name(bytes, "span.events.name")?;
                 }
                 (3, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes, self.limits.attributes_per_span, "span.events.attributes")?;
                     attributes += 1;
+                    self.limits.attributes().check_count(attributes, "span.events.attributes")?;
                     let (key, value) = self.key_value(bytes, "span.events.attributes")?;
                     self.batch.push_event_attribute(key, value);
                 }
@@ -311,11 +317,11 @@ impl Decoder<'_> {
                 (1, Payload::Bytes(bytes)) => trace = trace_id(bytes, "span.links.trace_id")?,
                 (2, Payload::Bytes(bytes)) => span = span_id(bytes, "span.links.span_id")?,
                 (3, Payload::Bytes(bytes)) => {
-                    trace_state = self.batch.intern(text(bytes, "span.links.trace_state", self.limits.name_bytes)?);
+                    trace_state = self.name(bytes, "span.links.trace_state")?;
                 }
                 (4, Payload::Bytes(bytes)) => {
-                    self.check_count(attributes, self.limits.attributes_per_span, "span.links.attributes")?;
                     attributes += 1;
+                    self.limits.attributes().check_count(attributes, "span.links.attributes")?;
                     let (key, value) = self.key_value(bytes, "span.links.attributes")?;
                     self.batch.push_link_attribute(key, value);
                 }
@@ -331,15 +337,8 @@ impl Decoder<'_> {
 
     /// A name, within the limit.
     fn name(&mut self, bytes: &[u8], field: &str) -> Result<StrId, Refused> {
-        let most_bytes = self.limits.name_bytes;
-        if bytes.len() > most_bytes as usize {
-            return Err(Refused::Span(format!("{field}: longer than {most_bytes} bytes")));
-        }
+        self.limits.name().check_bytes(bytes.len(), field)?;
         self.batch.intern_bytes(bytes).map_err(|_| Refused::Span(format!("{field}: not UTF-8")))
-    }
-
-    fn check_count(&self, have: usize, most: u32, field: &str) -> Result<(), Refused> {
-        if have < most as usize { Ok(()) } else { Err(Refused::Span(format!("{field}: more than {most}"))) }
     }
 
     pub(super) fn key_value(&mut self, message: &[u8], field: &str) -> Result<(StrId, Value), Refused> {
@@ -351,17 +350,8 @@ impl Decoder<'_> {
         while let Some(part) = fields.next()? {
             match part {
                 (1, Payload::Bytes(bytes)) => {
-                    let known = if bytes.len() <= self.limits.attribute_bytes as usize {
-                        self.batch.intern_bytes(bytes).ok()
-                    } else {
-                        None
-                    };
-                    key = known.ok_or_else(|| {
-                        Refused::Span(format!(
-                            "{field}: a key is no UTF-8 or longer than {} bytes",
-                            self.limits.attribute_bytes
-                        ))
-                    })?;
+                    self.limits.attribute().check_bytes(bytes.len(), field)?;
+                    key = self.batch.intern_bytes(bytes).map_err(|_| format!("{field}: a key is not UTF-8"))?;
                 }
                 (2, Payload::Bytes(bytes)) => value = self.value(bytes, field)?,
                 (1 | 2, _) => return Err(Broken("a field of KeyValue has the wrong wire type").into()),
@@ -402,12 +392,7 @@ impl Decoder<'_> {
     }
 
     fn value(&mut self, message: &[u8], field: &str) -> Result<Value, Refused> {
-        if message.len() > self.limits.attribute_bytes as usize {
-            return Err(Refused::Span(format!(
-                "{field}: a value is longer than {} bytes",
-                self.limits.attribute_bytes
-            )));
-        }
+        self.limits.attribute().check_bytes(message.len(), field)?;
         let mut value = Value::Empty;
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {
@@ -440,10 +425,8 @@ struct Counts {
     links: usize,
 }
 
-fn text<'a>(bytes: &'a [u8], field: &str, most_bytes: u32) -> Result<&'a str, Refused> {
-    if bytes.len() > most_bytes as usize {
-        return Err(Refused::Span(format!("{field}: longer than {most_bytes} bytes")));
-    }
+fn text<'a>(bytes: &'a [u8], field: &str, bound: Bound) -> Result<&'a str, Refused> {
+    bound.check_bytes(bytes.len(), field)?;
     std::str::from_utf8(bytes).map_err(|_| Refused::Span(format!("{field}: not UTF-8")))
 }
 

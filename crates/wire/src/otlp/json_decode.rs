@@ -3,9 +3,15 @@
 //! The mapping is protobuf's with OTLP's exceptions: ids in hexadecimal, enums as numbers (names are understood too),
 //! 64-bit integers as strings or numbers, unknown fields passed over, `null` the same as absent, both `lowerCamelCase` and
 //! the original `snake_case`.
+//!
+//! Files written by others also come in three older dialects, which cost nothing to understand: Tempo calls the resource
+//! spans `batches` and writes ids in base64, as plain protobuf JSON does; before OTLP 0.15 scopes were called
+//! `instrumentationLibrary`.
 
 use serde_json::Value as Json;
-use tracewell_model::{AnyValue, KeyValue, NewSpan, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value};
+use tracewell_model::{
+    AnyValue, KeyValue, NewSpan, ResourceId, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value,
+};
 
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits, base64};
@@ -25,8 +31,10 @@ fn decode_document(document: &Json, limits: &Limits) -> Result<Decoded, DecodeEr
         return Err(DecodeError::Malformed("the body is not OTLP JSON: not an object".to_owned()));
     }
     let mut decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits, spans: 0 };
-    for resource_spans in list(document, "resourceSpans", "resource_spans").map_err(DecodeError::Malformed)? {
-        decoder.resource_spans(resource_spans)?;
+    for (camel, snake) in [("resourceSpans", "resource_spans"), ("batches", "batches")] {
+        for resource_spans in list(document, camel, snake).map_err(DecodeError::Malformed)? {
+            decoder.resource_spans(resource_spans)?;
+        }
     }
     let Decoder { batch, report, .. } = decoder;
     Ok(Decoded { batch, rejected: report.rejected, message: report.message() })
@@ -48,30 +56,49 @@ impl Decoder<'_> {
             let schema_url = self.text(message, "schemaUrl", "schema_url", "resource schema_url")?;
             Ok(self.batch.add_resource(&attributes, dropped, schema_url))
         });
-        for scope_spans in list(message, "scopeSpans", "scope_spans").map_err(DecodeError::Malformed)? {
-            let scope = get(scope_spans, "scope", "scope").unwrap_or(&Json::Null);
-            let scope = self.shared(scope, "scope").and_then(|(attributes, dropped)| {
-                let name = self.text(scope, "name", "name", "scope.name")?;
-                let version = self.text(scope, "version", "version", "scope.version")?;
-                let schema_url = self.text(scope_spans, "schemaUrl", "schema_url", "scope schema_url")?;
-                Ok(self.batch.add_scope(name, version, &attributes, dropped, schema_url))
-            });
-            for span in list(scope_spans, "spans", "spans").map_err(DecodeError::Malformed)? {
-                self.spans += 1;
-                if self.spans > u64::from(self.limits.spans_per_request) {
-                    return Err(DecodeError::LimitExceeded(format!(
-                        "the request has more than {} spans (limit spans_per_request)",
-                        self.limits.spans_per_request
-                    )));
-                }
-                let kept = match (&resource, &scope) {
-                    (Ok(resource), Ok(scope)) => self.span(span, NewSpan::new(*resource, *scope)),
-                    (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
-                };
-                if let Err(reason) = kept {
-                    self.batch.abandon_span();
-                    self.report.reject(reason);
-                }
+        for (camel, snake, scope) in [
+            ("scopeSpans", "scope_spans", ("scope", "scope")),
+            (
+                "instrumentationLibrarySpans",
+                "instrumentation_library_spans",
+                ("instrumentationLibrary", "instrumentation_library"),
+            ),
+        ] {
+            for scope_spans in list(message, camel, snake).map_err(DecodeError::Malformed)? {
+                let scope = get(scope_spans, scope.0, scope.1).unwrap_or(&Json::Null);
+                self.scope_spans(scope_spans, scope, &resource)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scope_spans(
+        &mut self,
+        message: &Json,
+        scope: &Json,
+        resource: &Result<ResourceId, Refused>,
+    ) -> Result<(), DecodeError> {
+        let scope = self.shared(scope, "scope").and_then(|(attributes, dropped)| {
+            let name = self.text(scope, "name", "name", "scope.name")?;
+            let version = self.text(scope, "version", "version", "scope.version")?;
+            let schema_url = self.text(message, "schemaUrl", "schema_url", "scope schema_url")?;
+            Ok(self.batch.add_scope(name, version, &attributes, dropped, schema_url))
+        });
+        for span in list(message, "spans", "spans").map_err(DecodeError::Malformed)? {
+            self.spans += 1;
+            if self.spans > u64::from(self.limits.spans_per_request) {
+                return Err(DecodeError::LimitExceeded(format!(
+                    "the request has more than {} spans (limit spans_per_request)",
+                    self.limits.spans_per_request
+                )));
+            }
+            let kept = match (resource, &scope) {
+                (Ok(resource), Ok(scope)) => self.span(span, NewSpan::new(*resource, *scope)),
+                (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
+            };
+            if let Err(reason) = kept {
+                self.batch.abandon_span();
+                self.report.reject(reason);
             }
         }
         Ok(())
@@ -123,7 +150,7 @@ impl Decoder<'_> {
             self.batch.push_attribute(key, value);
         }
         let events = list(message, "events", "events")?;
-        check_count(events.len(), self.limits.events_per_span, "span.events")?;
+        self.limits.events().check_count(events.len(), "span.events")?;
         for event in events {
             for (key, value) in self.attributes(event, "span.events.attributes")? {
                 self.batch.push_event_attribute(key, value);
@@ -134,7 +161,7 @@ impl Decoder<'_> {
             self.batch.push_event(time, name, dropped);
         }
         let links = list(message, "links", "links")?;
-        check_count(links.len(), self.limits.links_per_span, "span.links")?;
+        self.limits.links().check_count(links.len(), "span.links")?;
         for link in links {
             for (key, value) in self.attributes(link, "span.links.attributes")? {
                 self.batch.push_link_attribute(key, value);
@@ -152,11 +179,12 @@ impl Decoder<'_> {
 
     fn attributes(&mut self, message: &Json, field: &str) -> Result<Vec<(StrId, Value)>, Refused> {
         let pairs = list(message, "attributes", "attributes")?;
-        check_count(pairs.len(), self.limits.attributes_per_span, field)?;
+        self.limits.attributes().check_count(pairs.len(), field)?;
         pairs
             .iter()
             .map(|pair| {
-                let key = self.limited(text_of(pair, "key", "key", field)?, self.limits.attribute_bytes, field)?;
+                let key = text_of(pair, "key", "key", field)?;
+                self.limits.attribute().check_bytes(key.len(), field)?;
                 let key = self.batch.intern(key);
                 let value = any_value(get(pair, "value", "value").unwrap_or(&Json::Null), field)?;
                 let bytes = match &value {
@@ -170,24 +198,16 @@ impl Decoder<'_> {
                     }
                     _ => 0,
                 };
-                if bytes > self.limits.attribute_bytes as usize {
-                    return Err(format!("{field}: a value is longer than {} bytes", self.limits.attribute_bytes));
-                }
+                self.limits.attribute().check_bytes(bytes, field)?;
                 Ok((key, self.batch.add_value(&value)))
             })
             .collect()
     }
 
-    fn limited<'a>(&self, text: &'a str, most_bytes: u32, field: &str) -> Result<&'a str, Refused> {
-        if text.len() <= most_bytes as usize {
-            Ok(text)
-        } else {
-            Err(format!("{field}: longer than {most_bytes} bytes"))
-        }
-    }
-
     fn text<'a>(&self, message: &'a Json, camel: &str, snake: &str, field: &str) -> Result<&'a str, Refused> {
-        self.limited(text_of(message, camel, snake, field)?, self.limits.name_bytes, field)
+        let text = text_of(message, camel, snake, field)?;
+        self.limits.name().check_bytes(text.len(), field)?;
+        Ok(text)
     }
 
     fn string(&mut self, message: &Json, camel: &str, snake: &str, field: &str) -> Result<StrId, Refused> {
@@ -215,10 +235,6 @@ fn text_of<'a>(message: &'a Json, camel: &str, snake: &str, field: &str) -> Resu
         Some(Json::String(text)) => Ok(text),
         Some(_) => Err(format!("{field}: not a string")),
     }
-}
-
-fn check_count(have: usize, most: u32, field: &str) -> Result<(), Refused> {
-    if have <= most as usize { Ok(()) } else { Err(format!("{field}: more than {most}")) }
 }
 
 fn count(message: &Json, camel: &str, snake: &str, of: &str) -> Result<u32, Refused> {
@@ -264,6 +280,12 @@ fn hex<const N: usize>(message: &Json, camel: &str, snake: &str, field: &str) ->
     if text.is_empty() {
         return Ok(bytes);
     }
+    if text.len() == N.div_ceil(3) * 4
+        && let Some(decoded) = base64::decode(text)
+        && let Ok(decoded) = decoded.try_into()
+    {
+        return Ok(decoded);
+    }
     if text.len() != 2 * N {
         return Err(format!("{field}: {} hexadecimal digits, not {}", text.len(), 2 * N));
     }
@@ -280,6 +302,18 @@ fn trace_id(message: &Json, field: &str) -> Result<TraceId, Refused> {
 
 fn span_id(message: &Json, camel: &str, snake: &str, field: &str) -> Result<SpanId, Refused> {
     hex(message, camel, snake, field).map(SpanId::from_bytes)
+}
+
+/// A whole number of 64 bits. Protobuf's JSON allows it as a string, and both with a fraction of zero or an exponent.
+fn int(value: &Json) -> Option<i64> {
+    let whole = |number: f64| {
+        let fits = number.fract() == 0.0 && (-(2f64.powi(63))..2f64.powi(63)).contains(&number);
+        fits.then_some(number as i64)
+    };
+    match value {
+        Json::String(text) => text.parse().ok().or_else(|| whole(text.parse().ok()?)),
+        _ => value.as_i64().or_else(|| whole(value.as_f64()?)),
+    }
 }
 
 /// Recursion is bounded by the parser, which refuses more than 128 levels of JSON.
@@ -299,12 +333,9 @@ fn any_value(message: &Json, field: &str) -> Result<AnyValue, Refused> {
             "boolValue" | "bool_value" => {
                 AnyValue::Bool(value.as_bool().ok_or_else(|| wrong("boolValue is not a boolean"))?)
             }
-            "intValue" | "int_value" => AnyValue::Int(
-                value
-                    .as_i64()
-                    .or_else(|| value.as_str()?.parse().ok())
-                    .ok_or_else(|| wrong("intValue is not an integer of 64 bits"))?,
-            ),
+            "intValue" | "int_value" => {
+                AnyValue::Int(int(value).ok_or_else(|| wrong("intValue is not an integer of 64 bits"))?)
+            }
             "doubleValue" | "double_value" => AnyValue::Double(
                 value
                     .as_f64()

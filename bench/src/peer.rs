@@ -1,0 +1,170 @@
+//! The stores: how each is started, and where its doors are.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process::{Process, free_address};
+
+/// A store that can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tracewell,
+    Jaeger,
+    VictoriaTraces,
+    Tempo,
+}
+
+impl Kind {
+    pub(crate) const NAMES: &str = "jaeger, victoriatraces, tempo";
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "jaeger" => Self::Jaeger,
+            "victoriatraces" => Self::VictoriaTraces,
+            "tempo" => Self::Tempo,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tracewell => "Tracewell",
+            Self::Jaeger => "Jaeger, memory (keeps nothing)",
+            Self::VictoriaTraces => "VictoriaTraces",
+            Self::Tempo => "Tempo, local",
+        }
+    }
+
+    /// Whether searches go through Jaeger's query API; Tempo gives single traces only.
+    pub(crate) fn searches(self) -> bool {
+        self != Self::Tempo
+    }
+}
+
+/// A store and its program.
+pub(crate) struct Peer {
+    pub(crate) kind: Kind,
+    pub(crate) binary: PathBuf,
+}
+
+/// A store that runs.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    /// Where OTLP/HTTP is posted to.
+    pub(crate) otlp: String,
+    /// What `/traces`, `/traces/{id}` are appended to.
+    pub(crate) api: String,
+    pub(crate) kind: Kind,
+}
+
+impl Peer {
+    /// Starts it on free ports with its data in a folder of its own, and waits until it listens.
+    pub(crate) fn start(&self, data: &Path) -> Result<Running> {
+        self.start_with(data, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(&self, data: &Path, arguments: &[&str]) -> Result<Running> {
+        std::fs::create_dir_all(data)?;
+        let (otlp, http) = (free_address()?, free_address()?);
+        let mut command = Command::new(&self.binary);
+        match self.kind {
+            Kind::Tracewell => {
+                command.args(["--log", "warn", "serve", "--otlp-grpc", "127.0.0.1:0", "--data"]).arg(data);
+                command.args(["--http", &http.to_string(), "--otlp-http", &otlp.to_string()]);
+            }
+            Kind::Jaeger => {
+                let config = data.join("jaeger.yaml");
+                std::fs::write(&config, jaeger_config(otlp, http))?;
+                command.arg("--config").arg(config);
+            }
+            Kind::VictoriaTraces => {
+                // It has one door for everything.
+                command.arg(format!("-storageDataPath={}", data.display())).arg(format!("-httpListenAddr={http}"));
+                // The spans are of a fixed day, which may be long ago.
+                command.args(["-retentionPeriod=100y", "-futureRetention=100y"]);
+            }
+            Kind::Tempo => {
+                let config = data.join("tempo.yaml");
+                std::fs::write(&config, tempo_config(data, otlp, http, free_address()?))?;
+                command.arg(format!("-config.file={}", config.display()));
+            }
+        }
+        let mut process = Process::start(command.args(arguments))?;
+        let doors: &[SocketAddr] = if self.kind == Kind::VictoriaTraces { &[http] } else { &[otlp, http] };
+        process.wait_for(doors)?;
+        let (otlp, api) = match self.kind {
+            Kind::VictoriaTraces => {
+                (format!("http://{http}/insert/opentelemetry/v1/traces"), format!("http://{http}/select/jaeger/api"))
+            }
+            _ => (format!("http://{otlp}/v1/traces"), format!("http://{http}/api")),
+        };
+        Ok(Running { process, otlp, api, kind: self.kind })
+    }
+
+    /// What it says its version is.
+    pub(crate) fn version(&self) -> String {
+        let argument = match self.kind {
+            Kind::Tracewell | Kind::Jaeger => "version",
+            Kind::VictoriaTraces | Kind::Tempo => "--version",
+        };
+        let output = Command::new(&self.binary).arg(argument).output();
+        let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if self.kind == Kind::Jaeger {
+            // A build from the Go module knows its version from the module only.
+            return crate::report::JAEGER_VERSION.to_owned();
+        }
+        said.lines().next().unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// All spans in memory, nothing thrown away, no telemetry of its own.
+fn jaeger_config(otlp: SocketAddr, http: SocketAddr) -> String {
+    format!(
+        r#"
+service:
+  extensions: [jaeger_storage, jaeger_query]
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [jaeger_storage_exporter]}}
+  telemetry:
+    metrics: {{level: none}}
+    logs: {{level: error}}
+extensions:
+  jaeger_query:
+    storage: {{traces: memory}}
+    http: {{endpoint: "{http}"}}
+    grpc: {{endpoint: "127.0.0.1:0"}}
+  jaeger_storage:
+    backends:
+      memory: {{memory: {{max_traces: 100000000}}}}
+receivers:
+  otlp:
+    protocols: {{http: {{endpoint: "{otlp}"}}}}
+exporters:
+  jaeger_storage_exporter: {{trace_storage: memory}}
+"#
+    )
+}
+
+fn tempo_config(data: &Path, otlp: SocketAddr, http: SocketAddr, grpc: SocketAddr) -> String {
+    let data = data.display();
+    format!(
+        r#"
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {http_port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc_port}, log_level: error}}
+distributor:
+  receivers: {{otlp: {{protocols: {{http: {{endpoint: "{otlp}"}}}}}}}}
+storage:
+  trace: {{backend: local, local: {{path: "{data}/blocks"}}, wal: {{path: "{data}/wal"}}}}
+overrides:
+  defaults:
+    global: {{max_bytes_per_trace: 0}}
+    ingestion: {{rate_limit_bytes: 1000000000, burst_size_bytes: 1000000000, max_traces_per_user: 0}}
+"#,
+        http_port = http.port(),
+        grpc_port = grpc.port(),
+    )
+}

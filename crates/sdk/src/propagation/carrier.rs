@@ -1,0 +1,87 @@
+//! Carriers of the usual kinds.
+
+use super::{Extractor, Injector};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::HashMap;
+
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+/// Names that every request meets need not be checked for every request.
+fn known(name: &str) -> Option<&'static HeaderName> {
+    [&TRACEPARENT, &TRACESTATE, &BAGGAGE].into_iter().find(|known| known.as_str() == name)
+}
+
+impl Injector for HeaderMap {
+    fn set(&mut self, name: &str, value: &str) {
+        // What is injected is printable ASCII; anything else is better left out than passed on.
+        let Ok(value) = HeaderValue::from_str(value) else { return };
+        if let Some(name) = known(name) {
+            self.insert(name, value);
+        } else if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            self.insert(name, value);
+        }
+    }
+}
+
+impl Extractor for HeaderMap {
+    fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(&'a str)) {
+        let values = match known(name) {
+            Some(name) => self.get_all(name),
+            None => self.get_all(name),
+        };
+        values.iter().filter_map(|value| value.to_str().ok()).for_each(each);
+    }
+
+    fn all<'a>(&'a self, each: &mut dyn FnMut(&'a str, &'a str)) {
+        self.iter().for_each(|(name, value)| {
+            if let Ok(value) = value.to_str() {
+                each(name.as_str(), value);
+            }
+        });
+    }
+}
+
+macro_rules! map {
+    ($($map:ty),*) => {
+        $(
+            impl Injector for $map {
+                fn set(&mut self, name: &str, value: &str) {
+                    self.retain(|other, _| !other.eq_ignore_ascii_case(name));
+                    self.insert(name.to_owned(), value.to_owned());
+                }
+            }
+
+            impl Extractor for $map {
+                fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(&'a str)) {
+                    let named = self.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+                    named.for_each(|(_, value)| each(value));
+                }
+
+                fn all<'a>(&'a self, each: &mut dyn FnMut(&'a str, &'a str)) {
+                    self.iter().for_each(|(name, value)| each(name, value));
+                }
+            }
+        )*
+    };
+}
+
+map!(HashMap<String, String>, std::collections::BTreeMap<String, String>);
+
+impl Injector for Vec<(String, String)> {
+    fn set(&mut self, name: &str, value: &str) {
+        self.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.push((name.to_owned(), value.to_owned()));
+    }
+}
+
+impl Extractor for Vec<(String, String)> {
+    fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(&'a str)) {
+        self.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).for_each(|(_, value)| each(value));
+    }
+
+    fn all<'a>(&'a self, each: &mut dyn FnMut(&'a str, &'a str)) {
+        self.iter().for_each(|(name, value)| each(name, value));
+    }
+}
