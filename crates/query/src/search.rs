@@ -13,6 +13,9 @@ use crate::{Conditions, Cursor, QueryError, TraceSummary};
 /// Whole traces held in memory at once while a page is made.
 const TRACES_AT_ONCE: usize = 64;
 
+/// Rows that a scan gives at once, at most.
+const MOST_ROWS: usize = 8192;
+
 /// A search for traces.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
@@ -88,7 +91,7 @@ async fn search_rows<T>(
         projection: if exact { Projection::Ids } else { Projection::All },
         after: cursor.map(|cursor| cursor.position()),
         // A trace has a few spans that match, rarely one, rarely hundreds.
-        limit: limit.saturating_mul(8).clamp(256, 8192),
+        limit: limit.saturating_mul(8).clamp(256, MOST_ROWS),
     };
     let mut seen: HashSet<TraceId> = HashSet::new();
     loop {
@@ -125,7 +128,11 @@ async fn search_rows<T>(
             candidates = rest;
         }
         match page.next {
-            Some(next) => scan.after = Some(next),
+            Some(next) => {
+                scan.after = Some(next);
+                // Traces with many matching spans take many rows; each page finds its place anew.
+                scan.limit = scan.limit.saturating_mul(4).min(MOST_ROWS);
+            }
             None => return Ok(Page { items, next: None }),
         }
     }

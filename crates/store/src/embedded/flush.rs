@@ -17,8 +17,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const MERGE_SEGMENTS: usize = 8;
 /// Segments are not merged beyond this many spans: larger ones are not read faster.
 const MOST_MERGED_SPANS: u64 = 8_000_000;
-/// A merged segment reaches over this part of the retention's age at most, so that old spans do not wait for long for
-/// those they share a segment with.
+/// A merged segment reaches over this part of the retention's age, and takes this part of its size, at most: old spans do
+/// not wait for long for those they share a segment with, nor take many newer ones with them.
 const RETENTION_PARTS: u64 = 16;
 
 /// Wakes the flush thread, and lets others wait for it.
@@ -267,7 +267,10 @@ impl Flusher {
             let first = tier.iter().map(|segment| segment.entry.first_start_unix_nano).min()?;
             let last = tier.iter().map(|segment| segment.entry.last_start_unix_nano).max()?;
             let most_nanos = shared.options.retention_age.map(|age| age.as_nanos() as u64 / RETENTION_PARTS);
+            let bytes: u64 = tier.iter().map(|segment| segment.entry.bytes).sum();
+            let most_bytes = shared.options.retention_bytes.map(|most| most / RETENTION_PARTS);
             let fits = spans <= MOST_MERGED_SPANS
+                && most_bytes.is_none_or(|most| bytes <= most)
                 && most_nanos.is_none_or(|most| last - first <= most)
                 && Merge::fits(&tier).unwrap_or(false);
             if !fits {

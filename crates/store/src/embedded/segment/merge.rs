@@ -14,7 +14,7 @@ use tracewell_model::{BatchCopier, NewSpan, SpanBatch, TraceId};
 use tracewell_wire::otlp::parts;
 
 use super::block::Chunk;
-use super::coding::{Damaged, Zstd};
+use super::coding::{Borrowed, Damaged};
 use super::dictionary::Dictionary;
 use super::footer::Origin;
 use super::index::{self, ENTRY_BYTES};
@@ -77,7 +77,7 @@ impl Lists {
 struct Input<'a> {
     segment: &'a Segment,
     contents: Arc<Contents>,
-    zstd: Zstd,
+    zstd: Borrowed,
     lists: Lists,
     templates: Vec<u32>,
     resources: Vec<u32>,

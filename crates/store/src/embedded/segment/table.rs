@@ -267,6 +267,12 @@ impl Table {
         self.templates.span(number as usize)
     }
 
+    /// Bytes held, for bounds.
+    pub(super) fn size_bytes(&self) -> usize {
+        let variables: usize = self.variables.iter().map(|variables| 24 + variables.len() * 12).sum();
+        self.templates.size_bytes() + variables + self.columns.len() * 64 + self.resources.len() * 4
+    }
+
     pub(super) fn column(&self, part: &Part) -> Option<u32> {
         self.columns.iter().position(|column| column.part == *part).map(|place| place as u32)
     }
