@@ -10,8 +10,8 @@ use crate::conditions::all_match;
 use crate::cursor::{Place, fingerprint};
 use crate::{Conditions, Cursor, QueryError, TraceSummary};
 
-/// Whole traces held in memory at once while a page is made.
-const TRACES_AT_ONCE: usize = 64;
+/// Whole traces held in memory at once while a page is made: ten of 20,000 spans each take about 30 MB.
+const TRACES_AT_ONCE: usize = 10;
 
 /// Rows that a scan gives at once, at most.
 const MOST_ROWS: usize = 8192;
@@ -54,7 +54,7 @@ pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Pa
 /// arriving, a trace that has not been returned yet and gains a matching span before the cursor is left to a new search.
 ///
 /// The work is one scan in pages, of ids only where the store evaluates predicates, and one read of whole traces for
-/// each `64` candidates.
+/// each ten candidates.
 pub async fn search_with<T>(
     store: &dyn SpanStore,
     request: &SearchRequest,

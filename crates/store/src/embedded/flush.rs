@@ -116,17 +116,23 @@ impl Flusher {
     }
 
     pub(super) fn run(mut self, shared: &Shared) {
+        let mut was_failing = false;
         loop {
             let mut failed = None;
             let steps = [Self::retain, Self::flush_all, Self::merge_all];
             for step in steps {
                 if let Err(error) = step(&mut self, shared) {
-                    if !shared.closed.load(Ordering::SeqCst) {
-                        tracing::error!(%error, "cannot flush; trying again");
+                    // Said once, not at every try.
+                    if !was_failing && failed.is_none() && !shared.closed.load(Ordering::SeqCst) {
+                        tracing::error!(%error, "cannot flush; trying again until it can be done");
                     }
                     failed = Some(error.to_string());
                 }
             }
+            if was_failing && failed.is_none() {
+                tracing::info!("flushing again");
+            }
+            was_failing = failed.is_some();
             shared.flush.finish_round(failed);
             if shared.closed.load(Ordering::SeqCst) {
                 return;

@@ -8,7 +8,7 @@ use super::Shared;
 use super::segment::Segment;
 use crate::memtable::Memtable;
 use crate::names::Names;
-use crate::scan::{Found, Top};
+use crate::scan::{Top, fetch};
 use crate::{Projection, Scan, ScanPage, StoreError, Tenant};
 
 /// Bytes of templates and dictionaries that open segments hold together, to be read faster.
@@ -69,57 +69,16 @@ impl Shared {
             self.damages.tolerate(segment.scan(scan, part, &self.damages, &mut top))?;
         }
         let (found, next) = top.page();
-        let spans = self.fetch(&tables, &segments, &found, scan.projection)?;
+        let spans = fetch(&found, |part, wanted, spans| match tables.get(part) {
+            Some(table) => {
+                for (block, rows) in wanted {
+                    table.rows(*block, rows, scan.projection, spans);
+                }
+                Ok(wanted.iter().map(|(_, rows)| rows.len()).collect())
+            }
+            None => segments[part - tables.len()].rows(wanted, scan.projection, &self.damages, spans),
+        })?;
         Ok(ScanPage { spans, next })
-    }
-
-    /// The rows that a scan found, in its order, each part read once.
-    fn fetch(
-        &self,
-        tables: &[Memtable],
-        segments: &[Arc<Segment>],
-        found: &[Found],
-        projection: Projection,
-    ) -> Result<SpanBatch, StoreError> {
-        let mut order: Vec<usize> = (0..found.len()).collect();
-        order.sort_unstable_by_key(|place| (found[*place].source, found[*place].row));
-        let mut spans = SpanBatch::new();
-        // Where each row of the page came to lie; a damaged row lies nowhere.
-        let mut places = vec![usize::MAX; found.len()];
-        for part in order.chunk_by(|left, right| found[*left].source.part == found[*right].source.part) {
-            let number = found[part[0]].source.part as usize;
-            let mut wanted: Vec<(u32, Vec<usize>)> = Vec::new();
-            for place in part {
-                let Found { source, row, .. } = found[*place];
-                match wanted.last_mut() {
-                    Some((block, rows)) if *block == source.place => rows.push(row as usize),
-                    _ => wanted.push((source.place, vec![row as usize])),
-                }
-            }
-            let before = spans.len();
-            let appended: Vec<usize> = match tables.get(number) {
-                Some(table) => {
-                    for (block, rows) in &wanted {
-                        table.rows(*block, rows, projection, &mut spans);
-                    }
-                    wanted.iter().map(|(_, rows)| rows.len()).collect()
-                }
-                None => {
-                    let segment = &segments[number - tables.len()];
-                    segment.rows(&wanted, projection, &self.damages, &mut spans)?
-                }
-            };
-            let (mut at, mut first) = (before, 0);
-            for ((_, rows), appended) in wanted.iter().zip(appended) {
-                for (place, row) in part[first..first + appended].iter().zip(at..) {
-                    places[*place] = row;
-                }
-                at += appended;
-                first += rows.len();
-            }
-        }
-        places.retain(|place| *place != usize::MAX);
-        Ok(if places.is_sorted() { spans } else { spans.select(places) })
     }
 
     /// Keeps what segments hold to be read faster within its bound.
