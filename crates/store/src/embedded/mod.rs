@@ -12,6 +12,7 @@
 
 mod append;
 mod catalog;
+mod clock;
 mod damage;
 mod disk;
 mod flush;
