@@ -8,6 +8,13 @@ use crate::run::workspace;
 const ROOMS: &[(&str, &str, &[&str])] = &[
     ("crates/sdk-macros", "tracewell-macros", &[]),
     ("crates/sdk", "tracewell", &["tracewell-macros"]),
+    ("crates/sdk-tracing", "tracewell-tracing", &["tracewell"]),
+    ("crates/sdk-opentelemetry", "tracewell-opentelemetry", &["tracewell"]),
+    ("crates/sdk-reqwest", "tracewell-reqwest", &["tracewell"]),
+    ("crates/sdk-sqlx", "tracewell-sqlx", &["tracewell"]),
+    ("crates/sdk-mongodb", "tracewell-mongodb", &["tracewell"]),
+    ("crates/sdk-redis", "tracewell-redis", &["tracewell"]),
+    ("crates/sdk-object-store", "tracewell-object-store", &["tracewell"]),
     ("crates/model", "tracewell-model", &[]),
     ("crates/wire", "tracewell-wire", &["tracewell-model"]),
     ("crates/store", "tracewell-store", &["tracewell-model", "tracewell-wire"]),
@@ -20,7 +27,11 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         &["tracewell-model", "tracewell-wire", "tracewell-store", "tracewell-query", "tracewell-insight"],
     ),
     ("bench", "tracewell-bench", &["tracewell-model", "tracewell-wire", "tracewell-sim"]),
-    ("examples/image-gallery", "image-gallery", &["tracewell"]),
+    (
+        "examples/image-gallery",
+        "image-gallery",
+        &["tracewell", "tracewell-mongodb", "tracewell-object-store", "tracewell-sqlx"],
+    ),
     ("xtask", "xtask", &[]),
 ];
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Status;
 use crate::{Config, InMemoryExporter, Value};
 use std::time::Duration;
 
