@@ -1,7 +1,5 @@
 //! Spans of database calls, named and tagged by OpenTelemetry's stable semantic conventions for databases.
 
-mod sql;
-
 use crate::{Key, Span, SpanBuilder, SpanKind, Tracer, Value, tracer};
 
 /// Describes a call of a database, with the global tracer.
@@ -16,29 +14,6 @@ use crate::{Key, Span, SpanBuilder, SpanKind, Tracer, Value, tracer};
 /// ```
 pub fn call(system: &'static str, operation: &'static str) -> Call<'static> {
     call_of(tracer(), system, operation)
-}
-
-/// Describes a call whose statement is only known as a text: what it does and to which table is told from it, and its
-/// literals do not get into the span.
-///
-/// ```
-/// let span = tracewell::db::statement("postgresql", "SELECT name FROM images WHERE id = 7").start();
-/// # drop(span);
-/// ```
-pub fn statement(system: &'static str, sql: &str) -> Call<'static> {
-    let (operation, table) = sql::summary(sql);
-    let mut call = call(system, operation);
-    if let Some(table) = table {
-        call = call.collection(table.to_owned());
-    }
-    call.query(sql::without_literals(sql, matches!(system, "mysql" | "mariadb")))
-}
-
-/// Ends the span of a database call that failed.
-pub fn failed<E: std::fmt::Display>(span: &Span, error: &E) {
-    if span.is_recording() {
-        span.tag("error.type", std::any::type_name::<E>()).error(error);
-    }
 }
 
 /// As [`call`], with a tracer of the caller's.

@@ -10,13 +10,13 @@
 //! tracewell::http::client_status(&span, 200);
 //! ```
 
-use crate::{Context, Key, Span, SpanBuilder, SpanKind, Tracer, tracer};
+use crate::{Key, Span, SpanBuilder, SpanKind, Status, Tracer, tracer};
 
 mod redact;
 
 #[cfg(feature = "tower")]
 pub(crate) use redact::redact_query;
-pub use redact::{redact_url, redact_urls};
+pub use redact::redact_url;
 
 #[cfg(test)]
 mod tests;
@@ -28,27 +28,18 @@ pub fn client_span(method: &str, url: &str) -> Span {
 
 /// Tags the outgoing request's span with the answer's status, and marks it as failed from 400 on.
 pub fn client_status(span: &Span, status: u16) {
-    client_answer(&span.context(), status);
+    span.tag("http.response.status_code", status);
+    if status >= 400 {
+        span.tag_with("error.type", || status.to_string()).status(Status::Error("".into()));
+    }
 }
 
 /// Marks an outgoing request's span as failed without an answer, such as when the connection was refused. URLs in the
 /// error's text, which clients like to put there, are redacted too.
 pub fn client_error<E: std::fmt::Display>(span: &Span, error: &E) {
-    client_failed(&span.context(), error);
-}
-
-/// As [`client_status`], where only the context is at hand.
-pub fn client_answer(context: &Context, status: u16) {
-    context.tag("http.response.status_code", status);
-    if status >= 400 && context.is_recording() {
-        context.tag("error.type", status.to_string()).error("");
-    }
-}
-
-/// As [`client_error`], where only the context is at hand.
-pub fn client_failed<E: std::fmt::Display>(context: &Context, error: &E) {
-    if context.is_recording() {
-        context.tag("error.type", std::any::type_name::<E>()).error(redact_urls(&error.to_string()));
+    if span.is_recording() {
+        let text = redact::redact_urls_in(&error.to_string());
+        span.tag("error.type", crate::Value::from_static(std::any::type_name::<E>())).error(text);
     }
 }
 

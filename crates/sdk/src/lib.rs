@@ -130,7 +130,7 @@ pub use ids::{Ids, ids};
 pub use off::{
     Context, Entered, EventTags, FutureExt, Guard, InSpan, Span, SpanBuilder, Tracer, WithContext, init, tracer,
 };
-pub use propagation::{Extractor, Injector, Propagators, extract, extract_from, inject, inject_with};
+pub use propagation::{Extractor, Injector, Propagators, extract, inject};
 pub use resource::Resource;
 pub use sampler::{Decision, Sample, Sampler, SamplingInput};
 #[cfg(not(feature = "off"))]

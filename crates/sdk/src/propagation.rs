@@ -182,48 +182,6 @@ pub fn extract(carrier: &impl Extractor) -> Context {
     tracer().propagators().extract(carrier)
 }
 
-/// As [`inject`], for messages of any kind, such as Kafka's with headers of bytes: `set` is called with every name and
-/// value.
-///
-/// ```
-/// let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
-/// tracewell::inject_with(&tracewell::Context::current(), |name, value| {
-///     headers.push((name.to_owned(), value.as_bytes().to_vec()));
-/// });
-/// ```
-pub fn inject_with(context: &Context, set: impl FnMut(&str, &str)) {
-    struct Carrier<F>(F);
-    impl<F: FnMut(&str, &str)> Injector for Carrier<F> {
-        fn set(&mut self, name: &str, value: &str) {
-            (self.0)(name, value);
-        }
-    }
-    inject(context, &mut Carrier(set));
-}
-
-/// As [`extract`], from messages of any kind: all their headers that are text.
-///
-/// ```
-/// let headers: Vec<(String, Vec<u8>)> = Vec::new();
-/// let texts = headers.iter().filter_map(|(name, value)| Some((name.as_str(), std::str::from_utf8(value).ok()?)));
-/// let context = tracewell::extract_from(texts);
-/// # let _ = context;
-/// ```
-#[must_use]
-pub fn extract_from<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Context {
-    struct Carrier<'a>(Vec<(&'a str, &'a str)>);
-    impl Extractor for Carrier<'_> {
-        fn values<'b>(&'b self, name: &str, each: &mut dyn FnMut(&'b str)) {
-            self.0.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).for_each(|(_, value)| each(value));
-        }
-
-        fn all<'b>(&'b self, each: &mut dyn FnMut(&'b str, &'b str)) {
-            self.0.iter().for_each(|(name, value)| each(name, value));
-        }
-    }
-    extract(&Carrier(headers.into_iter().collect()))
-}
-
 /// The value of a header that may stand there once: more than one is as invalid as none.
 fn only<'a>(carrier: &'a impl Extractor, name: &str) -> Option<&'a str> {
     let (mut first, mut count) = (None, 0);

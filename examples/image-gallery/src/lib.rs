@@ -1,8 +1,8 @@
 //! What the four programs of the Image Gallery share.
 //!
 //! ```text
-//! client ──▶ gallery ──┬──▶ catalog ──▶ SQLite, PostgreSQL or MongoDB
-//!                      └──▶ store ────▶ files or S3
+//! client ──▶ gallery ──┬──▶ catalog ──▶ SQLite
+//!                      └──▶ store ────▶ files
 //! ```
 //!
 //! How much of it is traced is a setting, so that the way of adding tracing can be seen step by step:
@@ -39,17 +39,11 @@ pub struct ServiceArgs {
 }
 
 /// Serves until SIGTERM, then lets requests end and sends the last spans. `traced_from` is the level from which on this
-/// service takes part in traces; `routes` are made when tracing has begun.
-pub async fn serve<F: Future<Output = Result<Router>>>(
-    name: &str,
-    args: &ServiceArgs,
-    traced_from: u8,
-    routes: impl FnOnce() -> F,
-) -> Result<()> {
+/// service takes part in traces.
+pub async fn serve(name: &str, args: &ServiceArgs, traced_from: u8, routes: Router) -> Result<()> {
     let traced = args.level >= traced_from;
     // Tracing starts here, and ends with the guard; where spans go is said by OTEL_EXPORTER_OTLP_ENDPOINT.
     let tracing = traced.then(|| tracewell::init(tracewell::Config::from_env(name))).transpose()?;
-    let routes = routes().await?;
     // The one line that makes a span of every request.
     let routes = if traced { routes.layer(ServerLayer::new()) } else { routes };
 

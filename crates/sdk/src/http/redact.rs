@@ -44,9 +44,8 @@ pub fn redact_url(url: &str) -> String {
     redacted
 }
 
-/// The text with every URL in it redacted, as errors have to be that name what was asked for.
-#[must_use]
-pub fn redact_urls(text: &str) -> String {
+/// The text with every URL in it redacted.
+pub(super) fn redact_urls_in(text: &str) -> String {
     let words = text.split_inclusive(char::is_whitespace);
     words
         .map(|word| if word.contains("://") { redact_url(word).into() } else { std::borrow::Cow::from(word) })

@@ -1,5 +1,4 @@
 use super::*;
-use crate::Status;
 use crate::{Config, InMemoryExporter, Value};
 use std::time::Duration;
 

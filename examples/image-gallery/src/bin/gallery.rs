@@ -41,7 +41,7 @@ async fn main() -> Result<()> {
         .route("/images", get(list))
         .route("/images/{id}", get(image))
         .with_state(peers);
-    serve("gallery", &args.service, 1, || async { Ok(routes) }).await
+    serve("gallery", &args.service, 1, routes).await
 }
 
 #[derive(Deserialize)]
