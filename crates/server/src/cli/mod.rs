@@ -1,7 +1,10 @@
 //! The command line.
 
 mod client;
+mod compare;
+mod critical_path;
 mod export;
+mod fetch;
 mod import;
 mod search;
 mod store;
@@ -43,6 +46,10 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Says where the added time of slow requests goes
     Why(why::WhyArgs),
+    /// Shows two traces, or two sets of traces, side by side, by structure
+    Compare(compare::CompareArgs),
+    /// Adds up what requests were waiting for: folded stacks, or a flame graph
+    CriticalPath(critical_path::CriticalPathArgs),
     /// Lists the services that have spans
     Services(ServerArgs),
     /// Sends files of spans to a server: OTLP JSON lines, OTLP protobuf, Jaeger JSON; plain, .gz or .zst
@@ -169,6 +176,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Search(args) => search::run(&args)?,
         Command::Trace(args) => trace::run(&args)?,
         Command::Why(args) => why::run(&args)?,
+        Command::Compare(args) => compare::run(&args)?,
+        Command::CriticalPath(args) => critical_path::run(&args)?,
         Command::Services(args) => {
             let answer = Client::new(&args.url).get("/api/v1/services", &[])?;
             if args.json {
