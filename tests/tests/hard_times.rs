@@ -87,10 +87,10 @@ fn file_of(path: &Path, mebibytes: usize) {
 
 #[test]
 fn a_full_disk_puts_senders_off_and_is_recovered_from_when_space_returns() {
-    let Some(disk) = Disk::mount(24) else { return };
+    let Some(disk) = Disk::mount(9) else { return };
     let ballast = disk.folder.join("ballast");
-    file_of(&ballast, 16);
-    let server = Server::start_with(&disk.data(), &["--memory", "8MiB"]).unwrap();
+    file_of(&ballast, 7);
+    let server = Server::start_with(&disk.data(), &["--memory", "4MiB"]).unwrap();
     let mut requests = Workload::new(5).spans(2_000_000).max_trace_spans(500).requests(500);
     let mut kept = Vec::new();
     let refused = loop {

@@ -5,7 +5,9 @@ mod carrier;
 mod jaeger;
 mod w3c;
 
-use crate::{Baggage, Context, SpanContext, tracer};
+#[cfg(not(feature = "off"))]
+use crate::{Baggage, SpanContext};
+use crate::{Context, tracer};
 use std::fmt;
 use std::ops::BitOr;
 
@@ -82,7 +84,10 @@ impl Propagators {
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
+}
 
+#[cfg(not(feature = "off"))]
+impl Propagators {
     /// As [`inject`], in these formats.
     pub fn inject(self, context: &Context, carrier: &mut impl Injector) {
         let span = context.span_context();
@@ -131,8 +136,8 @@ impl Propagators {
         if self.contains(Self::JAEGER) {
             jaeger::extract_baggage(carrier, &mut baggage);
         }
-        let context = Context::new().with_span_context(span.unwrap_or_default());
-        if baggage.is_empty() { context } else { context.with_baggage(baggage) }
+        let baggage = if baggage.is_empty() { None } else { Some(std::sync::Arc::new(baggage)) };
+        Context::unrecorded(span.unwrap_or_default(), baggage, None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::to_unix_nanos;
 use crate::context::{Entered, Shared, with_current};
+use crate::limits::Limits;
 use crate::recording::Open;
 use crate::sampler::SamplingInput;
 use crate::tags::{EventTagList, TagValue};
@@ -10,21 +11,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// What a single span may hold; the rest is counted as dropped.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) tags: usize,
-    pub(crate) events: usize,
-    pub(crate) links: usize,
-    pub(crate) value_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { tags: 128, events: 128, links: 128, value_bytes: 16 << 10 }
-    }
-}
 
 /// The tags of an event while it is made, see [`Span::event_with`].
 #[derive(Debug)]
@@ -185,7 +171,7 @@ fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -
     }
     if !decision.is_sampled {
         let span = SpanContext { trace_id, span_id: SpanId::random(), flags, ..SpanContext::EMPTY };
-        return Context::unrecorded(span, parent.shared_baggage().cloned());
+        return parent.clone().with_span_context(span);
     }
     Context::recorded(pipeline, |shared| {
         shared.span.trace_id = trace_id;
@@ -198,6 +184,9 @@ fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -
             }
             if let Some(baggage) = &parent.baggage {
                 shared.baggage = Some(Arc::clone(baggage));
+            }
+            if let Some(request_id) = &parent.request_id {
+                shared.request_id = Some(Arc::clone(request_id));
             }
             if parent.recording.as_ref().is_some_and(|recording| recording.is_of(pipeline)) {
                 shared.offset_nanos = parent.offset_nanos;
@@ -223,7 +212,7 @@ fn passed_on(parent: &Context, flags: TraceFlags) -> Context {
         // It has not come through the sampling whose threshold that was.
         span.trace_state = span.trace_state.with_sampling_threshold(None);
     }
-    Context::unrecorded(span, parent.shared_baggage().cloned())
+    parent.clone().with_span_context(span)
 }
 
 /// A started span. Ends when dropped, or with [`Span::end`]; while a panic unwinds, with an error status.
@@ -293,6 +282,14 @@ impl Span {
     pub fn event_with(&self, name: impl AsRef<str>, tag: impl FnOnce(&mut EventTags<'_>)) -> &Self {
         if let Some(recording) = self.context.recording().filter(|recording| recording.is_open()) {
             recording.event(name.as_ref(), tag);
+        }
+        self
+    }
+
+    /// Links another span that led to this one without being its parent, as [`SpanBuilder::link`] does.
+    pub fn link(&self, other: &SpanContext) -> &Self {
+        if let Some(recording) = self.context.recording() {
+            recording.link(other);
         }
         self
     }

@@ -1,15 +1,17 @@
 //! The store that keeps nothing on disk: for tests and for trying things out.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
-use crate::memtable::Memtable;
+use crate::memtable::{Kept, Memtable};
 use crate::names::ValuesOf;
+use crate::scan::{Top, fetch};
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Scan, ScanPage, SpanStore, StoreError, StoreStats, Tenant, scan,
+    Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
+    Tenant,
 };
 
 /// How a [`MemoryStore`] behaves.
@@ -49,6 +51,7 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a look at a tenant's spans gives; of one that has none, the default.
     fn read<T: Default>(&self, tenant: &Tenant, read: impl FnOnce(&Memtable) -> T) -> Result<T, StoreError> {
         Ok(self.state().tenants.get(tenant).map(read).unwrap_or_default())
     }
@@ -69,24 +72,38 @@ impl SpanStore for MemoryStore {
         if used + append.batch.size_bytes() > self.options.most_bytes {
             return Err(StoreError::Busy(format!("the memory budget of {} bytes is used up", self.options.most_bytes)));
         }
-        state.tenants.entry(tenant.clone()).or_default().insert(append.batch);
+        state.tenants.entry(tenant.clone()).or_default().insert(Arc::new(Kept::new(append.batch)));
         Ok(())
     }
 
     async fn traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError> {
+        self.traces_with(tenant, ids, Projection::All).await
+    }
+
+    async fn traces_with(
+        &self,
+        tenant: &Tenant,
+        ids: &[TraceId],
+        projection: Projection,
+    ) -> Result<SpanBatch, StoreError> {
         self.read(tenant, |table| {
             let mut out = SpanBatch::new();
-            table.traces(ids, &mut out);
+            table.traces(ids, projection, &mut out);
             out
         })
     }
 
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         self.read(tenant, |table| {
-            let mut hits = Vec::new();
-            // One more row than asked for tells whether there is more.
-            table.scan(scan, scan.limit.saturating_add(1), &mut hits);
-            scan::page(scan, hits)
+            let mut top = Top::new(scan);
+            table.scan(scan, 0, &mut top);
+            let (found, next) = top.page();
+            let spans = fetch(&found, |_, wanted, spans| {
+                wanted.iter().for_each(|(place, rows)| table.rows(*place, rows, scan.projection, spans));
+                Ok(wanted.iter().map(|(_, rows)| rows.len()).collect())
+            });
+            // Memory is always there to be read.
+            ScanPage { spans: spans.unwrap_or_default(), next }
         })
     }
 

@@ -7,6 +7,7 @@ mod export;
 mod fetch;
 mod import;
 mod search;
+mod store;
 mod table;
 mod trace;
 mod why;
@@ -55,6 +56,11 @@ enum Command {
     Import(import::ImportArgs),
     /// Writes traces as OTLP JSON lines, OTLP protobuf or Jaeger JSON
     Export(export::ExportArgs),
+    /// Checks a store's directory, which no server may have open, and mends it if asked
+    Fsck(store::FsckArgs),
+    /// Looks into a store's directory
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Shows the Image Gallery: makes it slow and says why
     Demo(crate::demo::DemoArgs),
     /// Prints the version
@@ -184,6 +190,8 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Import(args) => return import::run(&args),
         Command::Export(args) => export::run(&args)?,
+        Command::Fsck(args) => return store::fsck(&args),
+        Command::Store(command) => store::run(&command)?,
         Command::Demo(args) => return crate::demo::run(args),
         Command::Version => client::print_line(&format!("tracewell {}", env!("CARGO_PKG_VERSION")))?,
     }
