@@ -78,7 +78,8 @@ fn cause(study: &Study<'_>, change: &Change, drift: f64, prior: f64) -> Option<C
     let is_gone = change.slow_calls == 0.0;
     let effect =
         if is_gone { Effect { difference: -change.effect.difference, ..change.effect } } else { change.effect };
-    if effect.difference <= 0.0 {
+    let evidence = log_bayes(effect, drift, FAULT);
+    if effect.difference <= 0.0 || evidence <= 0.0 {
         return None;
     }
     let of = |which: fn(&Link) -> f64| {
@@ -107,7 +108,7 @@ fn cause(study: &Study<'_>, change: &Change, drift: f64, prior: f64) -> Option<C
         signal: Signal::Calls { parent, child },
         places: vec![child],
         slowed: vec![child],
-        strength: log_bayes(effect, drift, FAULT) + prior,
+        strength: evidence + prior,
         prior,
         drift,
         slower_nanos: 0.0,
