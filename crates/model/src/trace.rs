@@ -234,11 +234,41 @@ fn rows_in_order(spans: &SpanBatch, mut rows: Vec<usize>) -> Vec<usize> {
             names(left).cmp(&names(right))
         })
     };
+    // Stores keep a trace by start, so mostly nothing is to be done.
+    let starts = &columns.start_unix_nano;
+    if rows.windows(2).all(|pair| starts[pair[0]] < starts[pair[1]]) {
+        return rows;
+    }
     if !rows.is_sorted_by(|left, right| compare(left, right).is_le()) {
         rows.sort_by(compare);
     }
     rows.dedup_by(|right, left| compare(right, left).is_eq());
-    rows
+    without_replaced(spans, rows)
+}
+
+/// The attribute of a span that was sent before it had ended; sent again when it has.
+const PENDING: &str = "tracewell.pending";
+
+/// Without what a span was said to be before it ended, where it is known how it ended, or later.
+fn without_replaced(spans: &SpanBatch, rows: Vec<usize>) -> Vec<usize> {
+    let columns = spans.spans();
+    let is_pending = |row: usize| spans.span(row).attributes().get(PENDING).is_some();
+    let same = |left: usize, right: usize| {
+        columns.span_id[left] == columns.span_id[right] && columns.kind[left] == columns.kind[right]
+    };
+    let mut kept = Vec::with_capacity(rows.len());
+    // Spans that are the same have the same start, and few others have it too.
+    for group in rows.chunk_by(|left, right| columns.start_unix_nano[*left] == columns.start_unix_nano[*right]) {
+        for (at, row) in group.iter().enumerate() {
+            let others = || group.iter().enumerate().filter(|(other, twin)| *other != at && same(*row, **twin));
+            // Of two that are pending, the one that ends later is listed first.
+            let is_replaced = others().any(|(other, twin)| other < at || !is_pending(*twin));
+            if !(is_replaced && is_pending(*row)) {
+                kept.push(*row);
+            }
+        }
+    }
+    kept
 }
 
 /// The rows of each span id. More than one span can carry an id: a client and the server it called (Zipkin), or a broken

@@ -27,7 +27,7 @@ pub struct Scan {
 /// What of a span is read. What is not read holds its zero value in the returned batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Projection {
-    /// Trace id, span id and start.
+    /// Trace id, span id and start; the end is the start, too.
     Ids,
     /// Everything but attributes, events and links; of the resource only the service.
     Core,

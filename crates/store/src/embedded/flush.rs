@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::segment::{self, Merge, Origin, Segment};
 use super::{Catalog, Frozen, SegmentEntry, Shared, log_path};
 use crate::{StoreError, Tenant};
@@ -108,11 +109,12 @@ pub(super) struct Flusher {
     pub(super) catalog: Catalog,
     /// Segments that could not be merged, because they are damaged.
     left_alone: BTreeSet<u64>,
+    clock: Clock,
 }
 
 impl Flusher {
     pub(super) fn new(catalog: Catalog) -> Self {
-        Self { catalog, left_alone: BTreeSet::new() }
+        Self { catalog, left_alone: BTreeSet::new(), clock: Clock::default() }
     }
 
     pub(super) fn run(mut self, shared: &Shared) {
@@ -326,7 +328,8 @@ impl Flusher {
         kept.sort_by_key(|entry| entry.last_start_unix_nano);
         let mut dropped = Vec::new();
         if let Some(age) = options.retention_age {
-            let oldest = (options.now_unix_nano)().saturating_sub(age.as_nanos() as u64);
+            let now = self.clock.now((options.now_unix_nano)(), Instant::now());
+            let oldest = now.saturating_sub(age.as_nanos() as u64);
             dropped.extend(kept.iter().filter(|entry| entry.last_start_unix_nano < oldest).map(|entry| entry.number));
             kept.retain(|entry| entry.last_start_unix_nano >= oldest);
         }

@@ -12,6 +12,7 @@
 
 mod append;
 mod catalog;
+mod clock;
 mod damage;
 mod disk;
 mod flush;
@@ -178,7 +179,6 @@ impl EmbeddedStore {
                 return Ok(());
             }
             self.shared.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
-            self.shared.flush.wake();
             if tokio::time::timeout_at(deadline, room).await.is_err() {
                 return Err(StoreError::Busy(format!(
                     "the memory budget of {budget} bytes is used up until a flush ends"
