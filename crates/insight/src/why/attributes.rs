@@ -208,9 +208,19 @@ fn spans_by_attribute(units: &[&Unit], traces: &[&Trace]) -> HashMap<Pair, Vec<u
             }
         }
     }
+    // What all spans of one operation have and no other is another name for the operation.
+    let name = |number: usize| traces[units[number].trace].span(units[number].row).name();
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    (0..units.len()).for_each(|number| *named.entry(name(number)).or_default() += 1);
+    let is_a_name = |spans: &[usize]| {
+        spans.first().is_some_and(|first| {
+            let first = name(*first);
+            named[first] == spans.len() && spans.iter().all(|number| name(*number) == first)
+        })
+    };
     spans
         .into_iter()
         .flat_map(|(key, values)| values.into_iter().map(move |(value, spans)| ((key.clone(), value), spans)))
-        .filter(|(_, spans)| spans.len() >= LEAST_SPANS && spans.len() < units.len())
+        .filter(|(_, spans)| spans.len() >= LEAST_SPANS && spans.len() < units.len() && !is_a_name(spans))
         .collect()
 }
