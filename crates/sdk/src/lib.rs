@@ -63,6 +63,7 @@
 //! # Features
 //! `tower` (default): [`ServerLayer`] and [`ClientLayer`]. `axum`: routes from axum's `MatchedPath`. `gzip`: compressed
 //! export. `tls`: `https://` endpoints.
+//! `stream`: spans around streams.
 
 #![deny(unsafe_code)]
 
@@ -95,6 +96,9 @@ mod resource;
 
 pub mod db;
 pub mod http;
+mod outcome;
+#[cfg(feature = "stream")]
+mod stream;
 #[cfg(feature = "tower")]
 mod tower;
 
@@ -108,11 +112,14 @@ pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter};
 pub use future::{FutureExt, InSpan, WithContext};
 pub use id::{SpanId, TraceId};
 pub use pipeline::Stats;
+pub use outcome::with_outcome;
 pub use propagation::{Extractor, Injector, Propagators, extract, inject};
 pub use resource::Resource;
 pub use sampler::{Decision, Sample, Sampler, SamplingInput};
 pub use span::{EventTags, Span, SpanBuilder};
 pub use span_context::{SpanContext, TraceFlags, TraceState};
+#[cfg(feature = "stream")]
+pub use stream::{InSpanStream, StreamExt};
 pub use tags::{Scalar, TagValue, ValueWriter, debug, display};
 #[cfg(feature = "tower")]
 pub use tower::{ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService};

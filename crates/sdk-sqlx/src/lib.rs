@@ -1,0 +1,1 @@
+//! Tracewell's spans of queries made with sqlx

@@ -1,0 +1,1 @@
+//! Tracewell's spans of gRPC calls, for tonic's clients and servers

@@ -1,0 +1,63 @@
+//! Ids in log lines.
+
+use std::fmt;
+
+use tracewell::Context;
+use tracing_core::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Adds `trace_id` and `span_id` of the current span to each line that the format writes: at the end of a line of text,
+/// as members of a JSON object, and at the beginning of a coloured line. Lines outside of any span stay as they are.
+///
+/// ```
+/// use tracing_subscriber::fmt::format;
+///
+/// let text = tracing_subscriber::fmt().event_format(tracewell_tracing::with_ids(format()));
+/// # drop(text);
+/// ```
+///
+/// For JSON tell the fields' format, too, as [`tracing_subscriber::fmt::format::Json`] demands:
+/// `fmt().fmt_fields(JsonFields::new()).event_format(with_ids(format().json()))`.
+pub fn with_ids<F>(format: F) -> WithIds<F> {
+    WithIds { format }
+}
+
+/// See [`with_ids`].
+#[derive(Clone, Debug)]
+pub struct WithIds<F> {
+    format: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithIds<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, scope: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let context = Context::current();
+        let span = context.span_context();
+        if !span.is_valid() {
+            return self.format.format_event(scope, writer, event);
+        }
+        let (trace_id, span_id) = (span.trace_id, span.span_id);
+        if writer.has_ansi_escapes() {
+            // Nothing but the subscriber's own writer takes colours, and what it was given it does not give back.
+            write!(writer, "\x1b[2mtrace_id={trace_id} span_id={span_id}\x1b[0m ")?;
+            return self.format.format_event(scope, writer, event);
+        }
+        let mut line = String::new();
+        self.format.format_event(scope, Writer::new(&mut line), event)?;
+        let body = line.trim_end_matches('\n');
+        match body.strip_suffix('}').filter(|_| body.starts_with('{')) {
+            Some(members) => {
+                let comma = if members.len() > 1 { "," } else { "" };
+                write!(writer, "{members}{comma}\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\"}}")?;
+            }
+            None => write!(writer, "{body} trace_id={trace_id} span_id={span_id}")?,
+        }
+        writer.write_str(&line[body.len()..])
+    }
+}
