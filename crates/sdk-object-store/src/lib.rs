@@ -149,24 +149,19 @@ impl<S: ObjectStore> ObjectStore for Traced<S> {
     fn delete_stream(&self, keys: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let span = self.about.span("delete", "DeleteObjects", None);
         let deletions = span.in_scope(|| self.store.delete_stream(keys));
-        let mut count = 0;
-        Box::pin(deletions.in_span_with(span, move |span, deleted| {
-            note(span, deleted);
-            count += i64::from(deleted.is_ok());
-            span.tag("object.count", count);
-        }))
+        counted(span, deletions)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let span = self.about.span("list", "ListObjectsV2", None);
         let listing = span.in_scope(|| self.store.list(prefix));
-        listed(span, listing)
+        counted(span, listing)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         let span = self.about.span("list", "ListObjectsV2", None);
         let listing = span.in_scope(|| self.store.list_with_offset(prefix, offset));
-        listed(span, listing)
+        counted(span, listing)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -191,11 +186,14 @@ impl<S: ObjectStore> ObjectStore for Traced<S> {
     }
 }
 
-fn listed(span: Span, listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+/// Tells how many there were when there are no more.
+fn counted<T: 'static>(span: Span, objects: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<T>> {
     let mut count = 0;
-    Box::pin(listing.in_span_with(span, move |span, object| {
-        note(span, object);
-        count += i64::from(object.is_ok());
-        span.tag("object.count", count);
+    Box::pin(objects.in_span_with(span, move |span, object| match object {
+        Some(object) => {
+            note(span, object);
+            count += i64::from(object.is_ok());
+        }
+        None => _ = span.tag("object.count", count),
     }))
 }

@@ -19,6 +19,8 @@ struct Member {
 }
 
 impl Baggage {
+    pub(crate) const EMPTY: Self = Self { members: Vec::new() };
+
     /// The members that the specification obliges every implementation to carry.
     pub const MAX_MEMBERS: usize = 64;
     /// The header's size that the specification obliges every implementation to carry.

@@ -2,9 +2,9 @@
 
 use crate::baggage::percent_decode;
 use crate::clock::TimeSource;
+use crate::limits::Limits;
 use crate::otlp::OtlpExporter;
-use crate::pipeline::RetryPolicy;
-use crate::span::Limits;
+use crate::retry::RetryPolicy;
 use crate::{Clock, Error, Exporter, Key, Propagators, Resource, Sampler, Value};
 use std::fmt;
 use std::sync::Arc;

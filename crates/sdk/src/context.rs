@@ -144,7 +144,7 @@ impl Context {
     /// The baggage.
     #[must_use]
     pub fn baggage(&self) -> &Baggage {
-        static EMPTY: std::sync::LazyLock<Baggage> = std::sync::LazyLock::new(Baggage::default);
+        static EMPTY: Baggage = Baggage::EMPTY;
         self.shared_baggage().map_or(&EMPTY, |baggage| baggage)
     }
 

@@ -62,25 +62,37 @@
 //!
 //! # Features
 //! `tower` (default): [`ServerLayer`] and [`ClientLayer`]. `axum`: routes from axum's `MatchedPath`. `gzip`: compressed
-//! export. `tls`: `https://` endpoints.
+//! export. `tls`: `https://` endpoints. `off`: nothing is left of this library in the code that calls it; any crate of a
+//! program can turn it on, and the program is then the same without tracing. Contexts of others are not passed on.
 //! `stream`: spans around streams.
 
 #![deny(unsafe_code)]
+#![cfg_attr(feature = "off", allow(dead_code, unused_imports, unused_variables))]
 
 mod id;
 mod value;
 
 mod baggage;
-mod context;
-mod future;
 mod span_context;
 
 mod data;
-mod recording;
+mod limits;
 mod sampler;
-mod span;
 mod tags;
+
+#[cfg(not(feature = "off"))]
+mod context;
+#[cfg(not(feature = "off"))]
+mod future;
+#[cfg(not(feature = "off"))]
+mod recording;
+#[cfg(not(feature = "off"))]
+mod span;
+#[cfg(not(feature = "off"))]
 mod tracer;
+
+#[cfg(feature = "off")]
+mod off;
 
 mod clock;
 mod tsc;
@@ -89,10 +101,13 @@ mod config;
 mod error;
 mod exporter;
 mod otlp;
+#[cfg(not(feature = "off"))]
 mod pipeline;
 mod propagation;
 mod proto;
 mod resource;
+mod retry;
+mod stats;
 
 pub mod db;
 pub mod http;
@@ -105,28 +120,43 @@ mod tower;
 pub use baggage::Baggage;
 pub use clock::{Clock, SystemClock};
 pub use config::Config;
+#[cfg(not(feature = "off"))]
 pub use context::{Context, Entered};
 pub use data::{Event, SpanData, SpanKind, Status};
 pub use error::Error;
 pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter};
+#[cfg(not(feature = "off"))]
 pub use future::{FutureExt, InSpan, WithContext};
 pub use id::{SpanId, TraceId};
-pub use pipeline::Stats;
+#[cfg(feature = "off")]
+pub use off::{
+    Context, Entered, EventTags, FutureExt, Guard, InSpan, Span, SpanBuilder, Tracer, WithContext, init, tracer,
+};
 pub use outcome::with_outcome;
 pub use propagation::{Extractor, Injector, Propagators, extract, inject};
 pub use resource::Resource;
 pub use sampler::{Decision, Sample, Sampler, SamplingInput};
+#[cfg(not(feature = "off"))]
 pub use span::{EventTags, Span, SpanBuilder};
 pub use span_context::{SpanContext, TraceFlags, TraceState};
+pub use stats::Stats;
 #[cfg(feature = "stream")]
 pub use stream::{InSpanStream, StreamExt};
 pub use tags::{Scalar, TagValue, ValueWriter, debug, display};
 #[cfg(feature = "tower")]
 pub use tower::{ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService};
+#[cfg(not(feature = "off"))]
 pub use tracer::{Guard, Tracer, init, tracer};
 #[cfg(feature = "macros")]
 pub use tracewell_macros::traced;
 pub use value::{Key, Value};
+
+#[cfg(feature = "off")]
+#[cfg_attr(not(feature = "tower"), allow(unused_imports))]
+use off::{poll_in, run_in};
+#[cfg(not(feature = "off"))]
+#[cfg_attr(not(feature = "tower"), allow(unused_imports))]
+use {context::run_in, future::poll_in};
 
 /// A span of the global tracer, child of the current context unless told otherwise.
 #[inline(always)]
@@ -135,19 +165,23 @@ pub fn span(name: impl Into<Key>) -> SpanBuilder<'static> {
 }
 
 /// Tags the current span.
+#[inline]
 pub fn tag(key: impl AsRef<str>, value: impl TagValue) {
     Context::current().tag(key, value);
 }
 
 /// Adds an event to the current span.
+#[inline]
 pub fn event(name: impl AsRef<str>) {
     Context::current().event(name);
 }
 
 /// Marks the current span as failed.
+#[inline]
 pub fn error(error: impl std::fmt::Display) {
     Context::current().error(error);
 }
 
+#[cfg(not(feature = "off"))]
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,12 @@
 //! OTLP over HTTP: the exporter to Tracewell, or to anything else that speaks it.
 
 mod decode;
+#[cfg(not(feature = "off"))]
 mod encode;
 mod response;
 
 pub(crate) use decode::spans as decode_spans;
+#[cfg(not(feature = "off"))]
 pub(crate) use encode::{Envelope, event, link, span};
 
 use crate::exporter::{Batch, ExportError, Exporter};

@@ -11,10 +11,11 @@
 
 use crate::clock::TimeSource;
 use crate::exporter::{Batch, ExportError};
+use crate::limits::Limits;
 use crate::otlp::Envelope;
 use crate::recording::{Open, Recording};
-use crate::span::Limits;
-use crate::{Config, Error, Exporter, Resource, Sampler, id, otlp};
+use crate::retry::RetryPolicy;
+use crate::{Config, Error, Exporter, Resource, Sampler, Stats, id, otlp};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,61 +36,6 @@ const MOST_FREE_CHUNKS: usize = 64;
 const ROUND: Duration = Duration::from_secs(1);
 /// The first round is shorter: the counter that spans are timed by is measured meanwhile.
 const FIRST_ROUND: Duration = Duration::from_millis(60);
-
-/// What has happened to the spans that ended, since the tracer started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Accepted by the exporter.
-    pub exported: u64,
-    /// In the requests that were accepted, before compression.
-    pub exported_bytes: u64,
-    /// That the exporter's thread has spent on sending, waits between attempts included.
-    pub export_time: Duration,
-    /// Dropped because the queue was full.
-    pub dropped_queue_full: u64,
-    /// Dropped because the receiver refused them.
-    pub dropped_rejected: u64,
-    /// Dropped because the receiver could not be reached, or was overloaded, for too long.
-    pub dropped_unreachable: u64,
-    /// Dropped because they ended after the shutdown, or it did not leave the time.
-    pub dropped_shutdown: u64,
-    /// Why the latest attempt failed; `None` when it did not.
-    pub last_error: Option<String>,
-}
-
-/// When to try again, and when to give up.
-#[derive(Clone)]
-pub(crate) struct RetryPolicy {
-    pub(crate) first: Duration,
-    pub(crate) longest: Duration,
-    pub(crate) max_attempts: u32,
-    /// In tests, called instead of waiting.
-    pub(crate) wait: Option<Arc<dyn Fn(Duration) + Send + Sync>>,
-}
-
-impl Default for RetryPolicy {
-    /// Waits about 0.5, 1, 2, 4, 8, 16 and 30 seconds, then gives the batch up after about a minute.
-    fn default() -> Self {
-        Self { first: Duration::from_millis(500), longest: Duration::from_secs(30), max_attempts: 8, wait: None }
-    }
-}
-
-impl RetryPolicy {
-    /// No receiver may stop the exporter for longer than this.
-    const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
-
-    /// How long to wait after failed attempt number `attempt` (from 1), `None` to give up. What the receiver asked for
-    /// is a lower bound. Up to a quarter of the wait is added at `random`, so that many senders do not come at once.
-    pub(crate) fn delay(&self, attempt: u32, retry_after: Option<Duration>, random: u64) -> Option<Duration> {
-        if attempt >= self.max_attempts {
-            return None;
-        }
-        let backoff = self.first.saturating_mul(1 << (attempt - 1).min(16)).min(self.longest);
-        let wait = retry_after.map_or(backoff, |after| after.min(Self::LONGEST_RETRY_AFTER).max(backoff));
-        Some(wait + wait.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64 / 4.0))
-    }
-}
 
 pub(crate) struct Pipeline {
     pub(crate) limits: Limits,

@@ -5,7 +5,9 @@ mod carrier;
 mod jaeger;
 mod w3c;
 
-use crate::{Baggage, Context, SpanContext, tracer};
+#[cfg(not(feature = "off"))]
+use crate::{Baggage, SpanContext};
+use crate::{Context, tracer};
 use std::fmt;
 use std::ops::BitOr;
 
@@ -82,7 +84,10 @@ impl Propagators {
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
+}
 
+#[cfg(not(feature = "off"))]
+impl Propagators {
     /// As [`inject`], in these formats.
     pub fn inject(self, context: &Context, carrier: &mut impl Injector) {
         let span = context.span_context();

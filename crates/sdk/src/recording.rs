@@ -1,8 +1,9 @@
 //! A span while it is recorded.
 
+use crate::limits::Limits;
 use crate::pipeline::Pipeline;
 use crate::proto;
-use crate::span::{EventTags, Limits};
+use crate::span::EventTags;
 use crate::tags::{SpanTags, TagValue};
 use crate::value::truncated;
 use crate::{Key, SpanContext, SpanId, SpanKind, Status, TraceState, otlp};

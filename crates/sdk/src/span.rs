@@ -2,6 +2,7 @@
 
 use crate::clock::to_unix_nanos;
 use crate::context::{Entered, Shared, with_current};
+use crate::limits::Limits;
 use crate::recording::Open;
 use crate::sampler::SamplingInput;
 use crate::tags::{EventTagList, TagValue};
@@ -10,21 +11,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// What a single span may hold; the rest is counted as dropped.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) tags: usize,
-    pub(crate) events: usize,
-    pub(crate) links: usize,
-    pub(crate) value_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { tags: 128, events: 128, links: 128, value_bytes: 16 << 10 }
-    }
-}
 
 /// The tags of an event while it is made, see [`Span::event_with`].
 #[derive(Debug)]
@@ -293,6 +279,14 @@ impl Span {
     pub fn event_with(&self, name: impl AsRef<str>, tag: impl FnOnce(&mut EventTags<'_>)) -> &Self {
         if let Some(recording) = self.context.recording().filter(|recording| recording.is_open()) {
             recording.event(name.as_ref(), tag);
+        }
+        self
+    }
+
+    /// Links another span that led to this one without being its parent, as [`SpanBuilder::link`] does.
+    pub fn link(&self, other: &SpanContext) -> &Self {
+        if let Some(recording) = self.context.recording() {
+            recording.link(other);
         }
         self
     }

@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 /// Gives streams a span. `use tracewell::StreamExt as _;`
 pub trait StreamExt: Stream + Sized {
     /// Runs the stream inside the span, which ends with the stream or when it is dropped.
-    fn in_span(self, span: Span) -> InSpanStream<Self, fn(&Span, &Self::Item)> {
+    fn in_span(self, span: Span) -> InSpanStream<Self, fn(&Span, Option<&Self::Item>)> {
         self.in_span_with(span, |_, _| {})
     }
 
-    /// As [`StreamExt::in_span`]; each item is shown beside the span before it is handed out.
-    fn in_span_with<F: FnMut(&Span, &Self::Item)>(self, span: Span, each: F) -> InSpanStream<Self, F> {
+    /// As [`StreamExt::in_span`]; each item is shown beside the span before it is handed out, and `None` at
+    /// the stream's end.
+    fn in_span_with<F: FnMut(&Span, Option<&Self::Item>)>(self, span: Span, each: F) -> InSpanStream<Self, F> {
         InSpanStream { inner: self, span: Some(span), each }
     }
 }
@@ -33,17 +34,18 @@ pin_project! {
     }
 }
 
-impl<S: Stream, F: FnMut(&Span, &S::Item)> Stream for InSpanStream<S, F> {
+impl<S: Stream, F: FnMut(&Span, Option<&S::Item>)> Stream for InSpanStream<S, F> {
     type Item = S::Item;
 
     fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
         let Some(span) = this.span.as_ref() else { return this.inner.poll_next(task) };
         let item = span.in_scope(|| this.inner.poll_next(task));
-        match &item {
-            Poll::Ready(Some(item)) => (this.each)(span, item),
-            Poll::Ready(None) => *this.span = None,
-            Poll::Pending => {}
+        if let Poll::Ready(item) = &item {
+            (this.each)(span, item.as_ref());
+            if item.is_none() {
+                *this.span = None;
+            }
         }
         item
     }

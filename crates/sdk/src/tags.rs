@@ -3,8 +3,8 @@
 //! A tag is written as its OTLP bytes when it is set, into a buffer that is used again by later spans. So text is copied
 //! once and nothing is allocated for it, nothing of a span has to be freed by another thread, and exporting is copying.
 
+use crate::limits::Limits;
 use crate::proto::{Field, fields, message, read_varint, set_length, varint};
-use crate::span::Limits;
 use crate::value::truncated;
 use crate::{Key, Value};
 use std::borrow::Cow;

@@ -1,6 +1,7 @@
 //! The tracer, the global one, and the guard that flushes.
 
-use crate::pipeline::{Pipeline, Stats};
+use crate::Stats;
+use crate::pipeline::Pipeline;
 use crate::span::SpanBuilder;
 use crate::{Config, Error, Key, Propagators};
 use std::sync::{Arc, OnceLock};

@@ -241,20 +241,3 @@ fn no_span_is_lost_or_doubled_between_threads_flushes_and_shutdown() {
     let ids: std::collections::HashSet<_> = spans.iter().map(|span| span.context.span_id).collect();
     assert_eq!(ids.len(), spans.len());
 }
-
-#[test]
-fn waits_grow_keep_to_their_bounds_and_end() {
-    let policy = RetryPolicy::default();
-    let seconds = |attempt, after: Option<u64>, random| {
-        policy.delay(attempt, after.map(Duration::from_secs), random).map(|delay| delay.as_secs_f64())
-    };
-    let least: Vec<_> = (1..=8).map(|attempt| seconds(attempt, None, 0)).collect();
-    let expected = [Some(0.5), Some(1.0), Some(2.0), Some(4.0), Some(8.0), Some(16.0), Some(30.0), None];
-    assert_eq!(least, expected);
-    let most = seconds(1, None, u64::MAX).unwrap();
-    assert!(most > 0.62 && most <= 0.625, "{most}");
-    assert_eq!(seconds(1, Some(7), 0), Some(7.0));
-    assert_eq!(seconds(7, Some(1), 0), Some(30.0), "the receiver's wish is a lower bound");
-    assert_eq!(seconds(1, Some(u64::MAX), 0), Some(300.0), "no receiver stops the exporter for long");
-    assert_eq!(seconds(8, Some(1), 0), None);
-}

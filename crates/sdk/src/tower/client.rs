@@ -1,8 +1,8 @@
 //! Outgoing requests.
 
-use crate::future::poll_in;
 use crate::http::{client_error, client_span_of, client_status};
-use crate::{Context, Span, Tracer, context, tracer};
+use crate::poll_in;
+use crate::{Context, Span, Tracer, run_in, tracer};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -92,7 +92,7 @@ where
         }
         let mut context = span.context();
         tracer.propagators().inject(&context, request.headers_mut());
-        let inner = context::run_in(&mut context, || self.inner.call(request));
+        let inner = run_in(&mut context, || self.inner.call(request));
         ClientFuture { inner, context, span: Some(span) }
     }
 }

@@ -1,8 +1,8 @@
 //! Incoming requests.
 
-use crate::future::poll_in;
 use crate::http::{redact_query, split_port, with_method};
-use crate::{Context, Span, SpanKind, Status, Tracer, Value, context, tracer};
+use crate::poll_in;
+use crate::{Context, Span, SpanKind, Status, Tracer, Value, run_in, tracer};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -191,7 +191,7 @@ where
         parts.extensions.insert(request_id.clone());
         let request = Request::from_parts(parts, body);
         // Services may do their work in `call` as well as in the future.
-        let inner = context::run_in(&mut context, || self.inner.call(request));
+        let inner = run_in(&mut context, || self.inner.call(request));
         ServerFuture { inner, context, span: Some(span), request_id }
     }
 }
