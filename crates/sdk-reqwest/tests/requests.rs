@@ -20,12 +20,18 @@ async fn server() -> String {
     url
 }
 
+/// Built together with what brings TLS, the client needs to be told of cryptography, although no test here needs any.
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 #[tokio::test]
 async fn a_request_carries_its_own_span_and_tells_no_secret() {
     let exporter = InMemoryExporter::new();
     let guard = tracewell::init(Config::new("test").exporter(exporter.clone())).unwrap();
     let url = server().await;
-    let client = reqwest::Client::new();
+    let client = client();
     let parent = tracewell::span("parent").start();
     let parent_id = parent.span_context().span_id;
     let work = async {
@@ -71,7 +77,7 @@ async fn a_request_carries_its_own_span_and_tells_no_secret() {
 async fn a_tracer_of_the_callers_is_used_where_it_is_told() {
     let exporter = InMemoryExporter::new();
     let tracer = Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
-    let client = reqwest::Client::new();
+    let client = client();
     let request = client.get(format!("{}/images/7", server().await)).build().unwrap();
     tracewell_reqwest::execute(&tracer, &client, request, None).await.unwrap();
     tracer.shutdown(Duration::from_secs(30)).unwrap();
