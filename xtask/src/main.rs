@@ -4,6 +4,7 @@ mod bench;
 mod checks;
 #[cfg(test)]
 mod house;
+mod parts;
 mod run;
 mod ui;
 

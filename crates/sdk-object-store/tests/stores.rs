@@ -2,80 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload as _, ObjectStore, ObjectStoreExt as _};
 use tracewell::{Config, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer, Value};
+use tracewell_parts::S3;
 
 const BUCKET: &str = "pictures";
 
-/// moto's S3.
-struct S3 {
-    process: Child,
-    url: String,
-}
-
-impl S3 {
-    /// `None`, with a note, where there is no moto.
-    async fn start() -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Where `cargo xtask test` installs it.
-        let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/moto/bin/moto_server");
-        let program = if installed.exists() { installed } else { "moto_server".into() };
-        let started = Command::new(program)
-            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(mut process) = started else {
-            eprintln!("skipped: there is no moto_server; `cargo xtask test` installs it");
-            return None;
-        };
-        let url = format!("http://127.0.0.1:{port}");
-        let begin = Instant::now();
-        let client = client();
-        loop {
-            if let Ok(made) = client.put(format!("{url}/{BUCKET}")).send().await {
-                assert!(made.status().is_success(), "{made:?}");
-                return Some(Self { process, url });
-            }
-            if process.try_wait().unwrap().is_some() {
-                eprintln!("skipped: moto_server does not run; `cargo xtask test` installs it");
-                return None;
-            }
-            assert!(begin.elapsed() < Duration::from_secs(60), "moto_server does not listen");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn store(&self) -> AmazonS3 {
-        AmazonS3Builder::new()
-            .with_endpoint(&self.url)
-            .with_allow_http(true)
-            .with_bucket_name(BUCKET)
-            .with_region("us-east-1")
-            .with_access_key_id("secret-id")
-            .with_secret_access_key("secret-key")
-            .build()
-            .unwrap()
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn client() -> reqwest::Client {
+fn bucket(server: &S3) -> AmazonS3 {
+    // The client wants to be told of cryptography, although none is needed here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::new()
+    AmazonS3Builder::new()
+        .with_endpoint(server.url())
+        .with_allow_http(true)
+        .with_bucket_name(BUCKET)
+        .with_region("us-east-1")
+        .with_access_key_id("secret-id")
+        .with_secret_access_key("secret-key")
+        .build()
+        .unwrap()
 }
 
 fn tracer() -> (Tracer, InMemoryExporter) {
@@ -157,9 +106,9 @@ async fn each_operation_on_files_is_a_span() {
 
 #[tokio::test]
 async fn each_operation_of_s3_is_a_span_in_its_own_words() {
-    let Some(server) = S3::start().await else { return };
+    let Some(server) = S3::start(BUCKET) else { return };
     let (tracer, exporter) = tracer();
-    let store = tracewell_object_store::traced(server.store()).tracer(tracer.clone()).s3_bucket(BUCKET);
+    let store = tracewell_object_store::traced(bucket(&server)).tracer(tracer.clone()).s3_bucket(BUCKET);
     use_all(&store, &tracer).await;
     let names: Vec<_> = operations(&exporter, "aws.s3.key").into_iter().map(|(name, ..)| name).collect();
     let expected = [

@@ -2,50 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{AsyncCommands as _, Commands as _};
 use tracewell::{Config, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer};
+use tracewell_parts::Redis;
 
-struct Redis {
-    process: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Redis {
-    /// `None`, with a note, where there is no Redis.
-    fn start() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let started = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(process) = started else {
-            eprintln!("skipped: there is no redis-server; `cargo xtask test` installs it");
-            return None;
-        };
-        let begin = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "redis-server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Some(Self { process, port, _folder: folder })
-    }
-
-    fn client(&self) -> redis::Client {
-        redis::Client::open(format!("redis://127.0.0.1:{}/2", self.port)).unwrap()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn client(server: &Redis) -> redis::Client {
+    redis::Client::open(format!("redis://127.0.0.1:{}/2", server.port())).unwrap()
 }
 
 fn tracer() -> (Tracer, InMemoryExporter) {
@@ -57,9 +21,9 @@ fn tracer() -> (Tracer, InMemoryExporter) {
 async fn each_command_is_a_span_and_tells_neither_keys_nor_values() {
     let Some(server) = Redis::start() else { return };
     let (tracer, exporter) = tracer();
-    let connection = server.client().get_multiplexed_async_connection().await.unwrap();
+    let connection = client(&server).get_multiplexed_async_connection().await.unwrap();
     let mut connection =
-        tracewell_redis::traced(connection).tracer(tracer.clone()).server("127.0.0.1", server.port);
+        tracewell_redis::traced(connection).tracer(tracer.clone()).server("127.0.0.1", server.port());
     let parent = tracer.span("parent").start();
     let parent_id = parent.span_context().span_id;
     let work = async {
@@ -86,7 +50,7 @@ async fn each_command_is_a_span_and_tells_neither_keys_nor_values() {
         ("db.namespace", "2".into()),
         ("db.query.text", "GET ?".into()),
         ("server.address", "127.0.0.1".into()),
-        ("server.port", i64::from(server.port).into()),
+        ("server.port", i64::from(server.port()).into()),
     ] {
         assert_eq!(get.tag_value(key), Some(&value), "{key}");
     }
@@ -104,7 +68,7 @@ async fn each_command_is_a_span_and_tells_neither_keys_nor_values() {
 fn a_synchronous_connection_is_traced_too_and_a_lost_one_is_an_error() {
     let Some(server) = Redis::start() else { return };
     let (tracer, exporter) = tracer();
-    let mut connection = tracewell_redis::traced(server.client().get_connection().unwrap()).tracer(tracer.clone());
+    let mut connection = tracewell_redis::traced(client(&server).get_connection().unwrap()).tracer(tracer.clone());
     let _: () = connection.set("secret", 1).unwrap();
     drop(server);
     connection.get::<_, i64>("secret").unwrap_err();

@@ -49,7 +49,8 @@
 //! | [`span()`], [`Span`], [`Context`], [`FutureExt`] | recording |
 //! | [`inject`], [`extract`] | propagation: W3C trace context and baggage |
 //! | [`Sampler`] | what is recorded |
-//! | [`ServerLayer`], [`ClientLayer`] (feature `tower`), [`http`], [`db`] | spans of HTTP and database calls |
+//! | [`ServerLayer`], [`ClientLayer`] (feature `tower`), [`http`], [`db`], [`messaging`] | spans of calls and messages |
+//! | [`with_outcome`], [`StreamExt`] (feature `stream`) | spans around calls and streams of other libraries |
 //! | [`Config`], [`init`], [`Tracer`] | starting and stopping |
 //! | [`Exporter`], [`InMemoryExporter`] | where spans go |
 //!
@@ -111,6 +112,7 @@ mod stats;
 
 pub mod db;
 pub mod http;
+pub mod messaging;
 mod outcome;
 #[cfg(feature = "stream")]
 mod stream;
