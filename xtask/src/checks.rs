@@ -24,7 +24,18 @@ pub(crate) const ALL: &[Check] = &[
     Check {
         name: "clippy",
         about: "no warning in any crate",
-        run: || run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--features", "image-gallery/all", "--", "--deny", "warnings"])),
+        run: || {
+            run(&mut cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--features",
+                "image-gallery/all",
+                "--",
+                "--deny",
+                "warnings",
+            ]))
+        },
     },
     Check { name: "build", about: "the binaries that the tests start", run: build },
     Check {

@@ -83,7 +83,14 @@ fn the_paths_in_the_map_are_true() {
 
 #[test]
 fn the_links_in_the_documents_lead_somewhere() {
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/api.md", "docs/why.md", "docs/instrument-libraries.md"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/api.md",
+        "docs/why.md",
+        "docs/instrument-libraries.md",
+    ] {
         let path = workspace().join(document);
         let text = std::fs::read_to_string(&path).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -114,7 +114,10 @@ mod tests {
             ("/api/v1/namespaces/shop/status", Some("/api/v1/namespaces/{name}/status")),
             ("/api/v1/pods?limit=1", Some("/api/v1/pods")),
             ("/api/v1/nodes/n1", Some("/api/v1/nodes/{name}")),
-            ("/apis/apps/v1/namespaces/shop/deployments/d", Some("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")),
+            (
+                "/apis/apps/v1/namespaces/shop/deployments/d",
+                Some("/apis/apps/v1/namespaces/{namespace}/deployments/{name}"),
+            ),
             ("/apis/apps/v1", Some("/apis/apps/v1")),
             ("/version", None),
         ] {

@@ -32,7 +32,7 @@ impl Provider {
 
     /// With this tracer.
     #[must_use]
-    pub fn tracer(mut self, tracer: tracewell::Tracer) -> Self {
+    pub fn with_tracer(mut self, tracer: tracewell::Tracer) -> Self {
         self.tracer = Some(tracer);
         self
     }
@@ -119,7 +119,8 @@ impl opentelemetry::trace::Span for Span {
         T: Into<Cow<'static, str>>,
     {
         if let Some(span) = &self.span {
-            span.event_with(name.into(), |tags| tag_event(tags, attributes));
+            let name: Cow<'static, str> = name.into();
+            span.event_with(name, |tags| tag_event(tags, attributes));
         }
     }
 
@@ -152,7 +153,8 @@ impl opentelemetry::trace::Span for Span {
         T: Into<Cow<'static, str>>,
     {
         if let Some(span) = &self.span {
-            span.rename(name.into());
+            let name: Cow<'static, str> = name.into();
+            span.rename(name);
         }
     }
 

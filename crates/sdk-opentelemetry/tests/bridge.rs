@@ -13,13 +13,16 @@ use tracewell_opentelemetry::{Provider, context_for, context_of};
 fn spans_of_both_are_of_one_trace() {
     let exporter = InMemoryExporter::new();
     let own = Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
-    let theirs = Provider::new().tracer(own.clone()).tracer_with_scope("library".into());
+    let theirs = Provider::new().with_tracer(own.clone()).tracer("library");
     own.span("request").start().in_scope(|| {
         theirs.in_span("outer", |context| {
             let mut inner = theirs
                 .span_builder("before")
                 .with_kind(SpanKind::Client)
-                .with_attributes([KeyValue::new("rows", 3), KeyValue::new("tags", opentelemetry::Array::I64(vec![1, 2]))])
+                .with_attributes([
+                    KeyValue::new("rows", 3),
+                    KeyValue::new("tags", opentelemetry::Array::I64(vec![1, 2])),
+                ])
                 .start(&theirs);
             assert!(inner.is_recording());
             inner.update_name("inner");

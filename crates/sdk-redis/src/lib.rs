@@ -89,7 +89,9 @@ fn describe(command: &Cmd) -> (Key, String) {
     let mut arguments = command.args_iter();
     let name = match arguments.next() {
         // A name that a server knows is short and plain; any other may be data that slipped in.
-        Some(Arg::Simple(name)) if name.len() <= 24 && name.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b)) => {
+        Some(Arg::Simple(name))
+            if name.len() <= 24 && name.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b)) =>
+        {
             String::from_utf8_lossy(name).to_ascii_uppercase()
         }
         _ => "OTHER".to_owned(),

@@ -22,8 +22,7 @@ async fn each_command_is_a_span_and_tells_neither_keys_nor_values() {
     let Some(server) = Redis::start() else { return };
     let (tracer, exporter) = tracer();
     let connection = client(&server).get_multiplexed_async_connection().await.unwrap();
-    let mut connection =
-        tracewell_redis::traced(connection).tracer(tracer.clone()).server("127.0.0.1", server.port());
+    let mut connection = tracewell_redis::traced(connection).tracer(tracer.clone()).server("127.0.0.1", server.port());
     let parent = tracer.span("parent").start();
     let parent_id = parent.span_context().span_id;
     let work = async {

@@ -13,7 +13,8 @@ use tracewell_reqwest::SendTraced as _;
 /// A server that answers with the context that it was sent; its base URL.
 async fn server() -> String {
     let parent = async |headers: HeaderMap| headers["traceparent"].to_str().unwrap().to_owned();
-    let routes = Router::new().route("/images/{id}", get(parent)).route("/broken", get(async || StatusCode::BAD_GATEWAY));
+    let routes =
+        Router::new().route("/images/{id}", get(parent)).route("/broken", get(async || StatusCode::BAD_GATEWAY));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });

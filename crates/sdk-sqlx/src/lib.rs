@@ -90,21 +90,21 @@ impl<DB: Database> fmt::Debug for Pool<DB> {
 }
 
 /// The databases whose connections tell where they lead.
-pub trait Known: Database + sealed::About {}
+pub trait Known: Database + sealed::Describe {}
 
-impl<DB: Database + sealed::About> Known for DB {}
+impl<DB: Database + sealed::Describe> Known for DB {}
 
 mod sealed {
     use super::{About, Connection, Database};
 
-    pub trait About: Database {
+    pub trait Describe: Database {
         #[allow(private_interfaces, reason = "nobody else implements it")]
         fn about(options: &<Self::Connection as Connection>::Options) -> About;
     }
 }
 
 #[cfg(feature = "sqlite")]
-impl sealed::About for sqlx::Sqlite {
+impl sealed::Describe for sqlx::Sqlite {
     #[allow(private_interfaces, reason = "nobody else implements it")]
     fn about(options: &sqlx::sqlite::SqliteConnectOptions) -> About {
         let file = options.get_filename().to_string_lossy().into_owned();
@@ -113,7 +113,7 @@ impl sealed::About for sqlx::Sqlite {
 }
 
 #[cfg(feature = "postgres")]
-impl sealed::About for sqlx::Postgres {
+impl sealed::Describe for sqlx::Postgres {
     #[allow(private_interfaces, reason = "nobody else implements it")]
     fn about(options: &sqlx::postgres::PgConnectOptions) -> About {
         // Unless told, it is the user's.

@@ -23,7 +23,10 @@ macro_rules! use_all {
     ($pool:expr, $tracer:expr) => {{
         let (pool, tracer): (&Pool<_>, &Tracer) = ($pool, $tracer);
         let work = async {
-            sqlx::raw_sql("CREATE TABLE images (id INTEGER PRIMARY KEY, title TEXT NOT NULL)").execute(pool).await.unwrap();
+            sqlx::raw_sql("CREATE TABLE images (id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
+                .execute(pool)
+                .await
+                .unwrap();
             for id in 1..=3_i32 {
                 let insert = sqlx::query("INSERT INTO images (id, title) VALUES ($1, $2)").bind(id).bind("secret");
                 assert_eq!(insert.execute(pool).await.unwrap().rows_affected(), 1);

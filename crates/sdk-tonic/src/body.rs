@@ -73,7 +73,8 @@ impl<B: Body> Body for TracedBody<B> {
         };
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(trailers), Some(call)) = (frame.trailers_ref(), this.call.take_if(|_| frame.is_trailers())) {
+                if let (Some(trailers), Some(call)) = (frame.trailers_ref(), this.call.take_if(|_| frame.is_trailers()))
+                {
                     *this.call = call.end_with(trailers);
                 }
             }

@@ -110,7 +110,8 @@ async fn a_call_is_one_trace_on_both_sides_and_ends_with_its_status() {
         if code != "UNIMPLEMENTED" {
             assert_eq!((&*client.name, &*server.name), (METHOD, METHOD));
             assert_eq!(text(&server, "rpc.method"), METHOD);
-            let handler = |span: &&SpanData| span.name == "handler" && span.parent_span_id == Some(server.context.span_id);
+            let handler =
+                |span: &&SpanData| span.name == "handler" && span.parent_span_id == Some(server.context.span_id);
             assert!(theirs.iter().any(|span| handler(&span)), "{code}");
         }
     }

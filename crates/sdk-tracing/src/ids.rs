@@ -4,8 +4,8 @@ use std::fmt;
 
 use tracewell::Context;
 use tracing_core::{Event, Subscriber};
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Adds `trace_id` and `span_id` of the current span to each line that the format writes: at the end of a line of text,

@@ -183,8 +183,7 @@ fn every_log_line_within_a_span_names_it() {
     let lines = Lines::default();
     let json = tracing_subscriber::fmt().with_writer(lines.clone()).fmt_fields(JsonFields::new());
     tracing::subscriber::with_default(json.event_format(tracewell_tracing::with_ids(format().json())).finish(), log);
-    let parsed: Vec<serde_json::Value> =
-        lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let parsed: Vec<serde_json::Value> = lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(parsed[0]["fields"]["message"], "found");
     assert_eq!((&parsed[0]["trace_id"], &parsed[0]["span_id"]), (&trace_id.as_str().into(), &span_id.as_str().into()));
     assert!(parsed[1].get("trace_id").is_none());
@@ -192,5 +191,9 @@ fn every_log_line_within_a_span_names_it() {
     let lines = Lines::default();
     let coloured = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(true);
     tracing::subscriber::with_default(coloured.event_format(tracewell_tracing::with_ids(format())).finish(), log);
-    assert!(lines.text().starts_with(&format!("\x1b[2mtrace_id={trace_id} span_id={span_id}\x1b[0m ")), "{}", lines.text());
+    assert!(
+        lines.text().starts_with(&format!("\x1b[2mtrace_id={trace_id} span_id={span_id}\x1b[0m ")),
+        "{}",
+        lines.text()
+    );
 }

@@ -69,7 +69,8 @@ mod tests {
     fn a_message_is_worked_on_in_the_trace_of_its_sender() {
         let exporter = InMemoryExporter::new();
         let tracer = Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
-        let mut headers = BTreeMap::from([("Traceparent".to_owned(), b"stale".to_vec()), ("raw".to_owned(), vec![0xff])]);
+        let mut headers =
+            BTreeMap::from([("Traceparent".to_owned(), b"stale".to_vec()), ("raw".to_owned(), vec![0xff])]);
         let sending = send_of(&tracer, "kafka", "uploads");
         tracer.propagators().inject(&sending.context(), &mut headers);
         sending.end();

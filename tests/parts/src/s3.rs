@@ -19,7 +19,9 @@ impl S3 {
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
         let running = Running::start(&mut command, port).or_else(|| skip("moto_server"))?;
         let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let request = format!("PUT /{bucket} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "PUT /{bucket} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         connection.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();

@@ -181,8 +181,9 @@ impl<'a> Tokens<'a> {
     /// Digits with all that may follow them: `1.5e-3`, `0xff`, `1_000`.
     fn number(&mut self) -> Token<'a> {
         let mut last = '0';
-        while let Some((_, c)) =
-            self.chars.next_if(|(_, c)| is_word(*c) || *c == '.' || (matches!(c, '+' | '-') && matches!(last, 'e' | 'E')))
+        while let Some((_, c)) = self
+            .chars
+            .next_if(|(_, c)| is_word(*c) || *c == '.' || (matches!(c, '+' | '-') && matches!(last, 'e' | 'E')))
         {
             last = c;
         }
@@ -306,7 +307,9 @@ impl Summary {
     fn push(&mut self, token: Token<'_>) {
         match token {
             Token::Symbol('.') if self.expects == Expects::Rest => self.expects = Expects::RestAfterDot,
-            Token::Symbol(',') if matches!(self.expects, Expects::Rest | Expects::List) => self.expects = Expects::Target,
+            Token::Symbol(',') if matches!(self.expects, Expects::Rest | Expects::List) => {
+                self.expects = Expects::Target
+            }
             Token::Symbol('(') => {
                 self.has_operation.push(false);
                 self.expects = Expects::Nothing;
@@ -353,7 +356,8 @@ impl Summary {
             "INTO" | "JOIN" | "USING" if !is_first && (upper != "USING" || previous_is_merge(&self.parts)) => {
                 self.expects = Expects::Target;
             }
-            "WHERE" | "SET" | "VALUES" | "GROUP" | "ORDER" | "HAVING" | "LIMIT" | "UNION" | "ON" | "RETURNING" | "WINDOW" => {
+            "WHERE" | "SET" | "VALUES" | "GROUP" | "ORDER" | "HAVING" | "LIMIT" | "UNION" | "ON" | "RETURNING"
+            | "WINDOW" => {
                 self.expects = Expects::Nothing;
             }
             // Before the first operation: the names of common tables, of which the query tells nothing yet.

@@ -39,11 +39,7 @@ impl Sqlite {
         Ok(Self(Arc::new(Shared { path: path.to_owned(), level, idle, delay_millis })))
     }
 
-    async fn query(
-        &self,
-        sql: &'static str,
-        parameter: impl rusqlite::ToSql + Send + 'static,
-    ) -> Result<Vec<Entry>> {
+    async fn query(&self, sql: &'static str, parameter: impl rusqlite::ToSql + Send + 'static) -> Result<Vec<Entry>> {
         // Level 3: a span of the database call.
         let span = (self.0.level >= 3)
             .then(|| tracewell::db::call("sqlite", "SELECT").collection("images").query(sql).start());

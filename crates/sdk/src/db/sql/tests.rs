@@ -40,7 +40,11 @@ fn a_text_has_no_literals_and_keeps_placeholders() {
     for (system, sql, expected) in [
         ("postgresql", "SELECT a FROM t WHERE b = 'it''s' AND c = $1", "SELECT a FROM t WHERE b = ? AND c = $1"),
         ("postgresql", "SELECT $$secret$$, $q$se$$cret$q$, E'a\\'secret', U&'secret'", "SELECT ?"),
-        ("postgresql", "SELECT 'a\\', b FROM \"t\" WHERE c = :name::text", "SELECT ?, b FROM \"t\" WHERE c = :name::text"),
+        (
+            "postgresql",
+            "SELECT 'a\\', b FROM \"t\" WHERE c = :name::text",
+            "SELECT ?, b FROM \"t\" WHERE c = :name::text",
+        ),
         ("postgresql", "SELECT 1.5e-3, .5, 0xff, t2.c3, 1_000", "SELECT ?, t2.c3, ?"),
         ("postgresql", "SELECT * FROM t WHERE id IN (1, 2,\n 3)", "SELECT * FROM t WHERE id IN (?)"),
         ("postgresql", "/* user 'secret' /* nested */ secret */ SELECT 1", "SELECT ?"),
@@ -57,7 +61,8 @@ fn a_text_has_no_literals_and_keeps_placeholders() {
 
 #[test]
 fn generated_queries_stay_small() {
-    let long = format!("SELECT * FROM {} WHERE a = 'secret'", (0..9_999).map(|n| format!("table_{n}, ")).collect::<String>());
+    let long =
+        format!("SELECT * FROM {} WHERE a = 'secret'", (0..9_999).map(|n| format!("table_{n}, ")).collect::<String>());
     let read = read("sqlite", &long);
     assert!(read.text.len() <= MOST_TEXT_BYTES + 4 && read.summary.len() <= MOST_SUMMARY_BYTES);
     assert!(read.text.ends_with('…') && read.summary.starts_with("SELECT table_0 table_1 "));
