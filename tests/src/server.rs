@@ -63,6 +63,11 @@ impl Server {
         Ok(Self { child, addresses })
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
     /// The address (`host:port`) of `http`, `otlp_http` or `otlp_grpc`.
     pub fn address(&self, name: &str) -> &str {
         self.addresses[name].as_str().expect("the ready file has every address")

@@ -10,6 +10,10 @@ use tracewell_e2e::{Server, normal};
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
 
+/// How often the server is killed, each time after a random number of requests.
+const KILLS: u64 = 50;
+const SEED: u64 = 1;
+
 /// Span ids by trace id.
 type Ids = BTreeMap<String, BTreeSet<String>>;
 
@@ -17,9 +21,11 @@ type Ids = BTreeMap<String, BTreeSet<String>>;
 fn a_span_acknowledged_is_found_once_after_kill() {
     let data = tempfile::tempdir().unwrap();
     let mut acknowledged = Ids::new();
-    for round in 0..3u64 {
-        let server = Server::start(data.path()).unwrap();
-        send_until_killed(server, round, &mut acknowledged);
+    let mut random = fastrand::Rng::with_seed(SEED);
+    for round in 0..KILLS {
+        // Small memtables, so that the kills also meet flushes and merges.
+        let server = Server::start_with(data.path(), &["--memory", "4MiB"]).unwrap();
+        send_until_killed(server, round, random.usize(1..60), &mut acknowledged);
     }
     let spans: usize = acknowledged.values().map(BTreeSet::len).sum();
     assert!(spans > 1_000, "too little was acknowledged to tell: {spans} spans");
@@ -42,10 +48,9 @@ fn a_span_acknowledged_is_found_once_after_kill() {
     server.stop().unwrap();
 }
 
-/// Sends requests on a second thread and kills the server in the middle; what got a 200 is added to `acknowledged`.
-fn send_until_killed(server: Server, seed: u64, acknowledged: &mut Ids) {
+/// Sends requests on a second thread and kills the server after some of them; what got a 200 is added to `acknowledged`.
+fn send_until_killed(server: Server, seed: u64, kill_after: usize, acknowledged: &mut Ids) {
     const REQUESTS: usize = 400;
-    const KILL_AFTER: usize = 120;
     let sender = Arc::new(server);
     let killed = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(Mutex::new(Vec::new()));
@@ -72,7 +77,7 @@ fn send_until_killed(server: Server, seed: u64, acknowledged: &mut Ids) {
             }
         })
     };
-    enough.iter().take(KILL_AFTER).for_each(drop);
+    enough.iter().take(kill_after).for_each(drop);
     killed.store(true, Ordering::SeqCst);
     Arc::into_inner(sender).expect("the thread knows only the address").kill();
     thread.join().unwrap();

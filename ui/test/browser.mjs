@@ -165,6 +165,17 @@ try {
       assert.equal(count > 5 && count < 100, true, `${count} rows are in the document`);
       await shot("trace-20000");
     });
+    await check("the page that asks why says when there is too little to compare, and keeps its question in the URL", async () => {
+      await page.goto(`${origin}/`);
+      await page.getByRole("link", { name: "Why" }).click();
+      await page.waitForSelector(".summary");
+      await page.getByLabel("Service").fill("shop");
+      await page.getByLabel("Compared with").selectOption("before");
+      await page.getByRole("button", { name: "Ask why" }).click();
+      await page.waitForURL(/service=shop&baseline=before/);
+      await page.waitForSelector(".summary");
+      await shot("why");
+    });
     await check("nothing was logged as an error and no other origin was asked", () => {
       assert.deepEqual(complaints, []);
     });

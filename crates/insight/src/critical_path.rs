@@ -16,7 +16,9 @@
 //! started, and charges its time to the parent. Here the sibling keeps the part before. Clocks are not that exact: two
 //! calls made one after the other often overlap by some microseconds, and dropping the first would blame the parent.
 
-use tracewell_model::{SpanKind, SpanRef, Trace};
+use tracewell_model::{SpanKind, Trace};
+
+use crate::timeline::Timeline;
 
 /// A stretch of time in which the request was waiting for one span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +61,23 @@ pub enum PieceKind {
 /// - Only the main root ([`Trace::root`]) has a path: spans under other roots cannot be placed in it.
 /// - Children are clipped to their parents. A child that outlives its parent counts up to the parent's end, but a
 ///   consumer that outlives the producer of its message does not count: nobody waited for it.
-/// - Clocks are taken as they are: a child that another host's clock puts wholly outside its parent is left out, and
-///   its time stays with the parent (on an edge, if the parent is a client).
+/// - Clocks are taken as they are, so that the path can be drawn over the spans as recorded: a child that another
+///   host's clock puts wholly outside its parent is left out, and its time stays with the parent (on an edge, if the
+///   parent is a client). [`critical_path_on`] takes corrected clocks.
 ///
 /// Takes O(n log n) for n spans and no recursion.
 pub fn critical_path(trace: &Trace) -> Vec<Piece> {
+    critical_path_on(trace, &Timeline::as_recorded(trace))
+}
+
+/// The critical path by the clock of a timeline; otherwise as [`critical_path`].
+pub fn critical_path_on(trace: &Trace, timeline: &Timeline) -> Vec<Piece> {
     let Some(root) = trace.root() else { return Vec::new() };
     let mut pieces: Vec<Piece> = Vec::new();
-    let mut walks = vec![Walk::new(trace, root.row(), root.start_unix_nano(), root.end_unix_nano())];
+    let (start, end) = (timeline.start(root.row()), timeline.end(root.row()));
+    let mut walks = vec![Walk::new(trace, timeline, root.row(), start, end)];
     while let Some(walk) = walks.last_mut() {
-        let step = walk.step(trace);
+        let step = walk.step(timeline);
         let (span, kind) = (walk.span, walk.kind);
         match step {
             Step::Own { start, end } => match pieces.last_mut() {
@@ -76,7 +85,7 @@ pub fn critical_path(trace: &Trace) -> Vec<Piece> {
                 Some(last) if last.span == span && last.start_unix_nano == end => last.start_unix_nano = start,
                 _ => pieces.push(Piece { span, start_unix_nano: start, end_unix_nano: end, kind }),
             },
-            Step::Child { row, start, end } => walks.push(Walk::new(trace, row, start, end)),
+            Step::Child { row, start, end } => walks.push(Walk::new(trace, timeline, row, start, end)),
             Step::Done => {
                 walks.pop();
             }
@@ -105,34 +114,34 @@ enum Step {
 }
 
 impl Walk {
-    fn new(trace: &Trace, row: usize, start: u64, end: u64) -> Self {
-        let span = trace.span(row);
+    fn new(trace: &Trace, timeline: &Timeline, row: usize, start: u64, end: u64) -> Self {
+        let kinds = &trace.batch().spans().kind;
         let mut children: Vec<usize> = trace
             .children(row)
             .filter(|child| {
-                let child = trace.span(*child);
-                let takes_time_inside =
-                    child.start_unix_nano().max(start) < child.end_unix_nano().min(end) && child.duration_nanos() > 0;
-                takes_time_inside && !(child.kind() == SpanKind::Consumer && outlives(child, span))
+                let (child_start, child_end) = (timeline.start(*child), timeline.end(*child));
+                let takes_time_inside = child_start.max(start) < child_end.min(end) && child_end > child_start;
+                let is_left_behind = kinds[*child] == SpanKind::Consumer && child_end > timeline.end(row);
+                takes_time_inside && !is_left_behind
             })
             .collect();
-        children.sort_by_key(|child| trace.span(*child).end_unix_nano());
+        children.sort_by_key(|child| timeline.end(*child));
         Self { span: row, kind: kind_of(trace, row), start, now: end, children }
     }
 
-    fn step(&mut self, trace: &Trace) -> Step {
+    fn step(&mut self, timeline: &Timeline) -> Step {
         if self.now <= self.start {
             return Step::Done;
         }
         // Of the children running now, the one that started first explains the most. One that starts at or after now is
         // done with: now only moves back.
         let mut running: Option<(u64, usize)> = None;
-        while let Some(child) = self.children.last().map(|row| trace.span(*row)) {
-            if child.start_unix_nano() >= self.now {
+        while let Some(child) = self.children.last().copied() {
+            if timeline.start(child) >= self.now {
                 self.children.pop();
-            } else if child.end_unix_nano() >= self.now {
+            } else if timeline.end(child) >= self.now {
                 self.children.pop();
-                running = running.into_iter().chain([(child.start_unix_nano(), child.row())]).min();
+                running = running.into_iter().chain([(timeline.start(child), child)]).min();
             } else {
                 break;
             }
@@ -142,17 +151,13 @@ impl Walk {
             self.now = start.max(self.start);
             return Step::Child { row, start: self.now, end };
         }
-        self.now = self.children.last().map_or(self.start, |child| trace.span(*child).end_unix_nano().max(self.start));
+        self.now = self.children.last().map_or(self.start, |child| timeline.end(*child).max(self.start));
         Step::Own { start: self.now, end }
     }
 }
 
-fn outlives(child: SpanRef<'_>, parent: SpanRef<'_>) -> bool {
-    child.end_unix_nano() > parent.end_unix_nano()
-}
-
 /// Whose time a span's self time is.
-fn kind_of(trace: &Trace, row: usize) -> PieceKind {
+pub(crate) fn kind_of(trace: &Trace, row: usize) -> PieceKind {
     let span = trace.span(row);
     let calls_out = matches!(span.kind(), SpanKind::Client | SpanKind::Producer);
     let is_database = || DATABASE_KEYS.iter().any(|key| span.attributes().get(key).is_some());

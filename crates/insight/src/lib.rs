@@ -4,9 +4,14 @@
 //! |-----------------|--------------------------------------------------------------------------------|
 //! | `self_time`     | [`self_time_nanos`]: how long each span did work of its own                    |
 //! | `critical_path` | [`critical_path`]: what the request was waiting for, at each moment            |
+//! | `timeline`      | [`Timeline`]: clocks that disagree, brought together as far as the spans allow |
 //! | `place`         | where a piece of a critical path belongs: a service's own work, an edge, a dependency |
+//! | `observe`       | one trace as the few numbers a place that a comparison needs                   |
 //! | `split`         | [`split_by_latency`]: which of many traces are the slow ones                   |
 //! | `why`           | [`why`]: where the added time of slow traces went, ranked                      |
+//! | `slack`         | [`leeway`]: drag and slack of each span                                        |
+//! | `compare`       | [`compare`]: two traces, or two sets, by structure                             |
+//! | `flame`         | [`Flame`]: critical paths of many traces as folded stacks and as a picture     |
 //! | `wording`       | findings as sentences                                                          |
 //!
 //! `docs/why.md` defines the words and draws them.
@@ -23,15 +28,25 @@
 //! println!("{}", why.summary);
 //! ```
 
+mod compare;
 mod critical_path;
+mod flame;
+mod observe;
 mod place;
 mod self_time;
+mod slack;
 mod split;
 mod statistics;
+mod symbols;
+mod timeline;
 mod why;
 mod wording;
 
-pub use critical_path::{Piece, PieceKind, critical_path};
+pub use compare::{ComparedPath, PathStats, compare};
+pub use critical_path::{Piece, PieceKind, critical_path, critical_path_on};
+pub use flame::Flame;
 pub use self_time::self_time_nanos;
-pub use split::{Split, split_by_latency};
-pub use why::{Edge, Finding, FindingKind, Group, Options, Why, explain, why};
+pub use slack::{Leeway, leeway};
+pub use split::{Split, has_two_groups, split_by_latency};
+pub use timeline::Timeline;
+pub use why::{Attribution, Edge, Finding, FindingKind, Group, Options, Why, explain, why};

@@ -1,65 +1,135 @@
-//! Where the time of a critical path belongs.
+//! Where time is spent, named so that the same place in two traces is equal.
 
 use std::collections::HashMap;
 
 use tracewell_model::{SpanKind, SpanRef, Trace, ValueRef};
 
-use crate::critical_path::{DATABASE_KEYS, PieceKind, critical_path};
+use crate::critical_path::{DATABASE_KEYS, PieceKind, kind_of};
+use crate::symbols::Symbols;
 
-/// Where time is spent, named so that the same place in two traces is equal.
+/// A place, in numbers of [`Places`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Place<'a> {
+pub(crate) enum Place {
     /// A service's own work.
-    Own { service: &'a str, operation: &'a str },
+    Own { service: u32, operation: u32 },
+    /// A service waiting in itself, for a lock or a pool.
+    Waiting { service: u32, operation: u32 },
     /// Between two services.
-    Edge { from: &'a str, to: &'a str, operation: &'a str },
+    Edge { from: u32, to: u32, operation: u32 },
     /// A service waiting for something that records no spans; `target` names it as well as the span does.
-    External { service: &'a str, target: &'a str, operation: &'a str },
+    External { service: u32, target: u32, operation: u32 },
 }
 
-/// The places on one trace's critical path.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Profile<'a> {
-    /// The places with their nanoseconds and how many spans contributed, in a fixed order.
-    pub(crate) places: Vec<(Place<'a>, Spent)>,
-    /// The path's length: the root's duration.
-    pub(crate) total_nanos: u64,
-}
-
-/// Time at a place.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Spent {
-    pub(crate) nanos: u64,
-    pub(crate) spans: u64,
-}
-
-/// Sums up the critical path of a trace by place.
-pub(crate) fn profile(trace: &Trace) -> Profile<'_> {
-    let pieces = critical_path(trace);
-    let mut places: HashMap<Place<'_>, Spent> = HashMap::new();
-    let mut seen = vec![false; trace.len()];
-    for piece in &pieces {
-        let spent = places.entry(place_of(trace, piece.span, piece.kind)).or_default();
-        spent.nanos += piece.duration_nanos();
-        spent.spans += u64::from(!std::mem::replace(&mut seen[piece.span], true));
-    }
-    let mut places: Vec<_> = places.into_iter().collect();
-    places.sort_unstable_by_key(|(place, _)| *place);
-    Profile { places, total_nanos: pieces.iter().map(|piece| piece.duration_nanos()).sum() }
-}
-
-fn place_of(trace: &Trace, row: usize, kind: PieceKind) -> Place<'_> {
-    let span = trace.span(row);
-    let (service, operation) = (span.service(), span.name());
-    match kind {
-        PieceKind::SelfTime => Place::Own { service, operation },
-        PieceKind::Edge { remote } => {
-            let remote = trace.span(remote);
-            // The callee's name says more: a client span is often called only "GET".
-            Place::Edge { from: service, to: remote.service(), operation: remote.name() }
+impl Place {
+    /// The service whose spans show it.
+    pub(crate) fn service(self) -> u32 {
+        match self {
+            Self::Own { service, .. } | Self::Waiting { service, .. } | Self::External { service, .. } => service,
+            Self::Edge { from, .. } => from,
         }
-        PieceKind::External => Place::External { service, target: target_of(span), operation },
     }
+
+    /// The operation; of an edge, the callee's.
+    pub(crate) fn operation(self) -> u32 {
+        match self {
+            Self::Own { operation, .. }
+            | Self::Waiting { operation, .. }
+            | Self::External { operation, .. }
+            | Self::Edge { operation, .. } => operation,
+        }
+    }
+}
+
+/// All places met so far, by number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) symbols: Symbols,
+    ids: HashMap<Place, u32, foldhash::fast::RandomState>,
+    places: Vec<Place>,
+}
+
+impl Places {
+    /// The place with this number.
+    pub(crate) fn get(&self, id: u32) -> Place {
+        self.places[id as usize]
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// A string by number.
+    pub(crate) fn text(&self, symbol: u32) -> &str {
+        self.symbols.text(symbol)
+    }
+
+    fn id(&mut self, place: Place) -> u32 {
+        if let Some(id) = self.ids.get(&place) {
+            return *id;
+        }
+        let id = self.places.len() as u32;
+        self.places.push(place);
+        self.ids.insert(place, id);
+        id
+    }
+
+    /// The place of each span of a trace, by row.
+    pub(crate) fn of_rows(&mut self, trace: &Trace) -> Vec<u32> {
+        // A trace has few strings and many spans.
+        let mut known: Vec<Option<u32>> = vec![None; trace.batch().strings().len()];
+        let columns = trace.batch().spans();
+        let resources = trace.batch().resources();
+        (0..trace.len())
+            .map(|row| {
+                let mut symbol = |row: usize, is_service: bool| {
+                    let id =
+                        if is_service { resources[columns.resource[row].index()].service } else { columns.name[row] };
+                    let place = &mut known[id.index()];
+                    *place.get_or_insert_with(|| self.symbols.intern(trace.batch().string(id)))
+                };
+                let (service, operation) = (symbol(row, true), symbol(row, false));
+                let place = match kind_of(trace, row) {
+                    PieceKind::SelfTime if is_waiting(trace.span(row)) => Place::Waiting { service, operation },
+                    PieceKind::SelfTime => Place::Own { service, operation },
+                    // The callee's name says more: a client span is often called only "GET".
+                    PieceKind::Edge { remote } => {
+                        Place::Edge { from: service, to: symbol(remote, true), operation: symbol(remote, false) }
+                    }
+                    PieceKind::External => {
+                        Place::External { service, target: self.symbols.intern(target_of(trace.span(row))), operation }
+                    }
+                };
+                self.id(place)
+            })
+            .collect()
+    }
+}
+
+/// Words that programmers use for spans in which nothing happens but waiting.
+const WAITING_WORDS: [&str; 13] = [
+    "acquire",
+    "acquiring",
+    "wait",
+    "waiting",
+    "await",
+    "lock",
+    "locked",
+    "mutex",
+    "semaphore",
+    "pool",
+    "queue",
+    "queued",
+    "blocked",
+];
+
+/// Whether an internal span is waiting for a lock, a pool or a queue, going by its name: there is no attribute for it.
+fn is_waiting(span: SpanRef<'_>) -> bool {
+    if !matches!(span.kind(), SpanKind::Internal | SpanKind::Unspecified) {
+        return false;
+    }
+    let is_word = |word: &str| WAITING_WORDS.iter().any(|waiting| word.eq_ignore_ascii_case(waiting));
+    span.name().split(|letter: char| !letter.is_ascii_alphabetic()).any(is_word)
 }
 
 /// Attributes that name what a client span calls, the most telling first (OpenTelemetry semantic conventions, current
@@ -101,7 +171,8 @@ impl<'a> Entry<'a> {
         let root = trace.root()?;
         let mut behind = None;
         let mut row = root.row();
-        while let Some(child) = only(trace.children(row)) {
+        // A framework may wrap the way on in a span of its own, beside the call: of the children, one leads elsewhere.
+        while let Some(child) = only(trace, row) {
             let span = trace.span(child);
             if span.service() != root.service() && span.kind() == SpanKind::Server {
                 behind = Some((span.service(), span.name()));
@@ -111,14 +182,12 @@ impl<'a> Entry<'a> {
         }
         Some(Self { root: (root.service(), root.name()), behind })
     }
-
-    /// The same without what lies behind the root.
-    pub(crate) fn coarse(self) -> Self {
-        Self { behind: None, ..self }
-    }
 }
 
-fn only(mut items: impl Iterator<Item = usize>) -> Option<usize> {
-    let first = items.next()?;
-    items.next().is_none().then_some(first)
+/// The only child, leaving out internal ones without children of their own.
+fn only(trace: &Trace, row: usize) -> Option<usize> {
+    let leads_on = |child: &usize| trace.span(*child).kind() != SpanKind::Internal || trace.children(*child).len() > 0;
+    let mut children = trace.children(row).filter(leads_on);
+    let first = children.next()?;
+    children.next().is_none().then_some(first)
 }

@@ -1,34 +1,63 @@
 //! Self time.
 
-use tracewell_model::Trace;
+use tracewell_model::{SpanKind, Trace};
+
+use crate::timeline::Timeline;
 
 /// How long each span did work of its own, by row, in nanoseconds: its duration minus the union of its children's
 /// intervals clipped to it. 0 for a span that ends before it starts.
 pub fn self_time_nanos(trace: &Trace) -> Vec<u64> {
+    let timeline = Timeline::as_recorded(trace);
+    (0..trace.len()).map(|row| uncovered_nanos(&timeline, row, trace.children(row))).collect()
+}
+
+/// Self time by the clock of a timeline, without what an internal span spends beside a call that started after it: where
+/// a framework loses the context in asynchronous code, a span that waits for a call becomes the call's sibling.
+///
+/// ```text
+/// GET /              ██──────────────────██
+///   handle (internal)  ██░░░░░░░░░░░░░░░░          self time of handle: the blocks
+///   POST (client)        ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒
+/// ```
+pub(crate) fn exclusive_nanos(trace: &Trace, timeline: &Timeline) -> Vec<u64> {
+    let kinds = &trace.batch().spans().kind;
     (0..trace.len())
         .map(|row| {
-            let span = trace.span(row);
-            let (start, end) = (span.start_unix_nano(), span.end_unix_nano());
-            let mut covered_nanos = 0;
-            // Children come by start, so what is covered so far always ends at one moment.
-            let mut covered_until = start;
-            for child in trace.children(row).map(|child| trace.span(child)) {
-                let child_end = child.end_unix_nano().min(end);
-                let child_start = child.start_unix_nano().max(covered_until);
-                if child_end > child_start {
-                    covered_nanos += child_end - child_start;
-                    covered_until = child_end;
-                }
+            if kinds[row] != SpanKind::Internal {
+                return uncovered_nanos(timeline, row, trace.children(row));
             }
-            span.duration_nanos() - covered_nanos
+            let calls_beside =
+                trace.parent(row).into_iter().flat_map(|parent| trace.children(parent)).filter(|other| {
+                    *other != row && kinds[*other] == SpanKind::Client && timeline.start(*other) >= timeline.start(row)
+                });
+            let mut inside: Vec<usize> = trace.children(row).chain(calls_beside).collect();
+            inside.sort_by_key(|other| timeline.start(*other));
+            uncovered_nanos(timeline, row, inside.into_iter())
         })
         .collect()
+}
+
+/// What of a span is not covered by others, which come by start.
+fn uncovered_nanos(timeline: &Timeline, row: usize, others: impl Iterator<Item = usize>) -> u64 {
+    let (start, end) = (timeline.start(row), timeline.end(row));
+    let mut covered_nanos = 0;
+    // They come by start, so what is covered so far always ends at one moment.
+    let mut covered_until = start;
+    for other in others {
+        let other_end = timeline.end(other).min(end);
+        let other_start = timeline.start(other).max(covered_until);
+        if other_end > other_start {
+            covered_nanos += other_end - other_start;
+            covered_until = other_end;
+        }
+    }
+    end.saturating_sub(start) - covered_nanos
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::critical_path::testing::{TraceBuilder, kind::INTERNAL};
+    use crate::critical_path::testing::{TraceBuilder, kind::*};
 
     #[test]
     fn overlapping_children_count_once_and_what_lies_outside_not_at_all() {
@@ -47,5 +76,17 @@ mod tests {
         assert_eq!(self_time_nanos(&trace)[leaf], 310);
         let backwards = (0..trace.len()).find(|row| trace.span(*row).name() == "backwards").unwrap();
         assert_eq!(self_time_nanos(&trace)[backwards], 0);
+    }
+
+    #[test]
+    fn an_internal_span_beside_a_call_that_it_waits_for_has_only_the_rest() {
+        let mut builder = TraceBuilder::default();
+        let root = builder.span(0, "a", "root", SERVER, 0, 100);
+        builder.span(root, "a", "handle", INTERNAL, 10, 90);
+        builder.span(root, "a", "POST", CLIENT, 20, 95);
+        let trace = builder.build();
+        let handle = (0..trace.len()).find(|row| trace.span(*row).name() == "handle").unwrap();
+        assert_eq!(exclusive_nanos(&trace, &Timeline::corrected(&trace))[handle], 10);
+        assert_eq!(self_time_nanos(&trace)[handle], 80);
     }
 }

@@ -13,6 +13,8 @@ pub struct Split {
     pub slow: Vec<Trace>,
     /// The normal traces of the same entry operations, in the order given.
     pub normal: Vec<Trace>,
+    /// Whether latencies fall into two clear groups; otherwise slow ones are just the slowest.
+    pub two_groups: bool,
     /// What to keep in mind, for people.
     pub caveats: Vec<String>,
 }
@@ -71,7 +73,7 @@ pub fn split_by_latency(traces: Vec<Trace>) -> Split {
         ));
     }
 
-    let mut split = Split { caveats, ..Split::default() };
+    let mut split = Split { caveats, two_groups: !two_groups.is_empty(), ..Split::default() };
     for (trace, side) in traces.into_iter().zip(sides) {
         match side {
             Some(true) => split.slow.push(trace),
@@ -80,6 +82,20 @@ pub fn split_by_latency(traces: Vec<Trace>) -> Split {
         }
     }
     split
+}
+
+/// Whether the latencies of any entry operation fall into two clear groups, as [`split_by_latency`] defines them.
+pub fn has_two_groups(traces: &[Trace]) -> bool {
+    let mut entries: BTreeMap<Entry<'_>, Vec<u64>> = BTreeMap::new();
+    for trace in traces {
+        if let (Some(entry), Some(root)) = (Entry::of(trace), trace.root()) {
+            entries.entry(entry).or_default().push(root.duration_nanos());
+        }
+    }
+    entries.into_values().filter(|durations| durations.len() >= MIN_TRACES).any(|mut durations| {
+        durations.sort_unstable();
+        clear_split(&durations).is_some()
+    })
 }
 
 const MIN_TRACES: usize = 4;

@@ -1,11 +1,43 @@
 //! Findings as sentences.
 
+use std::collections::BTreeSet;
+
 use crate::place::Place;
 use crate::why::causes::Cause;
-use crate::why::{Finding, Why};
+use crate::why::study::Study;
+use crate::why::{Edge, Finding, FindingKind, Why};
+
+/// What a sentence says of the places of a finding that the finding itself does not hold.
+pub(crate) struct Scope {
+    /// How many places take part.
+    places: usize,
+    /// How many ways between services these are.
+    edges: usize,
+    /// What the service waits for, if it is something external.
+    target: String,
+}
+
+impl Scope {
+    pub(crate) fn of(study: &Study<'_>, cause: &Cause) -> Self {
+        let places = &study.observer.places;
+        let target = cause.places.iter().find_map(|place| match places.get(*place) {
+            Place::External { target, operation, .. } if operation == cause.operation => Some(target),
+            _ => None,
+        });
+        let edges: BTreeSet<(u32, u32)> = cause
+            .places
+            .iter()
+            .filter_map(|place| match places.get(*place) {
+                Place::Edge { from, to, .. } => Some((from, to)),
+                _ => None,
+            })
+            .collect();
+        Self { places: cause.places.len(), edges: edges.len(), target: places.text(target.unwrap_or(0)).to_owned() }
+    }
+}
 
 /// One sentence for a tired person.
-pub(crate) fn summary(why: &Why, first_cause: Option<&Cause<'_>>, enough: bool) -> String {
+pub(crate) fn summary(why: &Why, enough: bool) -> String {
     if why.slow.traces == 0 && why.normal.traces == 0 {
         return "There are no traces to compare.".to_owned();
     }
@@ -15,79 +47,106 @@ pub(crate) fn summary(why: &Why, first_cause: Option<&Cause<'_>>, enough: bool) 
     }
     let medians =
         format!("{} instead of {} (median)", duration(why.slow.median_nanos), duration(why.normal.median_nanos));
-    let (Some(first), Some(cause), true) = (why.findings.first(), first_cause, why.added_nanos > 0) else {
-        return format!("Nothing is slower: requests take {medians}.");
-    };
-    let cause = format!("{} of the added time is {}", percent(first.share), where_is(cause));
+    let Some(first) = why.findings.first() else { return format!("Nothing is slower: requests take {medians}.") };
+    let cause = where_is(first);
     if why.significant && first.significant {
-        format!("Requests take {medians}: {cause}.")
-    } else if why.significant {
-        format!("Requests take {medians}, but no single place stands out beyond chance; the most, {cause}.")
-    } else if enough {
-        format!("Nothing significant: requests take {medians}, which may be chance; if it is not, {cause}.")
-    } else {
-        format!("Too few traces to be sure: requests take {medians}; {cause}.")
-    }
-}
-
-fn where_is(cause: &Cause<'_>) -> String {
-    let service = cause.service;
-    match cause.main() {
-        Place::Own { operation, .. } if is_mostly_one(cause) => format!("{service}'s own work in {operation}"),
-        Place::Own { operation, .. } => format!("{service}'s own work, most of it in {operation}"),
-        Place::External { operation, .. } => format!("{service} waiting for {operation}"),
-        Place::Edge { from, to, operation } if is_mostly_one(cause) => {
-            format!("between {from} and {to} ({operation})")
+        match first.kind {
+            FindingKind::Error => format!("Requests fail: errors begin in {cause}{}.", for_whom(first)),
+            _ => format!(
+                "Requests take {medians}: {} of the added time is {cause}{}.",
+                percent(first.share),
+                for_whom(first)
+            ),
         }
-        Place::Edge { from, to, .. } => format!("on the way to and from {service}, most between {from} and {to}"),
+    } else if why.added_nanos <= 0 {
+        format!("Nothing is slower: requests take {medians}.")
+    } else if enough {
+        format!("Nothing significant: requests take {medians}, which may be chance; if it is not, look at {cause}.")
+    } else {
+        format!("Too few traces to be sure: requests take {medians}; look at {cause}.")
     }
 }
 
-/// Whether naming the main place says it all.
-fn is_mostly_one(cause: &Cause<'_>) -> bool {
-    cause.places.len() == 1 || cause.places[0].1 > 0.9 * cause.added_nanos
+fn where_is(finding: &Finding) -> String {
+    let Finding { service, operation, .. } = finding;
+    let (from, to) = ends(finding);
+    match finding.kind {
+        FindingKind::SelfTime => format!("{service}'s own work, most in {operation}"),
+        FindingKind::Waiting => format!("{service} waiting in itself ({operation})"),
+        FindingKind::External => format!("{service} waiting for {operation}"),
+        FindingKind::Edge if service == from => {
+            format!("on the way to and from {service}, most between {from} and {to}")
+        }
+        FindingKind::Edge => format!("between {from} and {to} ({operation})"),
+        FindingKind::MoreCalls => format!("more calls of {operation} in {}", caller(finding)),
+        FindingKind::NewCall => format!("a new call of {operation} in {}", caller(finding)),
+        FindingKind::MissingCall => format!("calls of {operation} that {} no longer makes", caller(finding)),
+        FindingKind::Retries => format!("{from} calling {to} again and again ({operation} fails)"),
+        FindingKind::Timeout => format!("{from} waiting for {to} until it gives up ({operation})"),
+        FindingKind::Serialized => format!("{service}'s {operation} doing one by one what it did at once"),
+        FindingKind::Error => format!("{service} ({operation})"),
+    }
+}
+
+fn ends(finding: &Finding) -> (&str, &str) {
+    finding.edge.as_ref().map_or((&finding.service, &finding.service), |Edge { from, to }| (from, to))
+}
+
+fn caller(finding: &Finding) -> &str {
+    ends(finding).0
+}
+
+fn for_whom(finding: &Finding) -> String {
+    finding
+        .attributes
+        .first()
+        .map(|attribute| format!(", for {} = {}", attribute.key, attribute.value))
+        .unwrap_or_default()
 }
 
 /// A finding in words.
-pub(crate) fn sentence(finding: &Finding, cause: &Cause<'_>) -> String {
+pub(crate) fn sentence(finding: &Finding, scope: &Scope) -> String {
+    let Finding { service, operation, .. } = finding;
     let times = format!(
-        "{} a request instead of {}, {} of the added time",
-        duration(finding.slow_nanos),
-        duration(finding.normal_nanos),
+        "{} more a request, {} of the added time",
+        duration(finding.added_nanos.unsigned_abs()),
         percent(finding.share)
     );
-    let main_part = cause.places[0].1 / cause.added_nanos;
-    let mostly = |what: &str| {
-        if is_mostly_one(cause) {
-            what.to_owned()
-        } else {
-            format!("{} places, most {what} ({})", cause.places.len(), percent(main_part))
+    let chance = if finding.significant { "" } else { "; this may be chance" };
+    let places = if scope.places > 1 { format!("in {} places, most in", scope.places) } else { "in".to_owned() };
+    let (from, to) = ends(finding);
+    let what = match finding.kind {
+        FindingKind::SelfTime => format!("{service} spends more time in its own work, {places} {operation}"),
+        FindingKind::Waiting => {
+            format!("{service} waits longer in itself, {places} {operation}: for a lock, a pool, or its turn")
+        }
+        FindingKind::External => {
+            let target = if scope.target.is_empty() { "something that records no spans" } else { &scope.target };
+            format!("{service} waits longer for {target}, {places} {operation}")
+        }
+        FindingKind::Edge if scope.edges <= 1 => format!(
+            "More time passes between {from} and {to} (calls of {operation}), in neither service's own spans: network, \
+             queues or proxies"
+        ),
+        FindingKind::Edge => format!(
+            "More time passes on the way to and from {service}, on {} edges, most between {from} and {to}: network, \
+             queues or proxies",
+            scope.edges
+        ),
+        FindingKind::MoreCalls => format!("{} makes more calls of {operation} than before", caller(finding)),
+        FindingKind::NewCall => format!("{} calls {operation} of {service}, which it did not before", caller(finding)),
+        FindingKind::MissingCall => format!("{} no longer calls {operation} of {service}", caller(finding)),
+        FindingKind::Retries => format!("{operation} of {to} fails and {from} calls it again"),
+        FindingKind::Timeout => format!("{from} waits for {operation} of {to} until it gives up"),
+        FindingKind::Serialized => format!("{service}'s {operation} does one by one what it did at once"),
+        FindingKind::Error => {
+            return format!(
+                "Errors begin in {operation} of {service}: it fails while nothing that it calls does{}{chance}.",
+                for_whom(finding)
+            );
         }
     };
-    let chance = if finding.significant { "" } else { "; this may be chance" };
-    let service = cause.service;
-    match cause.main() {
-        Place::Own { operation, .. } => {
-            format!(
-                "{service} spends more time in its own work, {}: {times}{chance}.",
-                mostly(&format!("in {operation}"))
-            )
-        }
-        Place::External { target, operation, .. } => {
-            let target = if target.is_empty() { "something that records no spans" } else { target };
-            format!("{service} waits longer for {target}, {}: {times}{chance}.", mostly(&format!("in {operation}")))
-        }
-        Place::Edge { from, to, operation } if is_mostly_one(cause) => format!(
-            "More time passes between {from} and {to} (calls of {operation}), in neither service's own spans: network, \
-             queues or proxies: {times}{chance}."
-        ),
-        Place::Edge { from, to, .. } => format!(
-            "More time passes on the way to and from {service}, on {} edges, most between {from} and {to} ({}): \
-             network, queues or proxies: {times}{chance}.",
-            cause.places.len(),
-            percent(main_part)
-        ),
-    }
+    format!("{what}{}: {times}{chance}.", for_whom(finding))
 }
 
 /// A duration with three digits: `950 ns`, `12.3 ms`, `2.05 s`, `3 min 20 s`.

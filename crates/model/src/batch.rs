@@ -256,6 +256,11 @@ impl SpanBatch {
         self.strings.intern(string)
     }
 
+    /// The number of a string that may be no UTF-8, which is then an error.
+    pub fn intern_bytes(&mut self, bytes: &[u8]) -> Result<StrId, std::str::Utf8Error> {
+        self.strings.intern_bytes(bytes)
+    }
+
     /// Keeps bytes for a [`Value::Bytes`] or, if they encode an array or key-value list, a [`Value::Nested`].
     pub fn add_blob(&mut self, bytes: &[u8]) -> BlobId {
         self.blobs.extend_from_slice(bytes);

@@ -79,11 +79,13 @@ impl<'a> BatchCopier<'a> {
         to.push_span(span)
     }
 
-    fn string(&mut self, id: StrId, to: &mut SpanBatch) -> StrId {
+    /// The other batch's number of a string.
+    pub fn string(&mut self, id: StrId, to: &mut SpanBatch) -> StrId {
         *self.strings[id.index()].get_or_insert_with(|| to.intern(self.from.string(id)))
     }
 
-    fn value(&mut self, value: Value, to: &mut SpanBatch) -> Value {
+    /// A value as the other batch holds it.
+    pub fn value(&mut self, value: Value, to: &mut SpanBatch) -> Value {
         match value {
             Value::Str(id) => Value::Str(self.string(id, to)),
             Value::Bytes(id) => Value::Bytes(to.add_blob(self.from.blob(id))),
@@ -96,7 +98,8 @@ impl<'a> BatchCopier<'a> {
         attributes.iter().map(|(key, value)| (self.string(*key, to), self.value(*value, to))).collect()
     }
 
-    fn resource(&mut self, id: ResourceId, to: &mut SpanBatch) -> ResourceId {
+    /// The other batch's number of a resource.
+    pub fn resource(&mut self, id: ResourceId, to: &mut SpanBatch) -> ResourceId {
         if let Some(known) = self.resources[id.index()] {
             return known;
         }
@@ -108,7 +111,8 @@ impl<'a> BatchCopier<'a> {
         new
     }
 
-    fn scope(&mut self, id: ScopeId, to: &mut SpanBatch) -> ScopeId {
+    /// The other batch's number of a scope.
+    pub fn scope(&mut self, id: ScopeId, to: &mut SpanBatch) -> ScopeId {
         if let Some(known) = self.scopes[id.index()] {
             return known;
         }

@@ -1,6 +1,7 @@
 //! Interned strings: each distinct string of a batch is held once and named by a number.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
+use std::str::Utf8Error;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -43,29 +44,60 @@ impl StringTable {
     /// # Panics
     /// When the strings together exceed 4 GiB. Receivers and stores bound a batch far below that.
     pub fn intern(&mut self, string: &str) -> StrId {
-        if string.is_empty() {
-            return StrId::EMPTY;
+        let hash = self.hash(string.as_bytes());
+        match self.find_hashed(string.as_bytes(), hash) {
+            Some(known) => known,
+            None => self.add(string, hash),
         }
-        let hash = self.hasher.hash_one(string);
-        let (text, ends) = (&self.text, &self.ends);
-        if let Some(place) = self.places.find(hash, |place| slice(text, ends, *place) == string) {
-            return StrId(*place);
+    }
+
+    /// The same for bytes that may be no UTF-8. Bytes that are in the table already are known to be, and are not looked
+    /// at again.
+    ///
+    /// # Errors
+    /// When the bytes are new and no UTF-8.
+    pub fn intern_bytes(&mut self, bytes: &[u8]) -> Result<StrId, Utf8Error> {
+        let hash = self.hash(bytes);
+        match self.find_hashed(bytes, hash) {
+            Some(known) => Ok(known),
+            None => std::str::from_utf8(bytes).map(|string| self.add(string, hash)),
         }
-        let place = self.ends.len() as u32;
-        self.text.push_str(string);
-        self.ends.push(u32::try_from(self.text.len()).expect("a batch holds less than 4 GiB of strings"));
-        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        self.places.insert_unique(hash, place, |place| hasher.hash_one(slice(text, ends, *place)));
-        StrId(place)
     }
 
     /// The number of a string that is already in the table.
     pub fn find(&self, string: &str) -> Option<StrId> {
-        if string.is_empty() {
+        self.find_hashed(string.as_bytes(), self.hash(string.as_bytes()))
+    }
+
+    #[inline]
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    #[inline]
+    fn find_hashed(&self, bytes: &[u8], hash: u64) -> Option<StrId> {
+        if bytes.is_empty() {
             return Some(StrId::EMPTY);
         }
-        let hash = self.hasher.hash_one(string);
-        self.places.find(hash, |place| slice(&self.text, &self.ends, *place) == string).map(|place| StrId(*place))
+        let (text, ends) = (self.text.as_bytes(), self.ends.as_slice());
+        let is_it = |place: &u32| {
+            let place = *place as usize;
+            let start = if place == 0 { 0 } else { ends[place - 1] as usize };
+            &text[start..ends[place] as usize] == bytes
+        };
+        self.places.find(hash, is_it).map(|place| StrId(*place))
+    }
+
+    fn add(&mut self, string: &str, hash: u64) -> StrId {
+        let place = self.ends.len() as u32;
+        self.text.push_str(string);
+        self.ends.push(u32::try_from(self.text.len()).expect("a batch holds less than 4 GiB of strings"));
+        let mut places = std::mem::take(&mut self.places);
+        places.insert_unique(hash, place, |place| self.hash(slice(&self.text, &self.ends, *place).as_bytes()));
+        self.places = places;
+        StrId(place)
     }
 
     /// The string with this number.

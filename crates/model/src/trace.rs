@@ -1,6 +1,7 @@
 //! The spans of one request, joined into a tree.
 
-use std::collections::HashMap;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::{SpanBatch, SpanId, SpanKind, SpanRef, TraceId};
 
@@ -45,7 +46,15 @@ impl Trace {
         let trace_ids = &spans.spans().trace_id;
         assert!(trace_ids.windows(2).all(|pair| pair[0] == pair[1]), "the spans are of more than one trace");
         let mut notes = TraceNotes::default();
-        let batch = sorted_without_duplicates(spans, &mut notes);
+        let all = spans.len();
+        let rows = rows_in_order(&spans, (0..all).collect());
+        notes.duplicates = all - rows.len();
+        let is_as_it_is = notes.duplicates == 0 && rows.is_sorted();
+        Self::join(if is_as_it_is { spans } else { spans.select(rows) }, notes)
+    }
+
+    /// Joins spans that are in order and each there once.
+    fn join(batch: SpanBatch, mut notes: TraceNotes) -> Self {
         let mut parents = find_parents(&batch, &mut notes);
         cut_cycles(&mut parents, &mut notes);
         notes.negative_durations = batch.iter().filter(|span| span.end_unix_nano() < span.start_unix_nano()).count();
@@ -76,16 +85,28 @@ impl Trace {
 
     /// Splits spans of any traces into whole traces, in the order in which the traces first occur.
     pub fn assemble_all(spans: &SpanBatch) -> Vec<Self> {
-        let mut places: HashMap<TraceId, usize> = HashMap::new();
+        let mut places: HashMap<TraceId, usize, RandomState> = HashMap::default();
         let mut rows: Vec<Vec<usize>> = Vec::new();
+        let mut before = None;
         for (row, trace_id) in spans.spans().trace_id.iter().enumerate() {
-            let place = *places.entry(*trace_id).or_insert_with(|| {
-                rows.push(Vec::new());
-                rows.len() - 1
-            });
+            // Spans of a trace mostly follow one another.
+            let place = match before {
+                Some((id, place)) if id == *trace_id => place,
+                _ => *places.entry(*trace_id).or_insert_with(|| {
+                    rows.push(Vec::new());
+                    rows.len() - 1
+                }),
+            };
+            before = Some((*trace_id, place));
             rows[place].push(row);
         }
-        rows.into_iter().map(|rows| Self::assemble(spans.select(rows))).collect()
+        let join = |rows: Vec<usize>| {
+            let all = rows.len();
+            let rows = rows_in_order(spans, rows);
+            let notes = TraceNotes { duplicates: all - rows.len(), ..TraceNotes::default() };
+            Self::join(spans.select(rows), notes)
+        };
+        rows.into_iter().map(join).collect()
     }
 
     /// The spans, sorted by start (ties: the longer first, then by id).
@@ -169,43 +190,71 @@ impl Trace {
     }
 }
 
-fn sorted_without_duplicates(spans: SpanBatch, notes: &mut TraceNotes) -> SpanBatch {
+/// Rows in the order of a trace, of equal spans only one.
+fn rows_in_order(spans: &SpanBatch, mut rows: Vec<usize>) -> Vec<usize> {
     let columns = spans.spans();
-    let mut rows: Vec<usize> = (0..spans.len()).collect();
-    let key = |row: &usize| {
-        let row = *row;
-        (
-            columns.start_unix_nano[row],
-            std::cmp::Reverse(columns.end_unix_nano[row]),
-            columns.span_id[row],
-            columns.kind[row],
-            spans.span(row).service(),
-            spans.span(row).name(),
-        )
+    let compare = |left: &usize, right: &usize| {
+        let (left, right) = (*left, *right);
+        let numbers = |row: usize| {
+            (
+                columns.start_unix_nano[row],
+                std::cmp::Reverse(columns.end_unix_nano[row]),
+                columns.span_id[row],
+                columns.kind[row],
+            )
+        };
+        // Names are looked at only where nothing else tells two spans apart.
+        numbers(left).cmp(&numbers(right)).then_with(|| {
+            let names = |row: usize| (spans.span(row).service(), spans.span(row).name());
+            names(left).cmp(&names(right))
+        })
     };
-    rows.sort_by(|left, right| key(left).cmp(&key(right)));
-    rows.dedup_by(|right, left| key(right) == key(left));
-    notes.duplicates = spans.len() - rows.len();
-    if notes.duplicates == 0 && rows.is_sorted() {
-        return spans;
+    if !rows.is_sorted_by(|left, right| compare(left, right).is_le()) {
+        rows.sort_by(compare);
     }
-    spans.select(rows)
+    rows.dedup_by(|right, left| compare(right, left).is_eq());
+    rows
+}
+
+/// The rows of each span id. More than one span can carry an id: a client and the server it called (Zipkin), or a broken
+/// sender.
+struct RowsById {
+    first: HashMap<SpanId, u32, RandomState>,
+    /// The next row with the same id; `NONE` for the last.
+    next: Vec<u32>,
+}
+
+impl RowsById {
+    const NONE: u32 = u32::MAX;
+
+    fn new(ids: &[SpanId]) -> Self {
+        let mut first = HashMap::with_capacity_and_hasher(ids.len(), RandomState::default());
+        let mut next = vec![Self::NONE; ids.len()];
+        // From the last to the first, so that the rows of an id are listed in order.
+        for (row, id) in ids.iter().enumerate().rev() {
+            if let Some(later) = first.insert(*id, row as u32) {
+                next[row] = later;
+            }
+        }
+        Self { first, next }
+    }
+
+    fn rows(&self, id: SpanId) -> impl Iterator<Item = u32> {
+        let first = self.first.get(&id).copied();
+        std::iter::successors(first, |row| Some(self.next[*row as usize]).filter(|next| *next != Self::NONE))
+    }
 }
 
 fn find_parents(batch: &SpanBatch, notes: &mut TraceNotes) -> Vec<Option<u32>> {
     let columns = batch.spans();
-    // More than one span can carry an id: a client and the server it called (Zipkin), or a broken sender.
-    let mut places: HashMap<SpanId, Vec<u32>> = HashMap::with_capacity(batch.len());
-    for (row, span_id) in columns.span_id.iter().enumerate() {
-        places.entry(*span_id).or_default().push(row as u32);
-    }
+    let places = RowsById::new(&columns.span_id);
+    let is = |kind: SpanKind| move |row: &u32| columns.kind[*row as usize] == kind;
     (0..batch.len())
         .map(|row| {
-            let own = &places[&columns.span_id[row]];
-            if columns.kind[row] == SpanKind::Server && own.len() > 1 {
-                let client = own.iter().find(|other| columns.kind[**other as usize] == SpanKind::Client);
-                if let Some(client) = client {
-                    return Some(*client);
+            if columns.kind[row] == SpanKind::Server {
+                let client = places.rows(columns.span_id[row]).find(is(SpanKind::Client));
+                if client.is_some() {
+                    return client;
                 }
             }
             let parent_id = columns.parent_span_id[row];
@@ -216,13 +265,13 @@ fn find_parents(batch: &SpanBatch, notes: &mut TraceNotes) -> Vec<Option<u32>> {
                 notes.self_parents += 1;
                 return None;
             }
-            let Some(candidates) = places.get(&parent_id) else {
+            let first = places.rows(parent_id).next();
+            if first.is_none() {
                 notes.orphans += 1;
                 return None;
-            };
+            }
             // Of a shared pair the server span is the inner one, where work is nested.
-            let server = candidates.iter().find(|other| columns.kind[**other as usize] == SpanKind::Server);
-            server.or(candidates.first()).copied()
+            places.rows(parent_id).find(is(SpanKind::Server)).or(first)
         })
         .collect()
 }

@@ -39,7 +39,7 @@ pub struct Page<T> {
 
 /// Searches for traces and summarises them; see [`search_with`].
 pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Page<TraceSummary>, QueryError> {
-    search_with(store, request, |trace| TraceSummary::of(&trace)).await
+    search_projected(store, request, Projection::Core, |trace| TraceSummary::of(&trace)).await
 }
 
 /// Searches for traces and turns each whole trace into what the caller needs, while few of them are in memory.
@@ -55,6 +55,16 @@ pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Pa
 pub async fn search_with<T>(
     store: &dyn SpanStore,
     request: &SearchRequest,
+    make: impl FnMut(Trace) -> T + Send,
+) -> Result<Page<T>, QueryError> {
+    search_projected(store, request, Projection::All, make).await
+}
+
+/// Traces that say as much as the projection asks for.
+async fn search_projected<T>(
+    store: &dyn SpanStore,
+    request: &SearchRequest,
+    projection: Projection,
     mut make: impl FnMut(Trace) -> T + Send,
 ) -> Result<Page<T>, QueryError> {
     let SearchRequest { tenant, limit, cursor, .. } = request;
@@ -70,6 +80,8 @@ pub async fn search_with<T>(
     }
 
     let exact = store.capabilities().evaluates_predicates;
+    // Behind a cursor, conditions are looked at again on whole traces, and these may ask for attributes.
+    let projection = if cursor.is_some() { Projection::All } else { projection };
     let mut scan = Scan {
         time,
         predicates: predicates.clone(),
@@ -89,7 +101,7 @@ pub async fn search_with<T>(
             let wanted = limit - items.len();
             let most = if cursor.is_none() { wanted } else { wanted.max(16) };
             let rest = candidates.split_off(most.min(TRACES_AT_ONCE).min(candidates.len()));
-            let mut traces = whole_traces(store, tenant, &candidates).await?;
+            let mut traces = whole_traces(store, tenant, &candidates, projection).await?;
             let read = candidates.len();
             for (number, (Reverse(start_unix_nano), trace_id)) in candidates.into_iter().enumerate() {
                 // Retention may have taken it since the scan.
@@ -134,9 +146,10 @@ async fn whole_traces(
     store: &dyn SpanStore,
     tenant: &Tenant,
     candidates: &[Place],
+    projection: Projection,
 ) -> Result<HashMap<TraceId, Trace>, QueryError> {
     let ids: Vec<TraceId> = candidates.iter().map(|(_, trace_id)| *trace_id).collect();
-    let spans = store.traces(tenant, &ids).await?;
+    let spans = store.traces_with(tenant, &ids, projection).await?;
     Ok(Trace::assemble_all(&spans).into_iter().map(|trace| (trace.trace_id(), trace)).collect())
 }
 

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use tracewell::Context;
 use tracing_core::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Adds `trace_id` and `span_id` of the current span to each line that the format writes: at the end of a line of text,
+/// Adds `trace_id`, `span_id` and `request_id` of the current context to each line that the format writes: at the end of a line of text,
 /// as members of a JSON object, and at the beginning of a coloured line. Lines outside of any span stay as they are.
 ///
 /// ```
@@ -37,15 +36,13 @@ where
     F: FormatEvent<S, N>,
 {
     fn format_event(&self, scope: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let context = Context::current();
-        let span = context.span_context();
-        if !span.is_valid() {
+        let ids = tracewell::ids().to_string();
+        if ids.is_empty() {
             return self.format.format_event(scope, writer, event);
         }
-        let (trace_id, span_id) = (span.trace_id, span.span_id);
         if writer.has_ansi_escapes() {
             // Nothing but the subscriber's own writer takes colours, and what it was given it does not give back.
-            write!(writer, "\x1b[2mtrace_id={trace_id} span_id={span_id}\x1b[0m ")?;
+            write!(writer, "\x1b[2m{ids}\x1b[0m ")?;
             return self.format.format_event(scope, writer, event);
         }
         let mut line = String::new();
@@ -53,10 +50,17 @@ where
         let body = line.trim_end_matches('\n');
         match body.strip_suffix('}').filter(|_| body.starts_with('{')) {
             Some(members) => {
+                writer.write_str(members)?;
                 let comma = if members.len() > 1 { "," } else { "" };
-                write!(writer, "{members}{comma}\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\"}}")?;
+                // No id has spaces: those of requests are checked when they come in.
+                for (at, id) in ids.split(' ').enumerate() {
+                    let (name, id) = id.split_once('=').unwrap_or((id, ""));
+                    let id = id.replace('\\', "\\\\").replace('"', "\\\"");
+                    write!(writer, "{}\"{name}\":\"{id}\"", if at == 0 { comma } else { "," })?;
+                }
+                writer.write_char('}')?;
             }
-            None => write!(writer, "{body} trace_id={trace_id} span_id={span_id}")?,
+            None => write!(writer, "{body} {ids}")?,
         }
         writer.write_str(&line[body.len()..])
     }

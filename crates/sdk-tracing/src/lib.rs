@@ -125,37 +125,20 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, scope: Scope<'_, S>) {
-        let current = Context::current();
-        let is_error = *event.metadata().level() == Level::ERROR;
-        let record = |span: &Span| {
-            if span.is_recording() {
-                let fields = EventFields::of(event);
-                span.event_with(fields.name(event), |tags| {
-                    tags.tag("level", event.metadata().level().as_str());
-                    fields.tag(event, tags);
-                });
-                if is_error {
-                    span.error(fields.reason());
-                }
-            }
-        };
-        let explicit = event.parent().and_then(|parent| with_span(&scope, parent, record));
-        if explicit.is_some() || event.is_root() {
+        let told = event.parent().and_then(|parent| with_span(&scope, parent, Span::context));
+        // What is entered is Tracewell's current context, so that the event is on the innermost span, whoever made it.
+        let context = told.unwrap_or_else(Context::current);
+        if event.is_root() || !context.is_recording() {
             return;
         }
-        let within = scope.lookup_current().is_some_and(|within| {
-            let extensions = within.extensions();
-            let opened = extensions.get::<Opened>().map(|opened| &opened.0);
-            let innermost = opened.filter(|span| span.span_context() == current.span_context());
-            innermost.map(record).is_some()
+        let fields = EventFields::of(event);
+        let level = event.metadata().level();
+        context.event_with(fields.name(event), |tags| {
+            tags.tag("level", level.as_str());
+            fields.tag(event, tags);
         });
-        // The innermost span may be one of Tracewell's own.
-        if !within && current.is_recording() {
-            let fields = EventFields::of(event);
-            current.event(fields.name(event));
-            if is_error {
-                current.error(fields.reason());
-            }
+        if *level == Level::ERROR {
+            context.error(fields.reason());
         }
     }
 

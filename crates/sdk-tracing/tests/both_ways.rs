@@ -113,7 +113,7 @@ fn fields_are_tags_events_are_events_and_errors_are_errors() {
             tracing::error!(error = "disk full", "cannot write");
         });
         let own = tracer.span("own").start();
-        own.in_scope(|| tracing::info!("seen from within"));
+        own.in_scope(|| tracing::info!(by = "own", "seen from within"));
     });
     flush(&tracer);
     let span = exporter.span("find image").unwrap();
@@ -130,7 +130,8 @@ fn fields_are_tags_events_are_events_and_errors_are_errors() {
     assert!(span.events[0].tags.contains(&("attempt".into(), 2.into())), "{:?}", span.events[0]);
     assert!(span.events[0].tags.contains(&("level".into(), "INFO".into())));
     assert_eq!(span.status, Status::Error("disk full".into()));
-    assert_eq!(exporter.span("own").unwrap().events[0].name, "seen from within");
+    let own = exporter.span("own").unwrap();
+    assert_eq!((&*own.events[0].name, own.events[0].tags.len()), ("seen from within", 2));
 }
 
 /// A place for log lines.
@@ -167,8 +168,9 @@ fn every_log_line_within_a_span_names_it() {
     let (tracer, _exporter) = tracer();
     let span = tracer.span("request").start();
     let (trace_id, span_id) = (span.span_context().trace_id.to_string(), span.span_context().span_id.to_string());
+    let context = span.context().with_request_id("r-\"7");
     let log = || {
-        span.in_scope(|| tracing::info!(image = 7, "found"));
+        context.clone().in_scope(|| tracing::info!(image = 7, "found"));
         tracing::info!("outside");
     };
 
@@ -177,7 +179,10 @@ fn every_log_line_within_a_span_names_it() {
     tracing::subscriber::with_default(text.event_format(tracewell_tracing::with_ids(format())).finish(), log);
     let written = lines.text();
     let (within, outside) = written.trim_end().split_once('\n').unwrap();
-    assert!(within.ends_with(&format!("found image=7 trace_id={trace_id} span_id={span_id}")), "{within}");
+    assert!(
+        within.ends_with(&format!("found image=7 trace_id={trace_id} span_id={span_id} request_id=r-\"7")),
+        "{within}"
+    );
     assert!(outside.ends_with("outside"), "{outside}");
 
     let lines = Lines::default();
@@ -186,13 +191,14 @@ fn every_log_line_within_a_span_names_it() {
     let parsed: Vec<serde_json::Value> = lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(parsed[0]["fields"]["message"], "found");
     assert_eq!((&parsed[0]["trace_id"], &parsed[0]["span_id"]), (&trace_id.as_str().into(), &span_id.as_str().into()));
+    assert_eq!(parsed[0]["request_id"], "r-\"7");
     assert!(parsed[1].get("trace_id").is_none());
 
     let lines = Lines::default();
     let coloured = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(true);
     tracing::subscriber::with_default(coloured.event_format(tracewell_tracing::with_ids(format())).finish(), log);
     assert!(
-        lines.text().starts_with(&format!("\x1b[2mtrace_id={trace_id} span_id={span_id}\x1b[0m ")),
+        lines.text().starts_with(&format!("\x1b[2mtrace_id={trace_id} span_id={span_id} request_id=r-\"7\x1b[0m ")),
         "{}",
         lines.text()
     );

@@ -5,7 +5,7 @@ use crate::clock::TimeSource;
 use crate::limits::Limits;
 use crate::otlp::OtlpExporter;
 use crate::retry::RetryPolicy;
-use crate::{Clock, Error, Exporter, Key, Propagators, Resource, Sampler, Value};
+use crate::{Clock, Error, Exporter, Key, Propagators, Resource, Sampler, StdoutExporter, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Config {
     /// | `OTEL_PROPAGATORS` | such as `tracecontext,baggage,b3`; also `b3multi`, `jaeger`, `none` |
     /// | `OTEL_EXPORTER_OTLP_ENDPOINT` | such as `http://localhost:4318`; `/v1/traces` is appended |
     /// | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the whole URL, used as it is |
-    /// | `OTEL_TRACES_EXPORTER` | `otlp`, or `none`, which records nothing |
+    /// | `OTEL_TRACES_EXPORTER` | `otlp`, `console` for the standard output, or `none`, which records nothing |
     /// | `OTEL_EXPORTER_OTLP_PROTOCOL`, `..._TRACES_PROTOCOL` | `http/protobuf`, the only one |
     /// | `OTEL_EXPORTER_OTLP_HEADERS`, `..._TRACES_HEADERS` | `name=value,name=value`, percent-encoded |
     /// | `OTEL_EXPORTER_OTLP_TIMEOUT`, `..._TRACES_TIMEOUT` | milliseconds |
@@ -134,7 +134,8 @@ impl Config {
         match get("OTEL_TRACES_EXPORTER").as_deref() {
             None | Some("otlp") => {}
             Some("none") => config.disabled = true,
-            Some(_) => config.report("OTEL_TRACES_EXPORTER must be otlp or none".to_owned()),
+            Some("console") => config = config.exporter(StdoutExporter),
+            Some(_) => config.report("OTEL_TRACES_EXPORTER must be otlp, console or none".to_owned()),
         }
         match traces_or_general("COMPRESSION").as_deref() {
             None | Some("none") => {}

@@ -3,7 +3,7 @@
 use crate::pipeline::Pipeline;
 use crate::recording::Recording;
 use crate::tags::TagValue;
-use crate::{Baggage, SpanContext, TraceState};
+use crate::{Baggage, EventTags, SpanContext, TraceState};
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -31,6 +31,8 @@ pub struct Context(Option<Arc<Shared>>);
 pub(crate) struct Shared {
     pub(crate) span: SpanContext,
     pub(crate) baggage: Option<Arc<Baggage>>,
+    /// What logs and traces of one request share.
+    pub(crate) request_id: Option<Arc<str>>,
     /// Of a span that this process records.
     pub(crate) recording: Option<Arc<Recording>>,
     /// What, added to the monotonic clock, gives Unix time in this process's part of the trace. With a recording.
@@ -84,7 +86,7 @@ impl Shared {
     #[inline(never)]
     fn keep(mut shared: Arc<Self>) {
         let Some(unique) = Arc::get_mut(&mut shared) else { return };
-        unique.baggage = None;
+        (unique.baggage, unique.request_id) = (None, None);
         unique.span.trace_state = TraceState::default();
         if unique.recording.as_ref().is_some_and(|recording| !recording.is_free()) {
             return;
@@ -138,7 +140,12 @@ impl Context {
     /// The same baggage under another span, such as one that another process told of by means of its own.
     #[must_use]
     pub fn with_span_context(self, span: SpanContext) -> Self {
-        Self::unrecorded(span, self.shared_baggage().cloned())
+        let shared = self.shared();
+        Self::unrecorded(
+            span,
+            shared.and_then(|shared| shared.baggage.clone()),
+            shared.and_then(|shared| shared.request_id.clone()),
+        )
     }
 
     /// The baggage.
@@ -160,14 +167,33 @@ impl Context {
     #[must_use]
     pub fn with_baggage(self, baggage: Baggage) -> Self {
         let baggage = if baggage.is_empty() { None } else { Some(Arc::new(baggage)) };
-        let Some(shared) = &self.0 else { return Self::unrecorded(SpanContext::EMPTY, baggage) };
-        let recording = shared.recording.clone();
-        Self(Some(Arc::new(Shared {
-            span: shared.span.clone(),
-            baggage,
-            recording,
-            offset_nanos: shared.offset_nanos,
-        })))
+        self.with(|shared| shared.baggage = baggage)
+    }
+
+    /// The id that logs and traces of one request share: see [`crate::ServerLayer`], or [`Context::with_request_id`].
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.shared()?.request_id.as_deref()
+    }
+
+    /// The same with this request id, which the spans and contexts below inherit.
+    #[must_use]
+    pub fn with_request_id(self, request_id: &str) -> Self {
+        self.with(|shared| shared.request_id = Some(request_id.into()))
+    }
+
+    /// A context of its own that differs in something.
+    fn with(self, change: impl FnOnce(&mut Shared)) -> Self {
+        let mut new = Shared::default();
+        if let Some(shared) = self.shared() {
+            new.span.clone_from(&shared.span);
+            new.baggage.clone_from(&shared.baggage);
+            new.request_id.clone_from(&shared.request_id);
+            new.recording.clone_from(&shared.recording);
+            new.offset_nanos = shared.offset_nanos;
+        }
+        change(&mut new);
+        Self(Some(Arc::new(new)))
     }
 
     /// Makes this the thread's current context until the guard is dropped.
@@ -211,6 +237,14 @@ impl Context {
         self
     }
 
+    /// Adds an event with tags to the span; the closure is called only when it is recorded.
+    pub fn event_with(&self, name: impl AsRef<str>, tag: impl FnOnce(&mut EventTags<'_>)) -> &Self {
+        if let Some(recording) = self.recording().filter(|recording| recording.is_open()) {
+            recording.event(name.as_ref(), tag);
+        }
+        self
+    }
+
     /// Marks the span as failed; nothing happens when it is not recorded.
     pub fn error(&self, error: impl fmt::Display) -> &Self {
         if let Some(recording) = self.recording() {
@@ -221,13 +255,14 @@ impl Context {
 
     /// Without a recording.
     #[inline]
-    pub(crate) fn unrecorded(span: SpanContext, baggage: Option<Arc<Baggage>>) -> Self {
-        if !span.is_valid() && baggage.is_none() {
+    pub(crate) fn unrecorded(span: SpanContext, baggage: Option<Arc<Baggage>>, request_id: Option<Arc<str>>) -> Self {
+        if !span.is_valid() && baggage.is_none() && request_id.is_none() {
             return Self::EMPTY;
         }
         Self(Some(Shared::new(|shared| {
             shared.span = span;
             shared.baggage = baggage;
+            shared.request_id = request_id;
         })))
     }
 

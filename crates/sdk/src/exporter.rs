@@ -1,8 +1,13 @@
 //! Where finished spans go.
 
+mod memory;
+mod stdout;
+
+pub use memory::InMemoryExporter;
+pub use stdout::StdoutExporter;
+
 use crate::{Resource, SpanData, otlp};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Takes batches of finished spans, on a thread of its own. Retries are the caller's: one call is one attempt.
@@ -82,37 +87,3 @@ impl fmt::Display for ExportError {
 }
 
 impl std::error::Error for ExportError {}
-
-/// Keeps spans in memory, for tests: clone it, give one to [`crate::Config::exporter`], ask the other.
-#[derive(Clone, Debug, Default)]
-pub struct InMemoryExporter {
-    spans: Arc<Mutex<Vec<SpanData>>>,
-}
-
-impl InMemoryExporter {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The spans exported so far, in the order they ended on each thread. Flush the tracer first.
-    #[must_use]
-    pub fn spans(&self) -> Vec<SpanData> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The exported span of that name, when there is exactly one.
-    #[must_use]
-    pub fn span(&self, name: &str) -> Option<SpanData> {
-        let mut named = self.spans().into_iter().filter(|span| span.name == name);
-        named.next().filter(|_| named.next().is_none())
-    }
-}
-
-impl Exporter for InMemoryExporter {
-    fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(batch.spans());
-        Ok(())
-    }
-}

@@ -101,6 +101,7 @@ mod tsc;
 mod config;
 mod error;
 mod exporter;
+mod ids;
 mod otlp;
 #[cfg(not(feature = "off"))]
 mod pipeline;
@@ -126,10 +127,11 @@ pub use config::Config;
 pub use context::{Context, Entered};
 pub use data::{Event, SpanData, SpanKind, Status};
 pub use error::Error;
-pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter};
+pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter, StdoutExporter};
 #[cfg(not(feature = "off"))]
 pub use future::{FutureExt, InSpan, WithContext};
 pub use id::{SpanId, TraceId};
+pub use ids::{Ids, ids};
 #[cfg(feature = "off")]
 pub use off::{
     Context, Entered, EventTags, FutureExt, Guard, InSpan, Span, SpanBuilder, Tracer, WithContext, init, tracer,

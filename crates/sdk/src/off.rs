@@ -57,6 +57,16 @@ impl Context {
     }
 
     #[inline(always)]
+    pub fn request_id(&self) -> Option<&str> {
+        None
+    }
+
+    #[inline(always)]
+    pub fn with_request_id(self, _request_id: &str) -> Self {
+        self
+    }
+
+    #[inline(always)]
     pub fn enter(self) -> Entered {
         Entered(PhantomData)
     }
@@ -78,6 +88,11 @@ impl Context {
 
     #[inline(always)]
     pub fn event(&self, _name: impl AsRef<str>) -> &Self {
+        self
+    }
+
+    #[inline(always)]
+    pub fn event_with(&self, _name: impl AsRef<str>, _tag: impl FnOnce(&mut EventTags<'_>)) -> &Self {
         self
     }
 

@@ -136,8 +136,8 @@ impl Propagators {
         if self.contains(Self::JAEGER) {
             jaeger::extract_baggage(carrier, &mut baggage);
         }
-        let context = Context::new().with_span_context(span.unwrap_or_default());
-        if baggage.is_empty() { context } else { context.with_baggage(baggage) }
+        let baggage = if baggage.is_empty() { None } else { Some(std::sync::Arc::new(baggage)) };
+        Context::unrecorded(span.unwrap_or_default(), baggage, None)
     }
 }
 

@@ -171,7 +171,7 @@ fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -
     }
     if !decision.is_sampled {
         let span = SpanContext { trace_id, span_id: SpanId::random(), flags, ..SpanContext::EMPTY };
-        return Context::unrecorded(span, parent.shared_baggage().cloned());
+        return parent.clone().with_span_context(span);
     }
     Context::recorded(pipeline, |shared| {
         shared.span.trace_id = trace_id;
@@ -184,6 +184,9 @@ fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -
             }
             if let Some(baggage) = &parent.baggage {
                 shared.baggage = Some(Arc::clone(baggage));
+            }
+            if let Some(request_id) = &parent.request_id {
+                shared.request_id = Some(Arc::clone(request_id));
             }
             if parent.recording.as_ref().is_some_and(|recording| recording.is_of(pipeline)) {
                 shared.offset_nanos = parent.offset_nanos;
@@ -209,7 +212,7 @@ fn passed_on(parent: &Context, flags: TraceFlags) -> Context {
         // It has not come through the sampling whose threshold that was.
         span.trace_state = span.trace_state.with_sampling_threshold(None);
     }
-    Context::unrecorded(span, parent.shared_baggage().cloned())
+    parent.clone().with_span_context(span)
 }
 
 /// A started span. Ends when dropped, or with [`Span::end`]; while a panic unwinds, with an error status.

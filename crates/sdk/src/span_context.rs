@@ -27,6 +27,18 @@ impl SpanContext {
         trace_state: TraceState(None),
     };
 
+    /// One that another library tells of.
+    #[must_use]
+    pub const fn new(
+        trace_id: TraceId,
+        span_id: SpanId,
+        flags: TraceFlags,
+        is_remote: bool,
+        trace_state: TraceState,
+    ) -> Self {
+        Self { trace_id, span_id, flags, is_remote, trace_state }
+    }
+
     /// Whether there is a span at all.
     #[must_use]
     pub const fn is_valid(&self) -> bool {

@@ -89,13 +89,27 @@ pub fn init(config: Config) -> Result<Guard, Error> {
     let shutdown_timeout = config.shutdown_timeout;
     let tracer = Tracer::new(config)?;
     match GLOBAL.set(tracer.clone()) {
-        Ok(()) => Ok(Guard { tracer, shutdown_timeout, done: false }),
+        Ok(()) => {
+            #[cfg(panic = "abort")]
+            flush_before_abort(shutdown_timeout);
+            Ok(Guard { tracer, shutdown_timeout, done: false })
+        }
         Err(_) => {
             // Another thread was faster; this tracer has no spans.
             tracer.shutdown(Duration::ZERO).ok();
             Err(Error::AlreadyInitialized)
         }
     }
+}
+
+/// Where panics do not unwind no guard is dropped: the last moment is the panic's hook.
+#[cfg(panic = "abort")]
+fn flush_before_abort(timeout: Duration) {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        others(panic);
+        tracer().shutdown(timeout).ok();
+    }));
 }
 
 /// The global tracer; one that records nothing before [`init`].

@@ -1,6 +1,7 @@
 //! Typed values of tags.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// The key of a tag, or the name of a span or event: free when it is a literal.
 pub type Key = Cow<'static, str>;
@@ -59,6 +60,22 @@ impl Value {
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(value) = self { Some(*value) } else { None }
+    }
+}
+
+/// Texts in quotes, lists in brackets.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::String(value) => write!(f, "{value:?}"),
+            Self::I64(value) => value.fmt(f),
+            Self::F64(value) => value.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+            Self::Strings(values) => f.debug_list().entries(values).finish(),
+            Self::I64s(values) => f.debug_list().entries(values).finish(),
+            Self::F64s(values) => f.debug_list().entries(values).finish(),
+            Self::Bools(values) => f.debug_list().entries(values).finish(),
+        }
     }
 }
 

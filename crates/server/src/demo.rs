@@ -119,6 +119,9 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
         judge(args.level, &why)
     };
     println!("The UI: {}", server.url);
+    if args.level > 0 {
+        println!("  where the slowdown is: {}/why?service=gallery", server.url);
+    }
     for id in why_examples(&server.url, slow_start).await? {
         println!("  a slow request: {}/trace/{id}", server.url);
     }

@@ -48,6 +48,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let config = settings.check()?;
     // The signals are caught before anything is announced, so that none is missed.
     let stop = stop_signal()?;
+    raise_open_files();
     let listeners = Listeners::bind(&config).await?;
     let store = open_store(&config)?;
     let receiver =
@@ -81,6 +82,15 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     }
     store.close().await.context("close the store")?;
     Ok(())
+}
+
+/// Each connection and each segment is an open file, and the usual soft limit is that of a desktop program.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = ?limit.current, "cannot raise the limit of open files");
+    }
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn SpanStore>> {

@@ -6,12 +6,17 @@
 //! | `workload` | [`Workload`]: how much of it, when, and the traces one by one                        |
 //! | `request`  | one request walking through the services, leaving spans                              |
 //! | `describe` | attributes by OpenTelemetry's semantic conventions                                   |
-//! | `fault`    | [`Fault`]: what gets slower, where and when                                          |
+//! | `scenario` | [`Scenario`]: two windows of one mesh, the second with a fault, and what it is       |
+//! | `mesh`     | services whose operations have plans, what goes wrong in them, and their requests    |
 //! | `batches`  | [`Requests`]: the spans as services would send them, a trace scattered over requests |
 //! | `expected` | [`Expected`]: what a store must give back                                            |
 //!
-//! Trace sizes are heavy-tailed (median about 10 spans, mean about 86, at most 20,000), and so are durations. A span has
-//! about 350 bytes in OTLP.
+//! A [`Workload`] is for stores: its requests take any way through the services, and its spans look like production's in
+//! number, size and attributes. A [`Scenario`] is for `why`: an operation does the same steps each time, as programs do,
+//! until a fault is planted.
+//!
+//! Sizes of a workload's traces are heavy-tailed (median about 10 spans, mean about 86, at most 20,000), and so are
+//! durations. A span has about 350 bytes in OTLP.
 //!
 //! ```
 //! use tracewell_sim::{Expected, Workload};
@@ -29,13 +34,15 @@
 mod batches;
 mod describe;
 mod expected;
-mod fault;
+mod mesh;
 mod request;
+mod scenario;
 mod topology;
 mod workload;
 
 pub use batches::Requests;
 pub use expected::Expected;
-pub use fault::{Fault, FaultPlace};
+pub use mesh::fault::{FaultKind, Truth};
+pub use scenario::{Scenario, Windows};
 pub use topology::Topology;
 pub use workload::{Traces, Workload};

@@ -2,14 +2,12 @@
 
 use tracewell_model::{NewSpan, ResourceId, ScopeId, SpanBatch, SpanId, SpanKind, StatusCode, TraceId};
 
-use crate::Fault;
 use crate::describe::{self, Call, Statement};
 use crate::topology::Topology;
 use crate::workload::normal;
 
 pub(crate) struct Request<'a> {
     pub(crate) topology: &'a Topology,
-    faults: &'a [Fault],
     pub(crate) rng: fastrand::Rng,
     trace_id: TraceId,
     pub(crate) batch: SpanBatch,
@@ -36,10 +34,9 @@ struct Outcome {
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(topology: &'a Topology, faults: &'a [Fault], rng: fastrand::Rng, trace_id: TraceId) -> Self {
+    pub(crate) fn new(topology: &'a Topology, rng: fastrand::Rng, trace_id: TraceId) -> Self {
         Self {
             topology,
-            faults,
             rng,
             trace_id,
             batch: SpanBatch::new(),
@@ -73,11 +70,7 @@ impl<'a> Request<'a> {
     ) -> Outcome {
         let id = self.span_id();
         let topology = self.topology;
-        let slowness = {
-            let service = &topology.services[service];
-            Fault::of_own_work(self.faults, &service.name, &service.operations[operation].name)
-        };
-        let mut now = start + self.around(400_000) + slowness;
+        let mut now = start + self.around(400_000);
         let mut failed = self.rng.f64() < 0.002;
         let mut left = spans - 1;
         while left > 0 {
@@ -142,13 +135,12 @@ impl<'a> Request<'a> {
 
     fn call(&mut self, service: usize, callee: usize, parent: SpanId, start: u64, spans: usize) -> Outcome {
         let id = self.span_id();
-        let (from, to) = (&self.topology.services[service], &self.topology.services[callee]);
-        let slowness = Fault::of_edge(self.faults, &from.name, &to.name);
+        let to = &self.topology.services[callee];
         // A service's operation follows from who calls and why; two of its four are asked for most.
         let operation = [0, 0, 1, 1, 2, 3][self.rng.usize(0..6)];
-        let arrive = start + self.around(250_000) + slowness / 2;
+        let arrive = start + self.around(250_000);
         let served = self.serve(callee, operation, id, arrive, spans - 1, SpanKind::Server);
-        let end = served.end + self.around(250_000) + slowness - slowness / 2;
+        let end = served.end + self.around(250_000);
         // What fails below fails above, unless the caller can do without.
         let failed = served.failed && self.rng.u8(0..10) < 8;
         describe::called(self, Call { service, callee, operation, failed: served.failed });
@@ -192,8 +184,7 @@ impl<'a> Request<'a> {
 
     fn query(&mut self, service: usize, parent: SpanId, start: u64) -> Outcome {
         let id = self.span_id();
-        let slowness = Fault::of_database(self.faults, &self.topology.services[service].name);
-        let end = start + self.around(900_000) + slowness;
+        let end = start + self.around(900_000);
         let failed = self.rng.f64() < 0.0005;
         let statement = Statement::any(&mut self.rng);
         describe::queried(self, service, &statement, failed, end);

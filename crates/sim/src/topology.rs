@@ -85,18 +85,6 @@ impl Topology {
             .collect();
         Self { services }
     }
-
-    /// The services' names; the first is the gateway, where requests enter.
-    pub fn service_names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.services.iter().map(|service| service.name.as_str())
-    }
-
-    /// Caller and callee of each edge over HTTP or gRPC.
-    pub fn edges(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.services.iter().flat_map(|service| {
-            service.calls.iter().map(|callee| (service.name.as_str(), self.services[*callee].name.as_str()))
-        })
-    }
 }
 
 fn operation(rng: &mut fastrand::Rng, service: &str, is_grpc: bool) -> Operation {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracewell_model::{SpanBatch, TraceId};
 
 use crate::request::Request;
-use crate::{Fault, Requests, Topology};
+use crate::{Requests, Topology};
 
 /// A description of traffic. The same description gives the same spans, bit by bit.
 #[derive(Clone, Debug)]
@@ -15,12 +15,11 @@ pub struct Workload {
     spans: usize,
     start_unix_nano: u64,
     window_nanos: u64,
-    faults: Vec<Fault>,
     max_trace_spans: usize,
 }
 
 impl Workload {
-    /// 100,000 spans of 20 services within one hour from 2026-01-01T00:00:00Z, without faults.
+    /// 100,000 spans of 20 services within one hour from 2026-01-01T00:00:00Z.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -28,7 +27,6 @@ impl Workload {
             spans: 100_000,
             start_unix_nano: 1_767_225_600_000_000_000,
             window_nanos: 3_600_000_000_000,
-            faults: Vec::new(),
             max_trace_spans: 20_000,
         }
     }
@@ -56,12 +54,6 @@ impl Workload {
     /// How large a trace gets at most, in spans.
     pub fn max_trace_spans(self, max_trace_spans: usize) -> Self {
         Self { max_trace_spans, ..self }
-    }
-
-    /// Adds a fault. The spans that are there, and their ids, do not depend on faults: only times do.
-    pub fn fault(mut self, fault: Fault) -> Self {
-        self.faults.push(fault);
-        self
     }
 
     /// The services.
@@ -108,11 +100,9 @@ impl Iterator for Traces {
         let start = self.workload.start_unix_nano + (done * self.workload.window_nanos as f64) as u64;
         self.left -= size;
         let trace_id = TraceId::from_u128((u128::from(self.rng.u64(1..)) << 64) | u128::from(self.rng.u64(..)));
-        let faults: Vec<Fault> =
-            self.workload.faults.iter().filter(|fault| fault.at_unix_nano <= start).cloned().collect();
-        // A request has its own random numbers: what one does, or a fault in it, changes no other.
+        // A request has its own random numbers: what one does changes no other.
         let rng = fastrand::Rng::with_seed(self.rng.u64(..));
-        Some(Request::new(&self.topology, &faults, rng, trace_id).run(size, start))
+        Some(Request::new(&self.topology, rng, trace_id).run(size, start))
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`SpanStore`] is the contract; what one store cannot do cheaply the query layer does for it, guided by
 //! [`Capabilities`].
 
+mod compiled;
 #[doc(hidden)]
 pub mod conformance;
 mod embedded;
@@ -18,7 +19,9 @@ use bytes::Bytes;
 use tracewell_model::{SpanBatch, SpanKind, TimeRange, TraceId};
 use tracewell_wire::Format;
 
-pub use embedded::{Commit, EmbeddedOptions, EmbeddedStore};
+pub use embedded::{
+    Commit, EmbeddedOptions, EmbeddedStore, FsckReport, SegmentReport, StoreReport, fsck, store_report,
+};
 pub use error::StoreError;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use predicate::{AttributeScope, Field, Literal, Op, Predicate};
@@ -114,6 +117,17 @@ pub trait SpanStore: Send + Sync + 'static {
 
     /// All spans of the given traces, whole, in no particular order. An unknown id adds nothing.
     async fn traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError>;
+
+    /// The same as far as a projection asks for it. A store that cannot read less gives all.
+    async fn traces_with(
+        &self,
+        tenant: &Tenant,
+        ids: &[TraceId],
+        projection: Projection,
+    ) -> Result<SpanBatch, StoreError> {
+        let _ = projection;
+        self.traces(tenant, ids).await
+    }
 
     /// Spans by time and predicates, newest start first, a page at a time; see [`Scan`].
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError>;

@@ -1,15 +1,17 @@
 //! The store that keeps nothing on disk: for tests and for trying things out.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
-use crate::memtable::Memtable;
+use crate::memtable::{Kept, Memtable};
 use crate::names::ValuesOf;
+use crate::scan::Top;
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Scan, ScanPage, SpanStore, StoreError, StoreStats, Tenant, scan,
+    Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
+    Tenant,
 };
 
 /// How a [`MemoryStore`] behaves.
@@ -69,24 +71,37 @@ impl SpanStore for MemoryStore {
         if used + append.batch.size_bytes() > self.options.most_bytes {
             return Err(StoreError::Busy(format!("the memory budget of {} bytes is used up", self.options.most_bytes)));
         }
-        state.tenants.entry(tenant.clone()).or_default().insert(append.batch);
+        state.tenants.entry(tenant.clone()).or_default().insert(Arc::new(Kept::new(append.batch)));
         Ok(())
     }
 
     async fn traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError> {
+        self.traces_with(tenant, ids, Projection::All).await
+    }
+
+    async fn traces_with(
+        &self,
+        tenant: &Tenant,
+        ids: &[TraceId],
+        projection: Projection,
+    ) -> Result<SpanBatch, StoreError> {
         self.read(tenant, |table| {
             let mut out = SpanBatch::new();
-            table.traces(ids, &mut out);
+            table.traces(ids, projection, &mut out);
             out
         })
     }
 
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         self.read(tenant, |table| {
-            let mut hits = Vec::new();
-            // One more row than asked for tells whether there is more.
-            table.scan(scan, scan.limit.saturating_add(1), &mut hits);
-            scan::page(scan, hits)
+            let mut top = Top::new(scan);
+            table.scan(scan, 0, &mut top);
+            let (found, next) = top.page();
+            let mut spans = SpanBatch::new();
+            for found in found {
+                table.rows(found.source.place, &[found.row as usize], scan.projection, &mut spans);
+            }
+            ScanPage { spans, next }
         })
     }
 

@@ -1,40 +1,63 @@
 //! Spans in memory, visible the moment they are in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
-use tracewell_model::{BatchCopier, SpanBatch, TraceId};
+use tracewell_model::{BatchCopier, NewSpan, SpanBatch, TraceId};
 
-use crate::Scan;
-use crate::names::Names;
-use crate::scan::{self, Hit};
+use crate::names::{Names, ValuesOf};
+use crate::scan::{Source, Top, offer_rows};
+use crate::{Projection, Scan};
 
-/// The spans of one tenant, in the batches they came in.
-#[derive(Default)]
+/// The spans of one tenant, in the batches they came in. Batches do not change, so a reader holds a copy of the list and
+/// no lock.
+#[derive(Clone, Default)]
 pub(crate) struct Memtable {
-    batches: Vec<SpanBatch>,
-    /// Where each trace's spans lie: batch and row.
-    traces: HashMap<TraceId, Vec<(u32, u32)>>,
-    names: Names,
+    batches: Vec<Arc<Kept>>,
     spans: usize,
     bytes: usize,
     /// The earliest and the latest start.
     starts: Option<(u64, u64)>,
 }
 
+/// A batch with what finds its spans.
+pub(crate) struct Kept {
+    pub(crate) batch: SpanBatch,
+    starts: (u64, u64),
+    traces: TraceFilter,
+    names: OnceLock<Names>,
+}
+
+impl Kept {
+    pub(crate) fn new(batch: SpanBatch) -> Self {
+        let starts = &batch.spans().start_unix_nano;
+        let first = starts.iter().copied().min().unwrap_or(0);
+        let last = starts.iter().copied().max().unwrap_or(0);
+        Self { starts: (first, last), traces: TraceFilter::new(&batch), names: OnceLock::new(), batch }
+    }
+
+    /// Bytes held, for budgets.
+    pub(crate) fn bytes(&self) -> usize {
+        self.batch.size_bytes() + self.traces.0.len() * 8
+    }
+
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| {
+            let mut names = Names::default();
+            names.add(&self.batch);
+            names
+        })
+    }
+}
+
 impl Memtable {
-    pub(crate) fn insert(&mut self, batch: SpanBatch) {
-        let number = self.batches.len() as u32;
-        for (row, (trace_id, start)) in batch.spans().trace_id.iter().zip(&batch.spans().start_unix_nano).enumerate() {
-            self.traces.entry(*trace_id).or_default().push((number, row as u32));
-            let (first, last) = self.starts.get_or_insert((*start, *start));
-            *first = (*first).min(*start);
-            *last = (*last).max(*start);
-        }
-        self.names.add(&batch);
-        self.spans += batch.len();
-        // The index takes about 48 bytes a trace and 8 a span.
-        self.bytes += batch.size_bytes() + batch.len() * 16;
-        self.batches.push(batch);
+    pub(crate) fn insert(&mut self, kept: Arc<Kept>) {
+        let (first, last) = self.starts.get_or_insert(kept.starts);
+        *first = (*first).min(kept.starts.0);
+        *last = (*last).max(kept.starts.1);
+        self.spans += kept.batch.len();
+        self.bytes += kept.bytes();
+        self.batches.push(kept);
     }
 
     pub(crate) fn spans(&self) -> usize {
@@ -49,41 +72,144 @@ impl Memtable {
         self.starts
     }
 
-    pub(crate) fn names(&self) -> &Names {
-        &self.names
+    pub(crate) fn names(&self) -> Names {
+        let mut names = Names::default();
+        self.batches.iter().for_each(|kept| names.merge(kept.names()));
+        names
     }
 
-    pub(crate) fn batches(&self) -> &[SpanBatch] {
-        &self.batches
+    pub(crate) fn batches(&self) -> impl Iterator<Item = &SpanBatch> {
+        self.batches.iter().map(|kept| &kept.batch)
     }
 
     /// Appends the spans of some traces to `out`.
-    pub(crate) fn traces(&self, ids: &[TraceId], out: &mut SpanBatch) {
-        let mut places: Vec<(u32, u32)> = ids.iter().filter_map(|id| self.traces.get(id)).flatten().copied().collect();
-        places.sort_unstable();
-        for group in places.chunk_by(|left, right| left.0 == right.0) {
-            let mut copier = BatchCopier::new(&self.batches[group[0].0 as usize]);
-            for (_, row) in group {
-                copier.copy_span(*row as usize, out);
+    pub(crate) fn traces(&self, ids: &[TraceId], projection: Projection, out: &mut SpanBatch) {
+        for kept in &self.batches {
+            let here: Vec<TraceId> = ids.iter().copied().filter(|id| kept.traces.may_have(*id)).collect();
+            if here.is_empty() {
+                continue;
+            }
+            let mut copier = Projector::new(&kept.batch, projection);
+            for (row, id) in kept.batch.spans().trace_id.iter().enumerate() {
+                if here.contains(id) {
+                    copier.copy_span(row, out);
+                }
             }
         }
     }
 
-    /// Appends the rows of a scan that come first in its order, at most `limit` of them.
-    pub(crate) fn scan(&self, scan: &Scan, limit: usize, out: &mut Vec<Hit>) {
+    /// Offers the rows of a scan.
+    pub(crate) fn scan(&self, scan: &Scan, part: u32, top: &mut Top) {
         let Some((first, last)) = self.starts else { return };
         if !scan.time.overlaps(first, last) {
             return;
         }
-        for batch in &self.batches {
-            scan::add_hits(scan, batch, limit, out);
+        for (place, kept) in self.batches.iter().enumerate() {
+            let (first, last) = kept.starts;
+            let is_late = top.worst().is_some_and(|worst| last < worst.start_unix_nano);
+            let is_early = scan.after.is_some_and(|after| first > after.start_unix_nano);
+            if !is_late && !is_early && scan.time.overlaps(first, last) {
+                offer_rows(scan, &kept.batch, Source { part, place: place as u32 }, top);
+            }
         }
     }
 
+    /// Appends rows of one of the batches.
+    pub(crate) fn rows(&self, place: u32, rows: &[usize], projection: Projection, out: &mut SpanBatch) {
+        let mut copier = Projector::new(&self.batches[place as usize].batch, projection);
+        rows.iter().for_each(|row| copier.copy_span(*row, out));
+    }
+
     /// Adds values of an attribute as text.
-    pub(crate) fn values(&self, wanted: &crate::names::ValuesOf<'_>, out: &mut BTreeSet<String>) {
-        for batch in &self.batches {
-            wanted.collect(batch, out);
+    pub(crate) fn values(&self, wanted: &ValuesOf<'_>, out: &mut BTreeSet<String>) {
+        for kept in &self.batches {
+            if wanted.time.overlaps(kept.starts.0, kept.starts.1) {
+                wanted.collect(&kept.batch, out);
+            }
         }
+    }
+}
+
+/// Copies rows of a batch as far as a projection asks for them.
+struct Projector<'a> {
+    from: &'a SpanBatch,
+    copier: BatchCopier<'a>,
+    projection: Projection,
+}
+
+impl<'a> Projector<'a> {
+    fn new(from: &'a SpanBatch, projection: Projection) -> Self {
+        Self { from, copier: BatchCopier::new(from), projection }
+    }
+
+    fn copy_span(&mut self, row: usize, to: &mut SpanBatch) {
+        let spans = self.from.spans();
+        let (resource, scope) = match self.projection {
+            Projection::All => {
+                self.copier.copy_span(row, to);
+                return;
+            }
+            Projection::Ids => (to.add_resource(&[], 0, ""), to.add_scope("", "", &[], 0, "")),
+            Projection::Core => {
+                let resource = crate::embedded::service_only(to, self.from.span(row).service());
+                (resource, self.copier.scope(spans.scope[row], to))
+            }
+        };
+        let ids = NewSpan {
+            trace_id: spans.trace_id[row],
+            span_id: spans.span_id[row],
+            start_unix_nano: spans.start_unix_nano[row],
+            end_unix_nano: spans.start_unix_nano[row],
+            ..NewSpan::new(resource, scope)
+        };
+        let span = if self.projection == Projection::Ids {
+            ids
+        } else {
+            NewSpan {
+                parent_span_id: spans.parent_span_id[row],
+                end_unix_nano: spans.end_unix_nano[row],
+                name: self.copier.string(spans.name[row], to),
+                kind: spans.kind[row],
+                status_code: spans.status_code[row],
+                status_message: self.copier.string(spans.status_message[row], to),
+                trace_state: self.copier.string(spans.trace_state[row], to),
+                flags: spans.flags[row],
+                dropped_attributes_count: spans.dropped_attributes_count[row],
+                dropped_events_count: spans.dropped_events_count[row],
+                dropped_links_count: spans.dropped_links_count[row],
+                ..ids
+            }
+        };
+        to.push_span(span);
+    }
+}
+
+/// Which traces a batch may have: a bit for each, of eight bits a span.
+struct TraceFilter(Vec<u64>);
+
+impl TraceFilter {
+    fn new(batch: &SpanBatch) -> Self {
+        let mut filter = Self(vec![0; (batch.len() / 8).next_power_of_two()]);
+        let mut before = None;
+        for id in &batch.spans().trace_id {
+            if before != Some(*id) {
+                let (word, bit) = filter.place(*id);
+                filter.0[word] |= bit;
+                before = Some(*id);
+            }
+        }
+        filter
+    }
+
+    fn place(&self, id: TraceId) -> (usize, u64) {
+        let number = id.as_u128();
+        let hash = ((number >> 64) as u64 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bit = (hash >> 32) as usize & (self.0.len() * 64 - 1);
+        (bit / 64, 1 << (bit % 64))
+    }
+
+    fn may_have(&self, id: TraceId) -> bool {
+        let (word, bit) = self.place(id);
+        self.0[word] & bit != 0
     }
 }

@@ -1,10 +1,10 @@
 //! The names in use: services, operations, attribute keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use serde::{Deserialize, Serialize};
-use tracewell_model::{SpanBatch, SpanKind, StrId, TimeRange};
+use tracewell_model::{SpanBatch, SpanKind, StrId, TimeRange, Value, ValueRef};
 
+use crate::embedded::{Damaged, Input, put_varint};
 use crate::{AttributeScope, Operation};
 
 /// Names beyond these counts are not remembered, so that a sender that puts ids into names cannot fill the memory.
@@ -12,7 +12,7 @@ const MOST_OPERATIONS: usize = 20_000;
 const MOST_KEYS: usize = 20_000;
 
 /// The names that some spans use.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Names {
     /// Operations with the number of their kind, by service.
     services: BTreeMap<String, BTreeSet<(String, u8)>>,
@@ -47,7 +47,7 @@ impl Names {
         ];
         for (scope, keys) in by_scope.into_iter().enumerate() {
             for key in keys {
-                self.add_key(scope as u8, batch.string(key));
+                self.add_key(SCOPES[scope], batch.string(key));
             }
         }
     }
@@ -59,11 +59,13 @@ impl Names {
             }
         }
         for (scope, key) in &other.keys {
-            self.add_key(*scope, key);
+            if self.keys.len() < MOST_KEYS && !self.keys.contains(&(*scope, key.clone())) {
+                self.keys.insert((*scope, key.clone()));
+            }
         }
     }
 
-    fn add_operation(&mut self, service: &str, name: &str, kind: u8) {
+    pub(crate) fn add_operation(&mut self, service: &str, name: &str, kind: u8) {
         if self.operations >= MOST_OPERATIONS {
             return;
         }
@@ -75,10 +77,60 @@ impl Names {
         }
     }
 
-    fn add_key(&mut self, scope: u8, key: &str) {
+    pub(crate) fn add_key(&mut self, scope: AttributeScope, key: &str) {
+        let number = SCOPES.iter().position(|known| *known == scope).unwrap_or(0) as u8;
         if self.keys.len() < MOST_KEYS {
-            self.keys.insert((scope, key.to_owned()));
+            self.keys.insert((number, key.to_owned()));
         }
+    }
+
+    /// Whether an event has an attribute with this key.
+    pub(crate) fn has_event_key(&self, key: &str) -> bool {
+        self.keys.len() >= MOST_KEYS || self.keys.iter().any(|(scope, known)| *scope == 3 && known == key)
+    }
+
+    /// Appends the names as a segment keeps them.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let text = |out: &mut Vec<u8>, text: &str| {
+            put_varint(out, text.len() as u64);
+            out.extend_from_slice(text.as_bytes());
+        };
+        put_varint(out, self.services.len() as u64);
+        for (service, operations) in &self.services {
+            text(out, service);
+            put_varint(out, operations.len() as u64);
+            for (name, kind) in operations {
+                text(out, name);
+                out.push(*kind);
+            }
+        }
+        put_varint(out, self.keys.len() as u64);
+        for (scope, key) in &self.keys {
+            out.push(*scope);
+            text(out, key);
+        }
+    }
+
+    /// Reads what [`put`](Self::put) wrote.
+    pub(crate) fn get(bytes: &[u8]) -> Result<Self, Damaged> {
+        let mut input = Input(bytes);
+        let most = bytes.len();
+        let mut names = Self::default();
+        for _ in 0..input.size(most)? {
+            let service = input.text()?.to_owned();
+            let mut operations = BTreeSet::new();
+            for _ in 0..input.size(most)? {
+                let name = input.text()?.to_owned();
+                operations.insert((name, input.byte()?));
+            }
+            names.operations += operations.len();
+            names.services.insert(service, operations);
+        }
+        for _ in 0..input.size(most)? {
+            let scope = input.byte()?;
+            names.keys.insert((scope, input.text()?.to_owned()));
+        }
+        Ok(names)
     }
 
     pub(crate) fn services(&self) -> Vec<String> {
@@ -114,21 +166,56 @@ pub(crate) struct ValuesOf<'a> {
 impl ValuesOf<'_> {
     /// Adds the values in a batch; keeps the first `limit` in order.
     pub(crate) fn collect(&self, batch: &SpanBatch, out: &mut BTreeSet<String>) {
-        if batch.strings().find(self.key).is_none() {
-            return;
-        }
-        for span in batch.iter().filter(|span| self.time.contains(span.start_unix_nano())) {
-            let own = span.attributes().iter();
-            let shared = span.resource_attributes().chain(span.scope_attributes());
-            for (_, value) in own.chain(shared).filter(|(key, _)| *key == self.key) {
-                let text = value.to_string();
-                if text.starts_with(self.prefix) && !out.contains(&text) {
-                    out.insert(text);
-                    if out.len() > self.limit {
-                        out.pop_last();
-                    }
+        let Some(key) = batch.strings().find(self.key) else { return };
+        let spans = batch.spans();
+        let is_inside = |row: &usize| self.time.contains(spans.start_unix_nano[*row]);
+        let mut seen: HashSet<StrId> = HashSet::new();
+        let mut add = |value: Value, out: &mut BTreeSet<String>| match value {
+            Value::Str(id) if !seen.insert(id) => {}
+            value => self.add(batch.value(value), out),
+        };
+        let mut resources = vec![false; batch.resources().len()];
+        let mut scopes = vec![false; batch.scopes().len()];
+        for row in (0..batch.len()).filter(is_inside) {
+            resources[spans.resource[row].index()] = true;
+            scopes[spans.scope[row].index()] = true;
+            let attributes = batch.span(row).attributes();
+            for (known, value) in attributes.raw_keys().iter().zip(attributes.raw_values()) {
+                if *known == key {
+                    add(*value, out);
                 }
             }
+        }
+        let of_resources = batch.resources().iter().zip(resources).map(|(resource, seen)| (&resource.attributes, seen));
+        let of_scopes = batch.scopes().iter().zip(scopes).map(|(scope, seen)| (&scope.attributes, seen));
+        for (attributes, _) in of_resources.chain(of_scopes).filter(|(_, seen)| *seen) {
+            attributes.iter().filter(|(known, _)| *known == key).for_each(|(_, value)| add(*value, out));
+        }
+    }
+
+    /// Adds a value; keeps the first `limit` in order.
+    pub(crate) fn add(&self, value: ValueRef<'_>, out: &mut BTreeSet<String>) {
+        match value {
+            // Most are texts that are not among the first, or that are known: these are not copied.
+            ValueRef::Str(text) => {
+                let is_late = out.len() >= self.limit && out.last().is_none_or(|last| text >= last.as_str());
+                if !is_late && text.starts_with(self.prefix) && !out.contains(text) {
+                    self.insert(text.to_owned(), out);
+                }
+            }
+            other => {
+                let text = other.to_string();
+                if text.starts_with(self.prefix) {
+                    self.insert(text, out);
+                }
+            }
+        }
+    }
+
+    fn insert(&self, text: String, out: &mut BTreeSet<String>) {
+        out.insert(text);
+        if out.len() > self.limit {
+            out.pop_last();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use tracewell_model::{SpanBatch, SpanId, TimeRange, TraceId};
 
 use crate::Predicate;
+use crate::compiled::Compiled;
 
 /// Which spans to read, and what of them.
 ///
@@ -68,57 +69,93 @@ impl ScanPosition {
     }
 }
 
-impl Scan {
-    /// The rows of a batch that belong to this scan, in no particular order.
-    pub(crate) fn matching_rows<'a>(&'a self, batch: &'a SpanBatch) -> impl Iterator<Item = usize> + 'a {
-        let spans = batch.spans();
-        (0..batch.len()).filter(move |row| {
-            self.time.contains(spans.start_unix_nano[*row])
-                && self.after.is_none_or(|after| ScanPosition::of(batch, *row).order() > after.order())
-                && self.predicates.iter().all(|predicate| predicate.matches(batch.span(*row)))
-        })
-    }
+/// The part of a store that a row was found in; what the numbers mean is the store's own affair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Source {
+    pub(crate) part: u32,
+    pub(crate) place: u32,
 }
 
-/// A row that a part of a store contributes to a scan. Lists of hits are kept in the order of the scan.
-pub(crate) struct Hit {
+/// A row that a part of a store contributes to a scan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
     pub(crate) position: ScanPosition,
-    /// A batch with this one row.
-    pub(crate) spans: SpanBatch,
+    pub(crate) source: Source,
+    pub(crate) row: u32,
 }
 
-/// Adds the rows of a batch that are among the first `limit` of a scan, given those already found.
-pub(crate) fn add_hits(scan: &Scan, batch: &SpanBatch, limit: usize, hits: &mut Vec<Hit>) {
-    let mut found: Vec<(ScanPosition, usize)> =
-        scan.matching_rows(batch).map(|row| (ScanPosition::of(batch, row), row)).collect();
-    if let Some(worst) = hits.get(limit.wrapping_sub(1)) {
-        found.retain(|(position, _)| position.order() < worst.position.order());
-    }
-    if found.is_empty() {
-        return;
-    }
-    found.sort_by_key(|(position, _)| position.order());
-    found.truncate(limit);
-    hits.extend(found.into_iter().map(|(position, row)| Hit { position, spans: batch.select([row]) }));
-    hits.sort_by_key(|hit| hit.position.order());
-    hits.truncate(limit);
+/// The first rows, in the order of a scan, of those offered.
+pub(crate) struct Top {
+    /// One more than a page holds, which tells whether there is more.
+    limit: usize,
+    found: Vec<Found>,
+    /// Whether `found` is sorted and no longer than the limit.
+    settled: bool,
 }
 
-/// Joins what the parts of a store found into one page. Each part must have given its first `scan.limit` rows.
-///
-/// Rows at one position (a span appended twice) are never divided between pages: a position is all that the next page
-/// knows, and it goes on behind it.
-pub(crate) fn page(scan: &Scan, mut hits: Vec<Hit>) -> ScanPage {
-    let mut end = hits.len().min(scan.limit);
-    while end > 0 && end < hits.len() && hits[end].position == hits[end - 1].position {
-        end += 1;
+impl Top {
+    pub(crate) fn new(scan: &Scan) -> Self {
+        Self { limit: scan.limit.saturating_add(1), found: Vec::new(), settled: true }
     }
-    let more = hits.len() >= scan.limit && end > 0;
-    hits.truncate(end);
-    let next = hits.last().filter(|_| more).map(|hit| hit.position);
-    let mut spans = SpanBatch::new();
-    for hit in &hits {
-        spans.append(&hit.spans);
+
+    /// The last of the first rows, if there are enough of them: what comes after it is not asked for.
+    pub(crate) fn worst(&self) -> Option<ScanPosition> {
+        if self.settled { self.found.get(self.limit - 1).map(|found| found.position) } else { None }
     }
-    ScanPage { spans, next }
+
+    pub(crate) fn offer(&mut self, found: Vec<Found>) {
+        if found.is_empty() {
+            return;
+        }
+        self.found.extend(found);
+        self.settled = false;
+        if self.found.len() >= self.limit {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.found.sort_by_key(|found| found.position.order());
+        self.found.truncate(self.limit);
+        self.settled = true;
+    }
+
+    /// The rows of the page, and where the next one begins.
+    ///
+    /// Rows at one position (a span appended twice) are never divided between pages: a position is all that the next
+    /// page knows, and it goes on behind it.
+    pub(crate) fn page(mut self) -> (Vec<Found>, Option<ScanPosition>) {
+        self.settle();
+        let mut end = self.found.len().min(self.limit - 1);
+        while end > 0 && end < self.found.len() && self.found[end].position == self.found[end - 1].position {
+            end += 1;
+        }
+        let more = self.found.len() >= self.limit - 1 && end > 0;
+        self.found.truncate(end);
+        let next = self.found.last().filter(|_| more).map(|found| found.position);
+        (self.found, next)
+    }
+}
+
+/// Offers the rows of a batch that belong to a scan.
+pub(crate) fn offer_rows(scan: &Scan, batch: &SpanBatch, source: Source, top: &mut Top) {
+    let Some(compiled) = Compiled::new(&scan.predicates, batch) else { return };
+    let spans = batch.spans();
+    let worst = top.worst();
+    let mut found = Vec::new();
+    for row in 0..batch.len() {
+        let start = spans.start_unix_nano[row];
+        if !scan.time.contains(start)
+            || scan.after.is_some_and(|after| start > after.start_unix_nano)
+            || worst.is_some_and(|worst| start < worst.start_unix_nano)
+            || !compiled.matches(batch, row)
+        {
+            continue;
+        }
+        let position = ScanPosition::of(batch, row);
+        if scan.after.is_none_or(|after| position.order() > after.order()) {
+            found.push(Found { position, source, row: row as u32 });
+        }
+    }
+    top.offer(found);
 }

@@ -25,7 +25,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field's number and payload; `None` at the end of the message.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Payload<'a>)>, Broken> {
         if self.rest.is_empty() {
             return Ok(None);

@@ -1,4 +1,4 @@
-import type { SearchAnswer, TraceDetail } from "./types";
+import type { SearchAnswer, TraceDetail, Why } from "./types";
 
 /** What the server refused, with the parameter to blame if there is one. */
 export class ApiError extends Error {
@@ -37,3 +37,5 @@ export const operations = async (service: string): Promise<string[]> => {
 export const search = (query: [string, string][]): Promise<SearchAnswer> => get("/traces", query);
 
 export const trace = (id: string): Promise<TraceDetail> => get(`/traces/${encodeURIComponent(id)}`);
+
+export const why = (query: [string, string][]): Promise<Why> => get("/why", query);

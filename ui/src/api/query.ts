@@ -1,17 +1,29 @@
+/** A choice of time as it stands in the URL. */
+export interface TimeChoice {
+  /** A duration before now, `all`, or `between` for the moments below. */
+  lookback: string;
+  /** Local date and time as an `<input type="datetime-local">` has it; empty is open. */
+  from: string;
+  to: string;
+}
+
 /** The search form as it stands in the URL. */
-export interface SearchForm {
+export interface SearchForm extends TimeChoice {
   service: string;
   operation: string;
   tags: string;
   min: string;
   max: string;
   errors: boolean;
-  /** A duration before now, `all`, or `between` for the moments below. */
-  lookback: string;
-  /** Local date and time as an `<input type="datetime-local">` has it; empty is open. */
-  from: string;
-  to: string;
   limit: string;
+}
+
+/** The form of the page that asks why. */
+export interface WhyForm extends TimeChoice {
+  service: string;
+  operation: string;
+  /** What slow requests are compared with: empty for the faster ones of the same time, or `before`. */
+  baseline: string;
 }
 
 export const LOOKBACKS: [string, string][] = [
@@ -37,6 +49,8 @@ export const EMPTY_FORM: SearchForm = {
   limit: "20",
 };
 
+export const EMPTY_WHY: WhyForm = { service: "", operation: "", lookback: "1h", from: "", to: "", baseline: "" };
+
 const FIELDS = ["service", "operation", "tags", "min", "max", "lookback", "from", "to", "limit"] as const;
 
 export function formFromUrl(url: URLSearchParams): SearchForm {
@@ -56,6 +70,33 @@ export function formToUrl(form: SearchForm): string {
   }
   if (form.errors) url.set("errors", "1");
   return url.toString();
+}
+
+const WHY_FIELDS = Object.keys(EMPTY_WHY) as (keyof WhyForm)[];
+
+export function whyFromUrl(url: URLSearchParams): WhyForm {
+  return Object.fromEntries(WHY_FIELDS.map((key) => [key, url.get(key) ?? EMPTY_WHY[key]])) as unknown as WhyForm;
+}
+
+export function whyToUrl(form: WhyForm): string {
+  return new URLSearchParams(WHY_FIELDS.filter((key) => form[key] !== EMPTY_WHY[key]).map((key) => [key, form[key]])).toString();
+}
+
+export function whyToQuery(form: WhyForm): [string, string][] {
+  const query: [string, string][] = [["service", form.service], ["operation", form.operation], ...timeToQuery(form)];
+  if (form.baseline === "before") query.push(...before(form));
+  return query;
+}
+
+/** The time just before the chosen one, and as long; nothing for a choice that has no length. */
+function before({ lookback, from, to }: TimeChoice): [string, string][] {
+  if (lookback === "between" && from && to) {
+    const [start, end] = [new Date(from).getTime(), new Date(to).getTime()];
+    const nanos = (millis: number) => `${BigInt(millis) * 1_000_000n}`;
+    return [["baseline_start", nanos(2 * start - end)], ["baseline_end", nanos(start)]];
+  }
+  const [, number, unit] = lookback.match(/^(\d+)(\w+)$/) ?? [];
+  return unit ? [["baseline_start", `-${2 * Number(number)}${unit}`], ["baseline_end", `-${lookback}`]] : [];
 }
 
 /** `a=1 b="two words"` as a list of tags. */
@@ -84,7 +125,7 @@ export function formToQuery(form: SearchForm, cursor: string | null): [string, s
 /** The last moment that nanoseconds in 64 bits can say, so that spans with a clock in the future are found, too. */
 const END_OF_TIME = "18446744073709551615";
 
-function timeToQuery(form: SearchForm): [string, string][] {
+function timeToQuery(form: TimeChoice): [string, string][] {
   const moment = (local: string) => `${BigInt(new Date(local).getTime()) * 1_000_000n}`;
   if (form.lookback === "all") return [["start", "0"], ["end", END_OF_TIME]];
   if (form.lookback === "between") {

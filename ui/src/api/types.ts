@@ -84,3 +84,39 @@ export interface TraceDetail {
   critical_path: { span: number; start_nanos: number; duration_nanos: number }[];
   spans: Span[];
 }
+
+export interface WhyGroup {
+  traces: number;
+  median_nanos: number;
+  start_unix_nano: string;
+  end_unix_nano: string;
+}
+
+/** A place that slow requests spend more time at than normal ones. */
+export interface Finding {
+  rank: number;
+  kind: string;
+  service: string;
+  operation: string;
+  edge: { from: string; to: string } | null;
+  added_nanos: number;
+  share: number;
+  significant: boolean;
+  examples: string[];
+  normal_examples: string[];
+  sentence: string;
+  /** What the slow spans there have in common, the most telling first. */
+  attributes?: { key: string; value: string; lift: number; p_value: number }[];
+  /** When it began, if that can be told. */
+  since_unix_nano?: string | null;
+}
+
+export interface Why {
+  summary: string;
+  significant: boolean;
+  slow: WhyGroup;
+  normal: WhyGroup;
+  added_nanos: number;
+  findings: Finding[];
+  caveats: string[];
+}

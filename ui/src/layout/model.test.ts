@@ -2,7 +2,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
-import { EMPTY_FORM, formFromUrl, formToQuery, formToUrl, splitTags } from "../api/query";
+import {
+  EMPTY_FORM, EMPTY_WHY, formFromUrl, formToQuery, formToUrl, splitTags, whyFromUrl, whyToQuery, whyToUrl,
+} from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
 import { hue } from "../trace/colour";
 import { ago, clock, duration, text } from "../trace/format";
@@ -69,6 +71,22 @@ describe("the search form", () => {
     const nanos = `${BigInt(new Date(from).getTime()) * 1_000_000n}`;
     expect(time({ lookback: "between", from })).toMatchObject({ start: nanos, end: "18446744073709551615" });
     expect(time({ lookback: "between", to: from })).toMatchObject({ start: "0", end: nanos });
+  });
+});
+
+describe("the form that asks why", () => {
+  it("survives the URL", () => {
+    const form = { ...EMPTY_WHY, service: "cart", lookback: "6h", baseline: "before" };
+    expect(whyFromUrl(new URLSearchParams(whyToUrl(form)))).toEqual(form);
+    expect(whyToUrl(EMPTY_WHY)).toBe("");
+  });
+  it("compares with a time of the same length", () => {
+    const asked = (form: object) => Object.fromEntries(whyToQuery({ ...EMPTY_WHY, baseline: "before", ...form }));
+    expect(asked({ lookback: "6h" })).toMatchObject({ start: "-6h", baseline_start: "-12h", baseline_end: "-6h" });
+    const between = asked({ lookback: "between", from: "2026-01-02T03:00:00", to: "2026-01-02T04:00:00" });
+    expect(between.baseline_end).toBe(between.start);
+    expect(BigInt(between.end) - BigInt(between.start)).toBe(BigInt(between.baseline_end) - BigInt(between.baseline_start));
+    expect(asked({ lookback: "all" }).baseline_start).toBeUndefined();
   });
 });
 

@@ -1,167 +1,115 @@
-//! Places gathered by what would slow them together.
+//! What may be wrong, and how much speaks for it.
 //!
-//! - A service's own work: when its processor is contended, all its operations are slower.
-//! - A service waiting for one external target: a slow database slows every statement.
-//! - Edges: a delay on a service's network slows every edge to and from it, a delay on one way only that one. Which it
-//!   is shows in the edges that did *not* get slower. For each service, let `added` be the time added to all its edges
-//!   and `calls` the calls over them. Assuming one delay a call common to the service's edges, the best such delay is
-//!   `added / calls`, and it explains `added² / calls` of the sum of squares. The service that explains the most takes
-//!   its edges; then the next, of the edges that are left. Where both ends explain the same, it is the callee.
+//! Four things are looked at, each in a number that the other three do not change:
+//!
+//! | what            | the number                                             | a cause                              |
+//! |-----------------|--------------------------------------------------------|--------------------------------------|
+//! | slower          | own time of a call at a place                          | places that one thing would slow     |
+//! | more often      | calls of a place for each call of its caller           | a caller and what it calls           |
+//! | one by one      | how much of a place's children's time overlaps         | the place                            |
+//! | failing         | spans that fail while none of their children does      | the place                            |
+//!
+//! Slower places are gathered by what would slow them together:
 //!
 //! ```text
-//! A ──+50──▶ S ──+50──▶ T      S explains (150)²/3 = 7500, A and T (50)²/2 = 1250 and less: look at S.
-//!            S ──+50──▶ U
+//! network of S     all edges to and from S                 A ──▶ S ──▶ T
+//! S itself         all of its own operations                     S
+//! all of S         both, and what it waits for: a process without processor time delays all that it does
+//! an edge          all calls from one service to another   A ──▶ S
+//! a dependency     all calls of one service to one target        S ──▶ database
+//! a single place   one operation
 //! ```
+//!
+//! A cause slows most of its places and leaves alone the others. For each way of gathering, the evidence of
+//! its places is added up; those that did not get slower speak against it. The best takes its places, and the search goes
+//! on with those that are left. Before any evidence, each way of gathering is as likely as the others, and so is each
+//! service within one: there are many single places, so that each of them has to show more.
 
-use std::collections::{BTreeMap, HashSet};
+mod calls;
+mod errors;
+mod forks;
+mod merge;
+mod slower;
 
-use crate::place::{Place, Profile, Spent};
+use crate::place::Place;
 
 use super::FindingKind;
-use super::strata::Strata;
+use super::study::Study;
 
-/// Places that one cause would slow.
+/// Something that may be wrong.
 #[derive(Clone, Debug)]
-pub(crate) struct Cause<'a> {
+pub(crate) struct Cause {
     pub(crate) kind: FindingKind,
-    pub(crate) service: &'a str,
-    /// The places with the nanoseconds a trace that each added, most first; never empty.
-    pub(crate) places: Vec<(Place<'a>, f64)>,
-    members: HashSet<Place<'a>>,
-    /// Their sum.
-    pub(crate) added_nanos: f64,
+    /// The service to look at.
+    pub(crate) service: u32,
+    pub(crate) operation: u32,
+    /// Caller and callee, if it is between two services.
+    pub(crate) edge: Option<(u32, u32)>,
+    /// What shows it.
+    pub(crate) signal: Signal,
+    /// The places that it delays, sorted.
+    pub(crate) places: Vec<u32>,
+    /// Those of them that show it.
+    pub(crate) slowed: Vec<u32>,
+    /// The logarithm of how much likelier it is than that nothing is wrong, given how many there are to choose from.
+    pub(crate) strength: f64,
+    /// That number, as a logarithm below zero.
+    pub(crate) prior: f64,
+    /// By how much the logarithm of a duration drifts from one window to the other.
+    pub(crate) drift: f64,
+    pub(crate) slower_nanos: f64,
+    pub(crate) more_often_nanos: f64,
+    /// What it adds at least, beyond chance and drift.
+    pub(crate) sure_nanos: f64,
 }
 
-impl<'a> Cause<'a> {
-    fn new(kind: FindingKind, service: &'a str, mut places: Vec<(Place<'a>, f64)>) -> Self {
-        places.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
-        let added_nanos = places.iter().map(|(_, added)| added).sum();
-        let members = places.iter().map(|(place, _)| *place).collect();
-        Self { kind, service, places, members, added_nanos }
+/// Which number shows a cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Slower,
+    Calls { parent: u32, child: u32 },
+    Fork { place: u32 },
+    Errors { place: u32 },
+}
+
+impl Cause {
+    /// What it surely adds, times how likely it is.
+    fn expected_nanos(&self) -> f64 {
+        self.sure_nanos.max(0.0) / (1.0 + (-self.strength).exp())
     }
 
-    /// The place with most of the added time.
-    pub(crate) fn main(&self) -> Place<'a> {
-        self.places[0].0
-    }
-
-    /// The main place's operation.
-    pub(crate) fn operation(&self) -> &'a str {
-        match self.main() {
-            Place::Own { operation, .. } | Place::Edge { operation, .. } | Place::External { operation, .. } => {
-                operation
-            }
-        }
-    }
-
-    /// The time that a trace spent at the cause's places.
-    pub(crate) fn nanos(&self, profile: &Profile<'a>) -> u64 {
-        profile.places.iter().filter(|(place, _)| self.members.contains(place)).map(|(_, spent)| spent.nanos).sum()
+    pub(crate) fn added_nanos(&self) -> f64 {
+        self.slower_nanos + self.more_often_nanos
     }
 }
 
-/// All causes, the one that added the most first. Every place belongs to exactly one.
-pub(crate) fn find<'a>(strata: &Strata, slow: &[Profile<'a>], normal: &[Profile<'a>]) -> Vec<Cause<'a>> {
-    let mut own: BTreeMap<&str, Vec<(Place<'a>, f64)>> = BTreeMap::new();
-    let mut external: BTreeMap<(&str, &str), Vec<(Place<'a>, f64)>> = BTreeMap::new();
-    let mut edges: Vec<EdgeAdded<'a>> = Vec::new();
-    for (place, added) in added_by_place(strata, slow, normal) {
-        match place {
-            Place::Own { service, .. } => own.entry(service).or_default().push((place, added.nanos)),
-            Place::External { service, target, operation } => {
-                // Without a name for the target, calls of different names may go to different ones.
-                let target = if target.is_empty() { operation } else { target };
-                external.entry((service, target)).or_default().push((place, added.nanos));
-            }
-            Place::Edge { from, to, .. } => edges.push(EdgeAdded { from, to, place, added }),
-        }
-    }
-    let mut causes = Vec::new();
-    causes.extend(own.into_iter().map(|(service, places)| Cause::new(FindingKind::SelfTime, service, places)));
-    causes
-        .extend(external.into_iter().map(|((service, _), places)| Cause::new(FindingKind::External, service, places)));
-    causes.extend(edge_causes(edges));
+/// By what factor something at fault is slower, give or take, as a logarithm: a factor of e.
+pub(crate) const FAULT: f64 = 1.0;
+/// Ways of gathering and other things looked at; all are as likely beforehand.
+const FAMILIES: f64 = 9.0;
+/// One-sided 95 %.
+const SURE: f64 = 1.645;
+
+/// All causes, the one that surely adds the most first.
+pub(crate) fn find(study: &Study<'_>) -> Vec<Cause> {
+    let calls = calls::causes(study);
+    let claimed = calls::below(study, calls.iter().filter(|cause| cause.strength > 0.0));
+    let mut causes = slower::causes(study, &study.durations(), &study.added(), &claimed);
+    causes.extend(calls);
+    causes.extend(forks::causes(study));
+    causes.extend(errors::causes(study));
+    merge::merge(study, &mut causes);
     causes.sort_by(|left, right| {
-        right.added_nanos.total_cmp(&left.added_nanos).then_with(|| left.places[0].0.cmp(&right.places[0].0))
+        (right.expected_nanos().total_cmp(&left.expected_nanos()))
+            .then(right.added_nanos().total_cmp(&left.added_nanos()))
+            .then(left.places.cmp(&right.places))
     });
     causes
 }
 
-/// What slow traces have more than normal ones, a trace.
-#[derive(Clone, Copy, Debug, Default)]
-struct Added {
-    nanos: f64,
-    /// Calls in a slow trace, on average.
-    calls: f64,
-}
-
-fn added_by_place<'a>(strata: &Strata, slow: &[Profile<'a>], normal: &[Profile<'a>]) -> BTreeMap<Place<'a>, Added> {
-    let mut all: BTreeMap<Place<'a>, Added> = BTreeMap::new();
-    let mut add = |profile: &Profile<'a>, factor: f64, is_slow: bool| {
-        for (place, Spent { nanos, spans }) in &profile.places {
-            let added = all.entry(*place).or_default();
-            added.nanos += factor * *nanos as f64;
-            if is_slow {
-                added.calls += factor * *spans as f64;
-            }
-        }
-    };
-    for stratum in &strata.strata {
-        for row in &stratum.slow {
-            add(&slow[*row], stratum.weight / stratum.slow.len() as f64, true);
-        }
-        for row in &stratum.normal {
-            add(&normal[*row], -stratum.weight / stratum.normal.len() as f64, false);
-        }
+fn edge_of(place: Place) -> Option<(u32, u32)> {
+    match place {
+        Place::Edge { from, to, .. } => Some((from, to)),
+        _ => None,
     }
-    all
-}
-
-struct EdgeAdded<'a> {
-    from: &'a str,
-    to: &'a str,
-    place: Place<'a>,
-    added: Added,
-}
-
-fn edge_causes(mut edges: Vec<EdgeAdded<'_>>) -> Vec<Cause<'_>> {
-    let mut causes = Vec::new();
-    while !edges.is_empty() {
-        // Added time, calls, and how much of the added time came in: services are told apart by the first two, and
-        // where these are equal (both ends of a lonely edge) the callee is the one with more coming in.
-        let mut services: BTreeMap<&str, (f64, f64, f64)> = BTreeMap::new();
-        for edge in &edges {
-            for service in [edge.from, edge.to] {
-                let sums = services.entry(service).or_default();
-                sums.0 += edge.added.nanos;
-                sums.1 += edge.added.calls;
-                if service == edge.to {
-                    sums.2 += edge.added.nanos;
-                }
-            }
-        }
-        // Where an edge did not occur in slow traces at all it cannot have slowed them.
-        let explained =
-            |(added, calls, _): (f64, f64, f64)| if added > 0.0 { added * added / calls.max(1e-3) } else { 0.0 };
-        let best = services.iter().max_by(|(_, left), (_, right)| {
-            let close = (explained(**left) - explained(**right)).abs() <= 1e-9 * explained(**left).abs();
-            if close { left.2.total_cmp(&right.2) } else { explained(**left).total_cmp(&explained(**right)) }
-        });
-        let Some((service, sums)) = best.map(|(service, sums)| (*service, *sums)) else { break };
-        if explained(sums) == 0.0 {
-            // What is left got faster: each edge for itself.
-            causes.extend(
-                edges
-                    .drain(..)
-                    .map(|edge| Cause::new(FindingKind::Edge, edge.to, vec![(edge.place, edge.added.nanos)])),
-            );
-            break;
-        }
-        let (taken, left): (Vec<_>, Vec<_>) =
-            edges.into_iter().partition(|edge| edge.from == service || edge.to == service);
-        edges = left;
-        let places = taken.into_iter().map(|edge| (edge.place, edge.added.nanos)).collect();
-        causes.push(Cause::new(FindingKind::Edge, service, places));
-    }
-    causes
 }

@@ -1,10 +1,8 @@
 //! Slow and normal traces that may be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tracewell_model::Trace;
-
-use crate::place::Entry;
+use crate::observe::Observation;
 
 /// Slow and normal traces by entry.
 #[derive(Clone, Debug, Default)]
@@ -26,25 +24,31 @@ const MIN_TRACES_BEHIND: usize = 3;
 
 impl Strata {
     /// Groups traces by entry; also says how many slow traces have no normal trace to be compared with.
-    pub(crate) fn new(slow: &[Trace], normal: &[Trace]) -> (Self, usize) {
-        let mut fine: BTreeMap<Entry<'_>, Stratum> = BTreeMap::new();
+    pub(crate) fn new(slow: &[Observation], normal: &[Observation]) -> (Self, usize) {
+        // Behind an entry that always leads to the same place, nothing is told apart: one more call there, and the trace
+        // would be taken for another kind of request.
+        let mut ways: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for trace in normal.iter().filter(|trace| trace.entry != trace.coarse_entry) {
+            ways.entry(trace.coarse_entry).or_default().insert(trace.entry);
+        }
+        let key = |trace: &Observation| {
+            let is_told_apart = ways.get(&trace.coarse_entry).is_some_and(|ways| ways.len() > 1);
+            (if is_told_apart { trace.entry } else { trace.coarse_entry }, trace.coarse_entry)
+        };
+        let mut fine: BTreeMap<(u32, u32), Stratum> = BTreeMap::new();
         for (row, trace) in slow.iter().enumerate() {
-            if let Some(entry) = Entry::of(trace) {
-                fine.entry(entry).or_default().slow.push(row);
-            }
+            fine.entry(key(trace)).or_default().slow.push(row);
         }
         for (row, trace) in normal.iter().enumerate() {
-            if let Some(entry) = Entry::of(trace) {
-                fine.entry(entry).or_default().normal.push(row);
-            }
+            fine.entry(key(trace)).or_default().normal.push(row);
         }
-        let mut coarse: BTreeMap<Entry<'_>, Stratum> = BTreeMap::new();
+        let mut coarse: BTreeMap<u32, Stratum> = BTreeMap::new();
         let mut strata = Vec::new();
-        for (entry, stratum) in fine {
+        for ((_, coarse_entry), stratum) in fine {
             if stratum.slow.len().min(stratum.normal.len()) >= MIN_TRACES_BEHIND {
                 strata.push(stratum);
             } else {
-                let rest = coarse.entry(entry.coarse()).or_default();
+                let rest = coarse.entry(coarse_entry).or_default();
                 rest.slow.extend(stratum.slow);
                 rest.normal.extend(stratum.normal);
             }

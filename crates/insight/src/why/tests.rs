@@ -118,15 +118,16 @@ fn nothing_to_compare_is_said() {
 fn what_places_added_is_the_whole_difference() {
     let slow = requests(100..120, Request { own: 80, edge: 1, remote: 40, database: 3, ..USUAL });
     let normal = requests(0..50, USUAL);
-    let (strata, _) = Strata::new(&slow, &normal);
-    let slow_profiles: Vec<_> = slow.iter().map(profile).collect();
-    let normal_profiles: Vec<_> = normal.iter().map(profile).collect();
-    let causes = causes::find(&strata, &slow_profiles, &normal_profiles);
-    let sum: f64 = causes.iter().map(|cause| cause.added_nanos).sum();
+    let mut observer = Observer::default();
+    let mut observe =
+        |traces: &[Trace]| -> Vec<_> { traces.iter().filter_map(|trace| observer.observe(trace)).collect() };
+    let (slow_observed, normal_observed) = (observe(&slow), observe(&normal));
+    let added = Study::new(&observer, &slow_observed, &normal_observed).added();
+    let sum: f64 = added.iter().map(|added| added.slower_nanos + added.more_often_nanos).sum();
     let why = why(&slow, &normal, &Options::default());
     assert!((sum - why.added_nanos as f64).abs() < 2.0, "{sum} against {}", why.added_nanos);
-    assert!((why.findings.iter().map(|finding| finding.share).sum::<f64>() - 1.0).abs() < 1e-9);
-    assert!(causes.iter().any(|cause| cause.added_nanos < 0.0), "what got faster counts too");
+    assert!(added.iter().any(|added| added.slower_nanos < 0.0), "what got faster counts too");
+    assert!(added.iter().all(|added| added.more_often_nanos.abs() < 1.0), "nothing is called more often");
 }
 
 /// gate calls a and s; s calls t and u. Every edge takes what `edge` says, in milliseconds.

@@ -72,7 +72,7 @@ fn what_is_wrong_is_named() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("OTEL_TRACES_EXPORTER", "console"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
     ] {
         let error = crate::Tracer::new(from(&[(name, value)])).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");

@@ -13,7 +13,7 @@ use std::task::{Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Traces incoming requests: continues the caller's trace with a server span `{METHOD} {route}`, which is current in
@@ -94,7 +94,7 @@ impl ServerLayer {
         let headers = head.headers();
         let route = self.route_of(head);
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let parent = tracer.propagators().extract(headers);
+        let parent = tracer.propagators().extract(headers).with_request_id(request_id.as_str());
         let scheme = head.uri().scheme_str().unwrap_or("http");
         let host = head.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
         // The parent is set through being current, for the method's tag already asks the sampler.

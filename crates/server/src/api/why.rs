@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_insight::{Edge, Finding, Group, Options, Why};
-use tracewell_model::{TimeRange, TraceId};
+use tracewell_insight::{Attribution, Edge, Finding, Group, Options, Why, has_two_groups};
+use tracewell_model::{TimeRange, Trace, TraceId};
 use tracewell_query::{Conditions, Sample, SampleRequest, sample};
 
 use super::error::ApiError;
@@ -44,9 +44,15 @@ struct FindingView {
     edge: Option<EdgeView>,
     added_nanos: i64,
     share: f64,
+    confidence: [i64; 2],
+    slower_nanos: i64,
+    more_often_nanos: i64,
     slow_nanos: u64,
     normal_nanos: u64,
     significant: bool,
+    traces: usize,
+    attributes: Vec<AttributeView>,
+    since_unix_nano: Option<String>,
     examples: Vec<String>,
     normal_examples: Vec<String>,
     sentence: String,
@@ -58,6 +64,15 @@ struct EdgeView {
     to: String,
 }
 
+#[derive(Serialize)]
+struct AttributeView {
+    key: String,
+    value: String,
+    lift: f64,
+    p_value: f64,
+    explained: f64,
+}
+
 pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
     let now = state.now_unix_nano();
     let conditions =
@@ -67,12 +82,33 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
     params.finish()?;
 
     let slow = take_sample(&state, &conditions, time).await?;
+    let mut caveats = Vec::new();
     let normal = match baseline {
         Some(baseline) => Some(take_sample(&state, &conditions, baseline).await?),
-        None => None,
+        None if has_two_groups(&slow.traces) => None,
+        // Nothing in the time tells slow from normal: the time before may.
+        None => Some(take_sample(&state, &conditions, before(time, &slow)).await?)
+            .filter(|normal| normal.traces.len() >= Options::default().min_traces)
+            .inspect(|_| {
+                caveats.push(
+                    "Latencies do not fall into a slow and a normal group; the time was compared with as long a time \
+                     before it."
+                        .to_owned(),
+                );
+            }),
     };
-    let why = blocking(move || explain(slow, normal)).await?;
+    let mut why = blocking(move || explain(slow, normal)).await?;
+    why.caveats.splice(0..0, caveats);
     Ok(Json(WhyView::from(why)).into_response())
+}
+
+/// As long a time before as the spans that were found take, up to where the time begins.
+fn before(time: TimeRange, found: &Sample) -> TimeRange {
+    let start = found.traces.iter().map(Trace::start_unix_nano).min().unwrap_or(time.start_unix_nano);
+    let end = found.traces.iter().map(Trace::end_unix_nano).max().unwrap_or(time.end_unix_nano);
+    let start = start.max(time.start_unix_nano);
+    let length = end.min(time.end_unix_nano).saturating_sub(start);
+    TimeRange::new(time.start_unix_nano.saturating_sub(length), time.start_unix_nano)
 }
 
 /// The time to compare with, if one is given: both ends or none.
@@ -157,12 +193,25 @@ impl From<Finding> for FindingView {
             edge: finding.edge.map(|Edge { from, to }| EdgeView { from, to }),
             added_nanos: finding.added_nanos,
             share: finding.share,
+            confidence: [finding.confidence.0, finding.confidence.1],
+            slower_nanos: finding.slower_nanos,
+            more_often_nanos: finding.more_often_nanos,
             slow_nanos: finding.slow_nanos,
             normal_nanos: finding.normal_nanos,
             significant: finding.significant,
+            traces: finding.traces,
+            attributes: finding.attributes.into_iter().map(AttributeView::from).collect(),
+            since_unix_nano: finding.since_unix_nano.map(|since| since.to_string()),
             examples: texts(finding.examples),
             normal_examples: texts(finding.normal_examples),
             sentence: finding.sentence,
         }
+    }
+}
+
+impl From<Attribution> for AttributeView {
+    fn from(attribute: Attribution) -> Self {
+        let Attribution { key, value, lift, p_value, explained, .. } = attribute;
+        Self { key, value, lift, p_value, explained }
     }
 }

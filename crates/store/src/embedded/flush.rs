@@ -1,20 +1,25 @@
 //! The flush thread: memtables become segments, small segments become larger ones, old ones go.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Catalog, Frozen, Segment, SegmentEntry, Shared, log_path, segment};
+use super::segment::{self, Merge, Origin, Segment};
+use super::{Catalog, Frozen, SegmentEntry, Shared, log_path};
 use crate::{StoreError, Tenant};
 
 /// How often retention is looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(10);
-/// So many segments of about one size become one.
-const MERGE_SEGMENTS: usize = 4;
-/// Segments are not merged beyond this many spans, which bounds the memory of a merge.
-const MOST_MERGED_SPANS: u64 = 400_000;
+/// How soon what failed is tried again: a full disk may have space by then.
+const RETRY: Duration = Duration::from_millis(500);
+/// So many segments of about one size become one: each span is written once more for each eightfold of data.
+const MERGE_SEGMENTS: usize = 8;
+/// Segments are not merged beyond this many spans: larger ones are not read faster.
+const MOST_MERGED_SPANS: u64 = 8_000_000;
+/// A merged segment reaches over this part of the retention's age at most, so that old spans do not wait for long for
+/// those they share a segment with.
+const RETENTION_PARTS: u64 = 16;
 
 /// Wakes the flush thread, and lets others wait for it.
 #[derive(Default)]
@@ -39,8 +44,9 @@ impl Signal {
 
     fn wait_for_work(&self) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = if state.failed.is_some() { RETRY } else { TICK };
         let (mut state, _) =
-            self.changed.wait_timeout_while(state, TICK, |state| !state.awake).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_timeout_while(state, most, |state| !state.awake).unwrap_or_else(PoisonError::into_inner);
         state.awake = false;
     }
 
@@ -51,179 +57,299 @@ impl Signal {
         self.changed.notify_all();
     }
 
+    /// Waits until a round that begins after this has ended.
+    fn wait_for_a_round(&self) -> Option<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // The round that is under way may have looked before.
+        let wanted = state.rounds + 2;
+        let mut state = state;
+        while state.rounds < wanted {
+            state.awake = true;
+            self.changed.notify_all();
+            let before = state.rounds;
+            state =
+                self.changed.wait_while(state, |state| state.rounds == before).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.failed.clone()
+    }
+
     /// Waits until no frozen memtable is left, or until a round failed to write one.
-    pub(super) fn wait_until_idle(&self, shared: &Shared) -> Result<(), StoreError> {
+    pub(super) fn wait_until_flushed(&self, shared: &Shared) -> Result<(), StoreError> {
         loop {
-            let rounds = self.state.lock().unwrap_or_else(PoisonError::into_inner).rounds;
             if shared.state().frozen.is_empty() {
                 return Ok(());
             }
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let rounds = state.rounds;
+            drop(state);
             self.wake();
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let state =
-                self.changed.wait_while(state, |state| state.rounds == rounds).unwrap_or_else(PoisonError::into_inner);
-            if let Some(reason) = &state.failed {
+            // A flush in the midst of a round wakes everyone, too.
+            let (state, _) = self
+                .changed
+                .wait_timeout_while(state, Duration::from_millis(50), |state| state.rounds == rounds)
+                .unwrap_or_else(PoisonError::into_inner);
+            if state.rounds != rounds
+                && let Some(reason) = &state.failed
+            {
                 return Err(StoreError::Busy(reason.clone()));
             }
         }
     }
-}
 
-pub(super) fn run(shared: &Shared, mut catalog: Catalog) {
-    loop {
-        let mut failed = None;
-        if let Err(error) = round(shared, &mut catalog) {
-            tracing::error!(%error, "cannot flush; trying again");
-            failed = Some(error.to_string());
-        }
-        shared.flush.finish_round(failed);
-        if shared.closed.load(Ordering::SeqCst) {
-            return;
-        }
-        shared.flush.wait_for_work();
+    /// Waits until nothing is left to merge.
+    pub(super) fn wait_until_merged(&self) -> Result<(), StoreError> {
+        self.wait_for_a_round().map_or(Ok(()), |reason| Err(StoreError::Busy(reason)))
     }
 }
 
-fn round(shared: &Shared, catalog: &mut Catalog) -> Result<(), StoreError> {
-    loop {
-        let oldest = shared.state().frozen.first().cloned();
-        let Some(frozen) = oldest else { break };
-        flush(shared, catalog, &frozen)?;
-    }
-    while merge(shared, catalog)? {}
-    retain(shared, catalog)
+/// The thread's own state.
+pub(super) struct Flusher {
+    pub(super) catalog: Catalog,
+    /// Segments that could not be merged, because they are damaged.
+    left_alone: BTreeSet<u64>,
 }
 
-/// Changes the catalog on disk and then in memory. On an error nothing has changed.
-fn commit(
-    shared: &Shared,
-    catalog: &mut Catalog,
-    add: Vec<SegmentEntry>,
-    drop: &[u64],
-    flushed: Option<&Frozen>,
-) -> Result<(), StoreError> {
-    let folder = shared.folder.join("segments");
-    let opened =
-        add.iter().map(|entry| Segment::open(&folder, entry.clone()).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-    let mut next = catalog.clone();
-    next.segments.retain(|entry| !drop.contains(&entry.number));
-    next.next_segment = add.iter().map(|entry| entry.number + 1).max().unwrap_or(0).max(next.next_segment);
-    next.segments.extend(add);
-    if let Some(frozen) = flushed {
-        next.first_log = frozen.log_number + 1;
+impl Flusher {
+    pub(super) fn new(catalog: Catalog) -> Self {
+        Self { catalog, left_alone: BTreeSet::new() }
     }
-    next.commit(&shared.folder)?;
-    *catalog = next;
 
-    let mut state = shared.state_mut();
-    state.segments.retain(|segment| !drop.contains(&segment.entry.number));
-    state.segments.extend(opened);
-    if let Some(frozen) = flushed {
-        state.frozen.retain(|other| other.log_number != frozen.log_number);
-        state.log_bytes = state.log_bytes.saturating_sub(frozen.log_bytes);
-    }
-    Ok(())
-}
-
-fn flush(shared: &Shared, catalog: &mut Catalog, frozen: &Frozen) -> Result<(), StoreError> {
-    let folder = shared.folder.join("segments");
-    let mut entries = Vec::new();
-    for (tenant, table) in &frozen.tables {
-        let number = catalog.next_segment + entries.len() as u64;
-        entries.push(segment::write(&folder, number, tenant, table.batches())?);
-    }
-    commit(shared, catalog, entries, &[], Some(frozen))?;
-    let path = log_path(&shared.folder, frozen.log_number);
-    if let Err(error) = std::fs::remove_file(&path) {
-        tracing::warn!(path = %path.display(), %error, "cannot delete a log file that is in a segment");
-    }
-    Ok(())
-}
-
-/// Joins segments of one tenant and about one size; false if there are none to join.
-fn merge(shared: &Shared, catalog: &mut Catalog) -> Result<bool, StoreError> {
-    let mut tiers: BTreeMap<(&str, u32), Vec<&SegmentEntry>> = BTreeMap::new();
-    for entry in &catalog.segments {
-        // A tier holds segments that differ in size by up to four times.
-        tiers.entry((&entry.tenant, entry.spans.max(1).ilog2() / 2)).or_default().push(entry);
-    }
-    let candidates = tiers.into_values().find(|tier| {
-        let spans: u64 = tier.iter().take(MERGE_SEGMENTS).map(|entry| entry.spans).sum();
-        tier.len() >= MERGE_SEGMENTS && spans <= MOST_MERGED_SPANS
-    });
-    let Some(tier) = candidates else { return Ok(false) };
-    let numbers: Vec<u64> = tier.iter().take(MERGE_SEGMENTS).map(|entry| entry.number).collect();
-    let tenant = Tenant::new(&tier[0].tenant)?;
-    let segments: Vec<Arc<Segment>> =
-        shared.state().segments.iter().filter(|segment| numbers.contains(&segment.entry.number)).cloned().collect();
-    let mut batches = Vec::new();
-    for segment in &segments {
-        segment.read_all(|batch| batches.push(batch))?;
-    }
-    let folder = shared.folder.join("segments");
-    let entry = segment::write(&folder, catalog.next_segment, &tenant, &batches)?;
-    commit(shared, catalog, vec![entry], &numbers, None)?;
-    numbers.iter().for_each(|number| segment::remove(&folder, *number));
-    Ok(true)
-}
-
-/// Drops segments all of whose spans are too old, and the oldest ones while all together are too large.
-fn retain(shared: &Shared, catalog: &mut Catalog) -> Result<(), StoreError> {
-    let options = &shared.options;
-    let mut kept: Vec<&SegmentEntry> = catalog.segments.iter().collect();
-    kept.sort_by_key(|entry| entry.last_start_unix_nano);
-    let mut dropped = Vec::new();
-    if let Some(age) = options.retention_age {
-        let oldest = (options.now_unix_nano)().saturating_sub(age.as_nanos() as u64);
-        dropped.extend(kept.iter().filter(|entry| entry.last_start_unix_nano < oldest).map(|entry| entry.number));
-        kept.retain(|entry| entry.last_start_unix_nano >= oldest);
-    }
-    if let Some(most) = options.retention_bytes {
-        let mut bytes: u64 = kept.iter().map(|entry| entry.bytes).sum();
-        for entry in kept {
-            if bytes <= most {
-                break;
+    pub(super) fn run(mut self, shared: &Shared) {
+        loop {
+            let mut failed = None;
+            let steps = [Self::retain, Self::flush_all, Self::merge_all];
+            for step in steps {
+                if let Err(error) = step(&mut self, shared) {
+                    if !shared.closed.load(Ordering::SeqCst) {
+                        tracing::error!(%error, "cannot flush; trying again");
+                    }
+                    failed = Some(error.to_string());
+                }
             }
-            bytes -= entry.bytes;
-            dropped.push(entry.number);
+            shared.flush.finish_round(failed);
+            if shared.closed.load(Ordering::SeqCst) {
+                return;
+            }
+            shared.flush.wait_for_work();
         }
     }
-    if dropped.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(segments = dropped.len(), "retention drops segments");
-    commit(shared, catalog, Vec::new(), &dropped, None)?;
-    dropped.iter().for_each(|number| segment::remove(&shared.folder.join("segments"), *number));
-    Ok(())
-}
 
-/// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted.
-pub(super) fn numbers_in(folder: &Path, extension: &str) -> Result<Vec<u64>, StoreError> {
-    let context = |source| StoreError::Io { context: format!("list {}", folder.display()), source };
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(context)? {
-        let path = entry.map_err(context)?.path();
-        if path.extension().is_some_and(|found| found == extension) {
-            numbers.extend(path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()));
+    /// Changes the catalog on disk and then in memory. On an error nothing has changed.
+    fn commit(
+        &mut self,
+        shared: &Shared,
+        add: Vec<SegmentEntry>,
+        drop: &[u64],
+        flushed: Option<&Frozen>,
+    ) -> Result<(), StoreError> {
+        let disk = &*shared.disk;
+        let folder = shared.folder.join("segments");
+        let opened = add
+            .iter()
+            .map(|entry| Segment::open(disk, &folder, entry.clone()).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut next = self.catalog.clone();
+        next.segments.retain(|entry| !drop.contains(&entry.number));
+        next.next_segment = add.iter().map(|entry| entry.number + 1).max().unwrap_or(0).max(next.next_segment);
+        next.segments.extend(add);
+        if let Some(frozen) = flushed {
+            next.first_log = frozen.log_number + 1;
+        }
+        next.commit(disk, &shared.folder)?;
+        self.catalog = next;
+
+        let mut state = shared.state_mut();
+        state.segments.retain(|segment| !drop.contains(&segment.entry.number));
+        state.segments.extend(opened);
+        if let Some(frozen) = flushed {
+            state.frozen.retain(|other| other.log_number != frozen.log_number);
+            state.log_bytes = state.log_bytes.saturating_sub(frozen.log_bytes);
+        }
+        Ok(())
+    }
+
+    fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        loop {
+            let oldest = shared.state().frozen.first().cloned();
+            let Some(frozen) = oldest else { return Ok(()) };
+            self.flush(shared, &frozen)?;
         }
     }
-    numbers.sort_unstable();
-    Ok(numbers)
+
+    /// Writes a frozen memtable as segments, one for each tenant.
+    pub(super) fn flush(&mut self, shared: &Shared, frozen: &Frozen) -> Result<(), StoreError> {
+        let disk = &*shared.disk;
+        let folder = shared.folder.join("segments");
+        let mut entries = Vec::new();
+        let mut written = Ok(());
+        for (tenant, table) in &frozen.tables {
+            let batches: Vec<_> = table.batches().collect();
+            let number = self.catalog.next_segment + entries.len() as u64;
+            let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
+            match segment::write(disk, &folder, number, tenant, origin, &batches) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => {
+                    // What was written so far takes space that may be what is missing.
+                    segment::remove(disk, &folder, number);
+                    written = Err(error);
+                    break;
+                }
+            }
+        }
+        let numbers: Vec<u64> = entries.iter().map(|entry| entry.number).collect();
+        if let Err(error) = written.and_then(|()| self.commit(shared, entries, &[], Some(frozen))) {
+            self.remove_unless_live(shared, &numbers);
+            return Err(error);
+        }
+        shared.release(frozen.bytes());
+        let path = log_path(&shared.folder, frozen.log_number);
+        if let Err(error) = disk.remove(&path) {
+            tracing::warn!(path = %path.display(), %error, "cannot delete a log file that is in a segment");
+        }
+        shared.flush.changed.notify_all();
+        Ok(())
+    }
+
+    /// Removes segments whose commit failed, unless the catalog on the disk names them all the same.
+    fn remove_unless_live(&self, shared: &Shared, numbers: &[u64]) {
+        // A rename that reported an error may have happened: then the next commit replaces that catalog, and until then
+        // the files must stay.
+        match Catalog::open(&*shared.disk, &shared.folder) {
+            Ok(on_disk) if on_disk == self.catalog => {
+                let folder = shared.folder.join("segments");
+                numbers.iter().for_each(|number| segment::remove(&*shared.disk, &folder, *number));
+            }
+            _ => {}
+        }
+    }
+
+    fn merge_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        while !shared.closed.load(Ordering::SeqCst) {
+            let Some((tenant, segments)) = self.find_mergeable(shared) else { return Ok(()) };
+            match self.merge(shared, &tenant, &segments) {
+                Ok(()) => {}
+                Err(StoreError::Closed) => return Ok(()),
+                Err(error @ StoreError::Corrupt(_)) => {
+                    // They are read as they are, as far as they can be.
+                    shared.damages.note(&error.to_string());
+                    self.left_alone.extend(segments.iter().map(|segment| segment.entry.number));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments of one tenant and about one size that lie together in time; `None` if there are too few.
+    fn find_mergeable(&mut self, shared: &Shared) -> Option<(Tenant, Vec<Arc<Segment>>)> {
+        let open = shared.state().segments.clone();
+        let mut tiers: BTreeMap<(String, u32), Vec<Arc<Segment>>> = BTreeMap::new();
+        for segment in open {
+            if !self.left_alone.contains(&segment.entry.number) {
+                let tier = segment.entry.spans.max(1).ilog2() / MERGE_SEGMENTS.ilog2();
+                tiers.entry((segment.entry.tenant.clone(), tier)).or_default().push(segment);
+            }
+        }
+        for ((tenant, _), mut tier) in tiers {
+            if tier.len() < MERGE_SEGMENTS {
+                continue;
+            }
+            tier.sort_by_key(|segment| (segment.entry.first_start_unix_nano, segment.entry.number));
+            tier.truncate(MERGE_SEGMENTS);
+            let spans: u64 = tier.iter().map(|segment| segment.entry.spans).sum();
+            let first = tier.iter().map(|segment| segment.entry.first_start_unix_nano).min()?;
+            let last = tier.iter().map(|segment| segment.entry.last_start_unix_nano).max()?;
+            let most_nanos = shared.options.retention_age.map(|age| age.as_nanos() as u64 / RETENTION_PARTS);
+            let fits = spans <= MOST_MERGED_SPANS
+                && most_nanos.is_none_or(|most| last - first <= most)
+                && Merge::fits(&tier).unwrap_or(false);
+            if !fits {
+                // The oldest of them is as large as it gets.
+                self.left_alone.insert(tier[0].entry.number);
+                continue;
+            }
+            if let Ok(tenant) = Tenant::new(&tenant) {
+                return Some((tenant, tier));
+            }
+        }
+        None
+    }
+
+    fn merge(&mut self, shared: &Shared, tenant: &Tenant, segments: &[Arc<Segment>]) -> Result<(), StoreError> {
+        let disk = &*shared.disk;
+        let folder = shared.folder.join("segments");
+        // Numbers of flushes in the midst of the merge follow; a number is never given out twice.
+        let number = self.catalog.next_segment;
+        self.catalog.next_segment += 1;
+        let merged = Merge::new(disk, &folder, number, tenant, segments).and_then(|merge| {
+            merge.run(disk, || {
+                if shared.closed.load(Ordering::SeqCst) {
+                    return Err(StoreError::Closed);
+                }
+                self.flush_all(shared)
+            })
+        });
+        let numbers: Vec<u64> = segments.iter().map(|segment| segment.entry.number).collect();
+        let entry = match merged {
+            Ok(entry) => entry,
+            Err(error) => {
+                segment::remove(disk, &folder, number);
+                return Err(error);
+            }
+        };
+        if let Err(error) = self.commit(shared, vec![entry], &numbers, None) {
+            self.remove_unless_live(shared, &[number]);
+            return Err(error);
+        }
+        numbers.iter().for_each(|number| segment::remove(disk, &folder, *number));
+        Ok(())
+    }
+
+    /// Drops segments all of whose spans are too old, and the oldest ones while all together are too large.
+    fn retain(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let options = &shared.options;
+        let mut kept: Vec<&SegmentEntry> = self.catalog.segments.iter().collect();
+        kept.sort_by_key(|entry| entry.last_start_unix_nano);
+        let mut dropped = Vec::new();
+        if let Some(age) = options.retention_age {
+            let oldest = (options.now_unix_nano)().saturating_sub(age.as_nanos() as u64);
+            dropped.extend(kept.iter().filter(|entry| entry.last_start_unix_nano < oldest).map(|entry| entry.number));
+            kept.retain(|entry| entry.last_start_unix_nano >= oldest);
+        }
+        if let Some(most) = options.retention_bytes {
+            let mut bytes: u64 = kept.iter().map(|entry| entry.bytes).sum();
+            for entry in kept {
+                if bytes <= most {
+                    break;
+                }
+                bytes -= entry.bytes;
+                dropped.push(entry.number);
+            }
+        }
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(segments = dropped.len(), "retention drops segments");
+        self.commit(shared, Vec::new(), &dropped, None)?;
+        let folder = shared.folder.join("segments");
+        dropped.iter().for_each(|number| segment::remove(&*shared.disk, &folder, *number));
+        Ok(())
+    }
 }
 
 /// Deletes what a crash left: segments that never came into the catalog or were dropped, log files that are in segments.
-pub(super) fn remove_strays(folder: &Path, catalog: &Catalog) {
-    let segments = folder.join("segments");
-    for extension in ["parquet", "traces", "names"] {
-        for number in numbers_in(&segments, extension).unwrap_or_default() {
-            if !catalog.segments.iter().any(|entry| entry.number == number) {
-                segment::remove(&segments, number);
-            }
+pub(super) fn remove_strays(shared: &Shared, catalog: &Catalog) {
+    let disk = &*shared.disk;
+    let segments = shared.folder.join("segments");
+    for number in super::numbers_in(disk, &segments, segment::EXTENSION).unwrap_or_default() {
+        if !catalog.segments.iter().any(|entry| entry.number == number) {
+            segment::remove(disk, &segments, number);
         }
     }
-    for number in numbers_in(&folder.join("log"), "log").unwrap_or_default() {
+    for number in super::numbers_in(disk, &shared.folder.join("log"), "log").unwrap_or_default() {
         if number < catalog.first_log
-            && let Err(error) = std::fs::remove_file(log_path(folder, number))
+            && let Err(error) = disk.remove(&log_path(&shared.folder, number))
         {
             tracing::warn!(number, %error, "cannot delete a log file that is in a segment");
         }

@@ -1,4 +1,4 @@
-//! The embedded store: a log, memtables, Parquet segments and a catalog in one directory.
+//! The embedded store: a log, memtables, segments and a catalog in one directory.
 //!
 //! ```text
 //! append ──▶ log thread: write, one fdatasync a group ──▶ memtable (visible) ──▶ acknowledged
@@ -11,31 +11,41 @@
 //! moment at which the segment counts and the log file does not, so no crash loses a span or doubles one.
 
 mod catalog;
+mod damage;
+mod disk;
 mod flush;
+mod fsck;
 mod log;
+mod open;
 mod options;
 mod segment;
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
-use crate::memtable::Memtable;
+use crate::memtable::{Kept, Memtable};
 use crate::names::{Names, ValuesOf};
+use crate::scan::{Found, Top};
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Scan, ScanPage, SpanStore, StoreError, StoreStats, Tenant, scan,
+    Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
+    Tenant,
 };
 use catalog::{Catalog, SegmentEntry};
+use damage::Damages;
+use disk::Disk;
+pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
 use log::LogWriter;
 pub use options::{Commit, EmbeddedOptions};
 use segment::Segment;
+pub(crate) use segment::{Damaged, Input, put_varint, service_only};
 
 /// Appends that may wait for the log thread; more are told that the store is busy.
 const MOST_WAITING_APPENDS: usize = 1024;
@@ -43,6 +53,8 @@ const MOST_WAITING_APPENDS: usize = 1024;
 const GROUP_BYTES: usize = 16 << 20;
 /// A memtable is frozen at this part of the memory budget: one fills while others are written.
 const MEMTABLES_PER_BUDGET: usize = 4;
+/// How long an append waits for memory before it is told that the store is busy.
+const MOST_WAIT: Duration = Duration::from_secs(2);
 
 /// A store in a directory of its own.
 pub struct EmbeddedStore {
@@ -53,13 +65,19 @@ pub struct EmbeddedStore {
 
 /// What the threads and the readers share.
 struct Shared {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     options: EmbeddedOptions,
     state: RwLock<State>,
+    /// Bytes of all memtables, and of the batches that are on their way into one.
+    table_bytes: AtomicUsize,
+    /// Told when a flush has given memory back.
+    room: Notify,
     flush: flush::Signal,
+    damages: Damages,
     closed: AtomicBool,
     /// Held for as long as the store is open.
-    _lock: File,
+    _lock: Box<dyn Send + Sync>,
 }
 
 /// What reads look at: the memtables and the segments together are every acknowledged span, once.
@@ -79,64 +97,48 @@ struct Frozen {
 }
 
 enum Request {
-    Append { tenant: Tenant, batch: Box<SpanBatch>, record: Vec<u8>, done: oneshot::Sender<Result<(), StoreError>> },
+    Append(Waiting),
     Freeze { done: oneshot::Sender<Result<(), StoreError>> },
+}
+
+/// An append that waits for the log.
+struct Waiting {
+    tenant: Tenant,
+    kept: Arc<Kept>,
+    record: Vec<u8>,
+    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl EmbeddedStore {
     /// Opens the store in a directory, which is made if it is not there, and reads back what its log holds.
     ///
+    /// What is damaged is told by name ([`damages`](Self::damages)) and left out; the rest is served.
+    ///
     /// # Errors
-    /// [`StoreError::Invalid`] when another process has it open or a newer version wrote it, [`StoreError::Corrupt`] with
-    /// file and offset when it is damaged.
+    /// [`StoreError::Invalid`] when another process has it open or a newer version wrote it.
     pub fn open(folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
-        let io =
-            |step: &str, path: &Path, source| StoreError::Io { context: format!("{step} {}", path.display()), source };
-        for path in [folder.to_owned(), folder.join("log"), folder.join("segments")] {
-            std::fs::create_dir_all(&path).map_err(|source| io("create", &path, source))?;
-        }
-        let lock_path = folder.join("lock");
-        let lock = File::create(&lock_path).map_err(|source| io("open", &lock_path, source))?;
-        lock.try_lock().map_err(|_| {
-            StoreError::Invalid(format!(
-                "{} is in use by another process (lock {})",
-                folder.display(),
-                lock_path.display()
-            ))
-        })?;
+        Self::open_on(Arc::new(disk::LocalDisk), folder, options)
+    }
 
-        let catalog = Catalog::open(folder)?;
-        let segments_folder = folder.join("segments");
-        let segments = catalog
-            .segments
-            .iter()
-            .map(|entry| Segment::open(&segments_folder, entry.clone()).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
-        flush::remove_strays(folder, &catalog);
+    /// Waits until everything is flushed and nothing is left to merge.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        self.flush().await?;
+        self.read(|shared| shared.flush.wait_until_merged()).await
+    }
 
-        let mut state = State { segments, ..State::default() };
-        let last_log = replay(folder, &catalog, &mut state, options.memory_bytes / MEMTABLES_PER_BUDGET)?;
-        let next_log = last_log.map_or(catalog.first_log, |last| last + 1);
-        let writer = LogWriter::create(&log_path(folder, next_log), &options.limits)?;
+    /// What is damaged, by file and offset, as far as it was met.
+    pub fn damages(&self) -> Vec<String> {
+        self.shared.damages.list()
+    }
 
-        let shared = Arc::new(Shared {
-            folder: folder.to_owned(),
-            options,
-            state: RwLock::new(state),
-            flush: flush::Signal::default(),
-            closed: AtomicBool::new(false),
-            _lock: lock,
-        });
-        let (appends, waiting) = mpsc::channel(MOST_WAITING_APPENDS);
-        let log_thread = {
-            let shared = shared.clone();
-            spawn("tracewell-log", move || LogThread { shared, writer, number: next_log, failed: false }.run(waiting))?
-        };
-        let flush_thread = {
-            let shared = shared.clone();
-            spawn("tracewell-flush", move || flush::run(&shared, catalog))?
-        };
-        Ok(Self { shared, appends: Mutex::new(Some(appends)), threads: Mutex::new(vec![log_thread, flush_thread]) })
+    /// Bytes in segments by column, the largest first.
+    pub fn bytes_by_column(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut columns = BTreeMap::new();
+        let segments = self.shared.state().segments.clone();
+        segments.iter().try_for_each(|segment| segment.bytes_by_column(&mut columns))?;
+        let mut columns: Vec<(String, u64)> = columns.into_iter().collect();
+        columns.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        Ok(columns)
     }
 
     fn sender(&self) -> Result<mpsc::Sender<Request>, StoreError> {
@@ -152,6 +154,30 @@ impl EmbeddedStore {
         match tokio::task::spawn_blocking(move || read(&shared)).await {
             Ok(result) => result,
             Err(error) => Err(StoreError::Corrupt(format!("a read did not finish: {error}"))),
+        }
+    }
+
+    /// Takes memory for a batch, and waits a while for it. A lone batch always fits, or a small budget would refuse it
+    /// for ever.
+    async fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
+        let deadline = tokio::time::Instant::now() + MOST_WAIT;
+        loop {
+            let room = self.shared.room.notified();
+            tokio::pin!(room);
+            // Told of from here on, so that a flush between the look and the wait is not missed.
+            room.as_mut().enable();
+            let used = self.shared.table_bytes.fetch_add(bytes, Ordering::SeqCst);
+            let budget = self.shared.options.memory_bytes;
+            if used == 0 || used + bytes <= budget {
+                return Ok(());
+            }
+            self.shared.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
+            self.shared.flush.wake();
+            if tokio::time::timeout_at(deadline, room).await.is_err() {
+                return Err(StoreError::Busy(format!(
+                    "the memory budget of {budget} bytes is used up until a flush ends"
+                )));
+            }
         }
     }
 }
@@ -170,58 +196,22 @@ impl Drop for EmbeddedStore {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .map_err(|source| StoreError::Io { context: format!("start thread {name}"), source })
-}
-
 fn log_path(folder: &Path, number: u64) -> PathBuf {
     folder.join("log").join(format!("{number:010}.log"))
 }
 
-/// Makes the names in a folder durable.
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| StoreError::Io { context: format!("sync folder {}", folder.display()), source })
-}
-
-/// Reads the log files that are not in segments into frozen memtables; returns the last file's number.
-fn replay(folder: &Path, catalog: &Catalog, state: &mut State, table_bytes: usize) -> Result<Option<u64>, StoreError> {
-    let numbers = flush::numbers_in(&folder.join("log"), "log")?;
-    let live: Vec<u64> = numbers.into_iter().filter(|number| *number >= catalog.first_log).collect();
-    for (place, number) in live.iter().enumerate() {
-        let path = log_path(folder, *number);
-        let mut tables: HashMap<Tenant, Memtable> = HashMap::new();
-        let mut spans = 0;
-        let end = log::read(&path, |record, limits| {
-            let decoded = tracewell_wire::decode(record.format, &record.body, limits).map_err(|error| {
-                StoreError::Corrupt(format!("log {}: a record does not decode: {error}", path.display()))
-            })?;
-            spans += decoded.batch.len();
-            tables.entry(record.tenant).or_default().insert(decoded.batch);
-            Ok(())
-        })?;
-        let is_last = place + 1 == live.len();
-        if end.torn_bytes > 0 {
-            if is_last {
-                tracing::warn!(path = %path.display(), bytes = end.torn_bytes, "dropped the end of the log, which was never acknowledged");
-            } else {
-                tracing::error!(
-                    path = %path.display(), offset = end.bytes - end.torn_bytes, bytes = end.torn_bytes,
-                    "the log is damaged: spans from this offset on are lost"
-                );
-            }
-        }
-        if spans > 0 {
-            tracing::info!(path = %path.display(), spans, table_bytes, "read the log back");
-        }
-        state.log_bytes += end.bytes;
-        state.frozen.push(Arc::new(Frozen { log_number: *number, log_bytes: end.bytes, tables }));
-    }
-    Ok(live.last().copied())
+/// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted.
+fn numbers_in(disk: &dyn Disk, folder: &Path, extension: &str) -> Result<Vec<u64>, StoreError> {
+    let context = |source| StoreError::Io { context: format!("list {}", folder.display()), source };
+    let mut numbers: Vec<u64> = disk
+        .list(folder)
+        .map_err(context)?
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .filter_map(|path| path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()))
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 impl Shared {
@@ -233,35 +223,118 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the memtables of a tenant and returns its segments: together one moment's state.
-    fn look(&self, tenant: &Tenant, mut table: impl FnMut(&Memtable)) -> Vec<Arc<Segment>> {
+    /// The memtables and the segments of a tenant: together one moment's state, to be read without a lock.
+    fn look(&self, tenant: &Tenant) -> (Vec<Memtable>, Vec<Arc<Segment>>) {
         let state = self.state();
-        state.tables(tenant).for_each(&mut table);
-        state.segments.iter().filter(|segment| segment.entry.tenant == tenant.as_str()).cloned().collect()
+        let frozen = state.frozen.iter().filter_map(|frozen| frozen.tables.get(tenant));
+        let tables = frozen.chain(state.active.get(tenant)).cloned().collect();
+        let is_own = |segment: &&Arc<Segment>| segment.entry.tenant == tenant.as_str();
+        (tables, state.segments.iter().filter(is_own).cloned().collect())
     }
 
-    fn names(&self, tenant: &Tenant) -> Names {
+    fn names(&self, tenant: &Tenant) -> Result<Names, StoreError> {
         let mut names = Names::default();
-        for segment in self.look(tenant, |table| names.merge(table.names())) {
-            names.merge(segment.names());
+        let (tables, segments) = self.look(tenant);
+        tables.iter().for_each(|table| names.merge(&table.names()));
+        for segment in segments {
+            if let Some(own) = self.damages.tolerate(segment.names())? {
+                names.merge(&own);
+            }
         }
-        names
+        Ok(names)
+    }
+
+    fn traces(&self, tenant: &Tenant, ids: &[TraceId], projection: Projection) -> Result<SpanBatch, StoreError> {
+        let mut out = SpanBatch::new();
+        let (tables, segments) = self.look(tenant);
+        tables.iter().for_each(|table| table.traces(ids, projection, &mut out));
+        for segment in segments {
+            self.damages.tolerate(segment.traces(ids, projection, &self.damages, &mut out))?;
+        }
+        Ok(out)
+    }
+
+    fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
+        let mut top = Top::new(scan);
+        let (tables, mut segments) = self.look(tenant);
+        for (part, table) in tables.iter().enumerate() {
+            table.scan(scan, part as u32, &mut top);
+        }
+        segments.retain(|segment| {
+            scan.time.overlaps(segment.entry.first_start_unix_nano, segment.entry.last_start_unix_nano)
+        });
+        segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
+        for (place, segment) in segments.iter().enumerate() {
+            if top.worst().is_some_and(|worst| segment.entry.last_start_unix_nano < worst.start_unix_nano) {
+                break;
+            }
+            let part = (tables.len() + place) as u32;
+            self.damages.tolerate(segment.scan(scan, part, &self.damages, &mut top))?;
+        }
+        let (found, next) = top.page();
+        let spans = self.fetch(&tables, &segments, &found, scan.projection)?;
+        Ok(ScanPage { spans, next })
+    }
+
+    /// The rows that a scan found, in its order, each part read once.
+    fn fetch(
+        &self,
+        tables: &[Memtable],
+        segments: &[Arc<Segment>],
+        found: &[Found],
+        projection: Projection,
+    ) -> Result<SpanBatch, StoreError> {
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_unstable_by_key(|place| (found[*place].source, found[*place].row));
+        let mut spans = SpanBatch::new();
+        // Where each row of the page came to lie; a damaged row lies nowhere.
+        let mut places = vec![usize::MAX; found.len()];
+        for part in order.chunk_by(|left, right| found[*left].source.part == found[*right].source.part) {
+            let number = found[part[0]].source.part as usize;
+            let mut wanted: Vec<(u32, Vec<usize>)> = Vec::new();
+            for place in part {
+                let Found { source, row, .. } = found[*place];
+                match wanted.last_mut() {
+                    Some((block, rows)) if *block == source.place => rows.push(row as usize),
+                    _ => wanted.push((source.place, vec![row as usize])),
+                }
+            }
+            let before = spans.len();
+            let appended: Vec<usize> = match tables.get(number) {
+                Some(table) => {
+                    for (block, rows) in &wanted {
+                        table.rows(*block, rows, projection, &mut spans);
+                    }
+                    wanted.iter().map(|(_, rows)| rows.len()).collect()
+                }
+                None => {
+                    let segment = &segments[number - tables.len()];
+                    segment.rows(&wanted, projection, &self.damages, &mut spans)?
+                }
+            };
+            let (mut at, mut first) = (before, 0);
+            for ((_, rows), appended) in wanted.iter().zip(appended) {
+                for (place, row) in part[first..first + appended].iter().zip(at..) {
+                    places[*place] = row;
+                }
+                at += appended;
+                first += rows.len();
+            }
+        }
+        places.retain(|place| *place != usize::MAX);
+        Ok(if places.is_sorted() { spans } else { spans.select(places) })
+    }
+
+    /// Gives memory back.
+    fn release(&self, bytes: usize) {
+        self.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.room.notify_waiters();
     }
 }
 
-impl State {
-    fn tables<'a>(&'a self, tenant: &'a Tenant) -> impl Iterator<Item = &'a Memtable> {
-        let frozen = self.frozen.iter().filter_map(|frozen| frozen.tables.get(tenant));
-        frozen.chain(self.active.get(tenant))
-    }
-
-    fn active_bytes(&self) -> usize {
-        self.active.values().map(Memtable::bytes).sum()
-    }
-
-    fn table_bytes(&self) -> usize {
-        let frozen = self.frozen.iter().flat_map(|frozen| frozen.tables.values());
-        self.active_bytes() + frozen.map(Memtable::bytes).sum::<usize>()
+impl Frozen {
+    fn bytes(&self) -> usize {
+        self.tables.values().map(Memtable::bytes).sum()
     }
 }
 
@@ -270,6 +343,8 @@ struct LogThread {
     shared: Arc<Shared>,
     writer: LogWriter,
     number: u64,
+    /// How much of the file before this one was acknowledged.
+    before: u64,
     /// After a failed write the end of the file is unknown, so it takes no more.
     failed: bool,
 }
@@ -282,9 +357,9 @@ impl LogThread {
             let mut next = Some(first);
             while let Some(request) = next.take() {
                 match request {
-                    Request::Append { tenant, batch, record, done } => {
-                        bytes += record.len();
-                        group.push((tenant, batch, record, done));
+                    Request::Append(append) => {
+                        bytes += append.record.len();
+                        group.push(append);
                         if bytes < GROUP_BYTES {
                             next = waiting.try_recv().ok();
                         }
@@ -300,45 +375,76 @@ impl LogThread {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of one request, used here only")]
-    fn commit(&mut self, group: &mut Vec<(Tenant, Box<SpanBatch>, Vec<u8>, oneshot::Sender<Result<(), StoreError>>)>) {
+    fn commit(&mut self, group: &mut Vec<Waiting>) {
         if group.is_empty() {
             return;
         }
-        let records: Vec<u8> = group.iter().flat_map(|(_, _, record, _)| record.iter().copied()).collect();
-        let written = if self.failed { self.freeze() } else { Ok(()) }
-            .and_then(|()| self.writer.write(&records, self.shared.options.commit == Commit::Group));
+        let written = if self.failed { self.freeze() } else { Ok(()) }.and_then(|()| self.write(group));
         if let Err(error) = written {
-            tracing::error!(%error, "cannot write the log");
+            if !self.failed {
+                tracing::error!(%error, "cannot write the log; appends are refused until it can be written again");
+            }
             self.failed = true;
-            for (.., done) in group.drain(..) {
-                let _ = done.send(Err(StoreError::Busy(format!("the log cannot be written: {error}"))));
+            for append in group.drain(..) {
+                self.shared.release(append.kept.bytes());
+                let _ = append.done.send(Err(StoreError::Busy(format!("the log cannot be written: {error}"))));
             }
             return;
         }
-        let full = {
+        let active_bytes = {
             let mut state = self.shared.state_mut();
-            state.log_bytes += records.len() as u64;
-            for (tenant, batch, _, done) in group.drain(..) {
-                state.active.entry(tenant).or_default().insert(*batch);
-                let _ = done.send(Ok(()));
+            for append in group.iter() {
+                state.log_bytes += append.record.len() as u64;
+                match state.active.get_mut(&append.tenant) {
+                    Some(table) => table.insert(append.kept.clone()),
+                    None => state.active.entry(append.tenant.clone()).or_default().insert(append.kept.clone()),
+                }
             }
-            state.active_bytes() >= self.shared.options.memory_bytes / MEMTABLES_PER_BUDGET
+            state.active.values().map(Memtable::bytes).sum::<usize>()
         };
-        if full && let Err(error) = self.freeze() {
+        for append in group.drain(..) {
+            let _ = append.done.send(Ok(()));
+        }
+        if active_bytes >= self.shared.options.memory_bytes / MEMTABLES_PER_BUDGET
+            && let Err(error) = self.freeze()
+        {
             tracing::error!(%error, "cannot begin a new log file");
+        }
+    }
+
+    fn write(&mut self, group: &[Waiting]) -> Result<(), StoreError> {
+        let sync = self.shared.options.commit == Commit::Group;
+        match group {
+            [only] => self.writer.write(&only.record, sync),
+            several => {
+                let mut records = Vec::with_capacity(several.iter().map(|append| append.record.len()).sum());
+                several.iter().for_each(|append| records.extend_from_slice(&append.record));
+                self.writer.write(&records, sync)
+            }
         }
     }
 
     /// Hands the active memtable with its log file to the flush thread and begins a new file.
     fn freeze(&mut self) -> Result<(), StoreError> {
+        let (disk, limits) = (&*self.shared.disk, &self.shared.options.limits);
+        if self.writer.is_empty() {
+            if self.failed {
+                // Nothing in the file counts, so it is begun anew under its number.
+                let path = log_path(&self.shared.folder, self.number);
+                self.writer = LogWriter::create(disk, &path, limits, self.before)?;
+                self.failed = false;
+            }
+            return Ok(());
+        }
         let number = self.number + 1;
-        let writer = LogWriter::create(&log_path(&self.shared.folder, number), &self.shared.options.limits)?;
+        let before = self.writer.bytes;
+        let writer = LogWriter::create(disk, &log_path(&self.shared.folder, number), limits, before)?;
         let old = std::mem::replace(&mut self.writer, writer);
         let mut state = self.shared.state_mut();
         let tables = std::mem::take(&mut state.active);
         state.frozen.push(Arc::new(Frozen { log_number: self.number, log_bytes: old.bytes, tables }));
         drop(state);
+        self.before = before;
         self.number = number;
         self.failed = false;
         self.shared.flush.wake();
@@ -356,59 +462,49 @@ impl SpanStore for EmbeddedStore {
         if append.batch.is_empty() {
             return Ok(());
         }
-        let budget = self.shared.options.memory_bytes;
-        if self.shared.state().table_bytes() + append.batch.size_bytes() > budget.max(append.batch.size_bytes()) {
-            return Err(StoreError::Busy(format!("the memory budget of {budget} bytes is used up until a flush ends")));
-        }
+        let kept = Arc::new(Kept::new(append.batch));
+        let bytes = kept.bytes();
+        self.reserve(bytes).await?;
         let record = log::encode_record(tenant, append.format, &append.body);
         let (done, answer) = oneshot::channel();
-        let request = Request::Append { tenant: tenant.clone(), batch: Box::new(append.batch), record, done };
-        self.sender()?.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                StoreError::Busy(format!("{MOST_WAITING_APPENDS} appends are waiting for the log"))
-            }
-            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
-        })?;
+        let request = Request::Append(Waiting { tenant: tenant.clone(), kept, record, done });
+        let sent = self.sender().and_then(|sender| {
+            sender.try_send(request).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    StoreError::Busy(format!("{MOST_WAITING_APPENDS} appends are waiting for the log"))
+                }
+                mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+            })
+        });
+        if let Err(error) = sent {
+            self.shared.release(bytes);
+            return Err(error);
+        }
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     async fn traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError> {
+        self.traces_with(tenant, ids, Projection::All).await
+    }
+
+    async fn traces_with(
+        &self,
+        tenant: &Tenant,
+        ids: &[TraceId],
+        projection: Projection,
+    ) -> Result<SpanBatch, StoreError> {
         let (tenant, ids) = (tenant.clone(), ids.to_vec());
-        self.read(move |shared| {
-            let mut out = SpanBatch::new();
-            for segment in shared.look(&tenant, |table| table.traces(&ids, &mut out)) {
-                segment.traces(&ids, &mut out)?;
-            }
-            Ok(out)
-        })
-        .await
+        self.read(move |shared| shared.traces(&tenant, &ids, projection)).await
     }
 
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         let (tenant, scan) = (tenant.clone(), scan.clone());
-        self.read(move |shared| {
-            let limit = scan.limit.saturating_add(1);
-            let mut hits = Vec::new();
-            let mut segments = shared.look(&tenant, |table| table.scan(&scan, limit, &mut hits));
-            segments.retain(|segment| {
-                scan.time.overlaps(segment.entry.first_start_unix_nano, segment.entry.last_start_unix_nano)
-            });
-            segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
-            for segment in segments {
-                let worst = hits.get(limit - 1).map(|hit| hit.position.start_unix_nano);
-                if worst.is_some_and(|worst| segment.entry.last_start_unix_nano < worst) {
-                    break;
-                }
-                segment.scan(&scan, limit, &mut hits)?;
-            }
-            Ok(scan::page(&scan, hits))
-        })
-        .await
+        self.read(move |shared| shared.scan(&tenant, &scan)).await
     }
 
     async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |shared| Ok(shared.names(&tenant).services())).await
+        self.read(move |shared| Ok(shared.names(&tenant)?.services())).await
     }
 
     async fn operations(
@@ -418,12 +514,12 @@ impl SpanStore for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<Operation>, StoreError> {
         let (tenant, service) = (tenant.clone(), service.map(str::to_owned));
-        self.read(move |shared| Ok(shared.names(&tenant).operations(service.as_deref(), limit))).await
+        self.read(move |shared| Ok(shared.names(&tenant)?.operations(service.as_deref(), limit))).await
     }
 
     async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |shared| Ok(shared.names(&tenant).keys(limit))).await
+        self.read(move |shared| Ok(shared.names(&tenant)?.keys(limit))).await
     }
 
     async fn attribute_values(
@@ -438,10 +534,12 @@ impl SpanStore for EmbeddedStore {
         self.read(move |shared| {
             let wanted = ValuesOf { key: &key, prefix: &prefix, time, limit };
             let mut out = BTreeSet::new();
-            for segment in shared.look(&tenant, |table| table.values(&wanted, &mut out)) {
+            let (tables, segments) = shared.look(&tenant);
+            tables.iter().for_each(|table| table.values(&wanted, &mut out));
+            for segment in segments {
                 let entry = &segment.entry;
                 if time.overlaps(entry.first_start_unix_nano, entry.last_start_unix_nano) {
-                    segment.values(&wanted, &mut out)?;
+                    shared.damages.tolerate(segment.values(&wanted, &shared.damages, &mut out))?;
                 }
             }
             Ok(out.into_iter().collect())
@@ -452,11 +550,12 @@ impl SpanStore for EmbeddedStore {
     async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError> {
         let mut stats = StoreStats::default();
         let mut starts: Vec<(u64, u64)> = Vec::new();
-        let segments = self.shared.look(tenant, |table| {
+        let (tables, segments) = self.shared.look(tenant);
+        for table in tables {
             stats.spans += table.spans() as u64;
             stats.memtable_bytes += table.bytes() as u64;
             starts.extend(table.starts());
-        });
+        }
         for entry in segments.iter().map(|segment| &segment.entry) {
             stats.spans += entry.spans;
             stats.bytes += entry.bytes;
@@ -474,7 +573,7 @@ impl SpanStore for EmbeddedStore {
         let (done, answer) = oneshot::channel();
         self.sender()?.send(Request::Freeze { done }).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))?;
-        self.read(|shared| shared.flush.wait_until_idle(shared)).await
+        self.read(|shared| shared.flush.wait_until_flushed(shared)).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

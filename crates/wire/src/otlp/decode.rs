@@ -228,14 +228,13 @@ impl Decoder<'_> {
         number: u32,
         payload: Payload<'_>,
     ) -> Result<(), Refused> {
-        let name = self.limits.name();
         match (number, payload) {
             (1, Payload::Bytes(bytes)) => span.trace_id = trace_id(bytes, "span.trace_id")?,
             (2, Payload::Bytes(bytes)) => span.span_id = span_id(bytes, "span.span_id")?,
-            (3, Payload::Bytes(bytes)) => span.trace_state = self.batch.intern(text(bytes, "span.trace_state", name)?),
+            (3, Payload::Bytes(bytes)) => span.trace_state = self.name(bytes, "span.trace_state")?,
             (4, Payload::Bytes([])) => span.parent_span_id = SpanId::ZERO,
             (4, Payload::Bytes(bytes)) => span.parent_span_id = span_id(bytes, "span.parent_span_id")?,
-            (5, Payload::Bytes(bytes)) => span.name = self.batch.intern(text(bytes, "span.name", name)?),
+            (5, Payload::Bytes(bytes)) => span.name = self.name(bytes, "span.name")?,
             (6, Payload::Varint(kind)) => span.kind = SpanKind::from_number(kind as i64).unwrap_or_default(),
             (7, Payload::Fixed64(nanos)) => span.start_unix_nano = nanos,
             (8, Payload::Fixed64(nanos)) => span.end_unix_nano = nanos,
@@ -263,7 +262,7 @@ impl Decoder<'_> {
                 while let Some(field) = fields.next()? {
                     match field {
                         (2, Payload::Bytes(bytes)) => {
-                            span.status_message = self.batch.intern(text(bytes, "span.status.message", name)?);
+                            span.status_message = self.name(bytes, "span.status.message")?;
                         }
                         (3, Payload::Varint(code)) => {
                             span.status_code = StatusCode::from_number(code as i64).unwrap_or_default();
@@ -281,13 +280,18 @@ impl Decoder<'_> {
     }
 
     pub(super) fn event(&mut self, message: &[u8]) -> Result<(), Refused> {
-        let (mut time, mut name, mut dropped, mut attributes) = (0, StrId::EMPTY, 0, 0);
+        self.event_at(message, 0)
+    }
+
+    /// Adds an event whose time is this unless the message has its own.
+    pub(super) fn event_at(&mut self, message: &[u8], mut time: u64) -> Result<(), Refused> {
+        let (mut name, mut dropped, mut attributes) = (StrId::EMPTY, 0, 0);
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
                 (1, Payload::Fixed64(nanos)) => time = nanos,
                 (2, Payload::Bytes(bytes)) => {
-                    name = self.batch.intern(text(bytes, "span.events.name", self.limits.name())?);
+                    name = self.name(bytes, "span.events.name")?;
                 }
                 (3, Payload::Bytes(bytes)) => {
                     attributes += 1;
@@ -313,7 +317,7 @@ impl Decoder<'_> {
                 (1, Payload::Bytes(bytes)) => trace = trace_id(bytes, "span.links.trace_id")?,
                 (2, Payload::Bytes(bytes)) => span = span_id(bytes, "span.links.span_id")?,
                 (3, Payload::Bytes(bytes)) => {
-                    trace_state = self.batch.intern(text(bytes, "span.links.trace_state", self.limits.name())?);
+                    trace_state = self.name(bytes, "span.links.trace_state")?;
                 }
                 (4, Payload::Bytes(bytes)) => {
                     attributes += 1;
@@ -331,15 +335,23 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// A name, within the limit.
+    fn name(&mut self, bytes: &[u8], field: &str) -> Result<StrId, Refused> {
+        self.limits.name().check_bytes(bytes.len(), field)?;
+        self.batch.intern_bytes(bytes).map_err(|_| Refused::Span(format!("{field}: not UTF-8")))
+    }
+
     pub(super) fn key_value(&mut self, message: &[u8], field: &str) -> Result<(StrId, Value), Refused> {
+        if let Some(pair) = self.plain_key_value(message) {
+            return Ok(pair);
+        }
         let (mut key, mut value) = (StrId::EMPTY, Value::Empty);
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {
             match part {
                 (1, Payload::Bytes(bytes)) => {
                     self.limits.attribute().check_bytes(bytes.len(), field)?;
-                    let text = std::str::from_utf8(bytes).map_err(|_| format!("{field}: a key is not UTF-8"))?;
-                    key = self.batch.intern(text);
+                    key = self.batch.intern_bytes(bytes).map_err(|_| format!("{field}: a key is not UTF-8"))?;
                 }
                 (2, Payload::Bytes(bytes)) => value = self.value(bytes, field)?,
                 (1 | 2, _) => return Err(Broken("a field of KeyValue has the wrong wire type").into()),
@@ -349,14 +361,44 @@ impl Decoder<'_> {
         Ok((key, value))
     }
 
+    /// A pair in the form that nearly all have: a key and then a value, both shorter than 128 bytes, the value a string,
+    /// a small integer or a boolean. `None` for any other, also if it is wrong: that is for others to say.
+    #[inline]
+    fn plain_key_value(&mut self, message: &[u8]) -> Option<(StrId, Value)> {
+        const KEY: u8 = 1 << 3 | 2;
+        const VALUE: u8 = 2 << 3 | 2;
+        const STRING: u8 = 1 << 3 | 2;
+        const BOOL: u8 = 2 << 3;
+        const INT: u8 = 3 << 3;
+        if self.limits.attribute_bytes < 128 {
+            return None;
+        }
+        let [KEY, key_length @ 0..128, rest @ ..] = message else { return None };
+        let (key, rest) = rest.split_at_checked(usize::from(*key_length))?;
+        let [VALUE, value_length @ 0..128, value @ ..] = rest else { return None };
+        if value.len() != usize::from(*value_length) {
+            return None;
+        }
+        let value = match value {
+            [STRING, length @ 0..128, text @ ..] if text.len() == usize::from(*length) => {
+                Value::Str(self.batch.intern_bytes(text).ok()?)
+            }
+            [INT, number @ 0..128] => Value::Int(i64::from(*number)),
+            [INT, low @ 128..=255, high @ 0..128] => Value::Int(i64::from(low & 0x7f) | i64::from(*high) << 7),
+            [BOOL, truth @ 0..128] => Value::Bool(*truth != 0),
+            _ => return None,
+        };
+        Some((self.batch.intern_bytes(key).ok()?, value))
+    }
+
     fn value(&mut self, message: &[u8], field: &str) -> Result<Value, Refused> {
         self.limits.attribute().check_bytes(message.len(), field)?;
         let mut value = Value::Empty;
         let mut fields = Fields::new(message);
         while let Some(part) = fields.next()? {
             value = match part {
-                (1, Payload::Bytes(bytes)) => match std::str::from_utf8(bytes) {
-                    Ok(text) => Value::Str(self.batch.intern(text)),
+                (1, Payload::Bytes(bytes)) => match self.batch.intern_bytes(bytes) {
+                    Ok(text) => Value::Str(text),
                     Err(_) => return Err(Refused::Span(format!("{field}: a string is not UTF-8"))),
                 },
                 (2, Payload::Varint(number)) => Value::Bool(number != 0),

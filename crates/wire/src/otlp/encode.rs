@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use tracewell_model::{Resource, ResourceId, Scope, ScopeId, SpanBatch, SpanRef, StrId, Value, ValueRef};
+use tracewell_model::{
+    EventRef, LinkRef, Resource, ResourceId, Scope, ScopeId, SpanBatch, SpanRef, StrId, Value, ValueRef,
+};
 
 use crate::protobuf::{put_bytes, put_fixed32, put_fixed64, put_message, put_number, put_text, put_varint};
 
@@ -110,29 +112,37 @@ pub(crate) fn put_events(out: &mut Vec<u8>, span: SpanRef<'_>) {
     for event in span.events() {
         put_message(out, 11, |out| {
             put_fixed64(out, 1, event.time_unix_nano());
-            put_text(out, 2, event.name());
-            for (key, value) in event.attributes().iter() {
-                put_key_value(out, 3, key, value);
-            }
-            put_number(out, 4, u64::from(event.dropped_attributes_count()));
+            put_event_after_time(out, event);
         });
     }
+}
+
+/// The fields of a `Span.Event` but its time.
+pub(crate) fn put_event_after_time(out: &mut Vec<u8>, event: EventRef<'_>) {
+    put_text(out, 2, event.name());
+    for (key, value) in event.attributes().iter() {
+        put_key_value(out, 3, key, value);
+    }
+    put_number(out, 4, u64::from(event.dropped_attributes_count()));
 }
 
 /// The links of a `Span`.
 pub(crate) fn put_links(out: &mut Vec<u8>, span: SpanRef<'_>) {
     for link in span.links() {
-        put_message(out, 13, |out| {
-            put_bytes(out, 1, link.trace_id().as_bytes());
-            put_bytes(out, 2, link.span_id().as_bytes());
-            put_text(out, 3, link.trace_state());
-            for (key, value) in link.attributes().iter() {
-                put_key_value(out, 4, key, value);
-            }
-            put_number(out, 5, u64::from(link.dropped_attributes_count()));
-            put_fixed32(out, 6, link.flags());
-        });
+        put_message(out, 13, |out| put_link(out, link));
     }
+}
+
+/// The fields of a `Span.Link`.
+pub(crate) fn put_link(out: &mut Vec<u8>, link: LinkRef<'_>) {
+    put_bytes(out, 1, link.trace_id().as_bytes());
+    put_bytes(out, 2, link.span_id().as_bytes());
+    put_text(out, 3, link.trace_state());
+    for (key, value) in link.attributes().iter() {
+        put_key_value(out, 4, key, value);
+    }
+    put_number(out, 5, u64::from(link.dropped_attributes_count()));
+    put_fixed32(out, 6, link.flags());
 }
 
 /// One attribute, in a field of the message that holds it.

@@ -1,6 +1,8 @@
 //! Parts of spans as OTLP protobuf, for stores that keep a span's plain fields in columns and the rest as bytes.
 
-use tracewell_model::{Resource, ResourceId, Scope, ScopeId, SpanBatch, SpanRef, StrId, Value, ValueRef};
+use tracewell_model::{
+    EventRef, LinkRef, Resource, ResourceId, Scope, ScopeId, SpanBatch, SpanRef, StrId, Value, ValueRef,
+};
 
 use super::decode::{Decoder, Refused};
 use super::encode;
@@ -32,6 +34,16 @@ pub fn encode_links(span: SpanRef<'_>, out: &mut Vec<u8>) {
     encode::put_links(out, span);
 }
 
+/// A `Span.Event` without its time.
+pub fn encode_event_without_time(event: EventRef<'_>, out: &mut Vec<u8>) {
+    encode::put_event_after_time(out, event);
+}
+
+/// A `Span.Link`.
+pub fn encode_link(link: LinkRef<'_>, out: &mut Vec<u8>) {
+    encode::put_link(out, link);
+}
+
 /// Appends one attribute to a `Span` with attributes only.
 pub fn encode_attribute(key: &str, value: ValueRef<'_>, out: &mut Vec<u8>) {
     encode::put_key_value(out, 9, key, value);
@@ -53,12 +65,16 @@ static NO_LIMITS: Limits = Limits {
 
 impl Default for PartsDecoder {
     fn default() -> Self {
-        let decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits: &NO_LIMITS, spans: 0 };
-        Self { decoder }
+        Self::new(SpanBatch::new())
     }
 }
 
 impl PartsDecoder {
+    /// Goes on filling a batch.
+    pub fn new(batch: SpanBatch) -> Self {
+        Self { decoder: Decoder { batch, report: Report::default(), limits: &NO_LIMITS, spans: 0 } }
+    }
+
     /// The batch that is being filled.
     pub fn batch(&mut self) -> &mut SpanBatch {
         &mut self.decoder.batch
@@ -92,6 +108,16 @@ impl PartsDecoder {
             }
         }
         Ok(())
+    }
+
+    /// Adds what [`encode_event_without_time`] wrote, with this time, to the span that is being built.
+    pub fn event(&mut self, bytes: &[u8], time_unix_nano: u64) -> Result<(), DecodeError> {
+        self.decoder.event_at(bytes, time_unix_nano).map_err(damaged)
+    }
+
+    /// Adds what [`encode_link`] wrote to the span that is being built.
+    pub fn link(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        self.decoder.link(bytes).map_err(damaged)
     }
 
     /// The attributes that [`encode_attribute`] wrote, one after the other.

@@ -1,36 +1,65 @@
-//! Segments: spans at rest, as Parquet, with an index of their traces beside it.
+//! Segments: spans at rest, one file each, columns in a form of our own. docs/format.md shows every byte.
 //!
-//! A segment's rows are sorted by trace, traces by the start of their first span: a trace is one range of rows, and near
-//! traces in time are near on disk. docs/format.md shows the columns and the index.
+//! Rows are sorted by trace, traces by the start of their first span: near traces in time are near on disk.
+//!
+//! | module       | holds                                                                          |
+//! |--------------|--------------------------------------------------------------------------------|
+//! | `coding`     | how columns of numbers, codes and texts become bytes                           |
+//! | `table`      | templates: what spans have in common, and what varies in them                  |
+//! | `rows`       | rows in memory, as a block holds them                                          |
+//! | `block`      | rows as bytes, a chunk for each column                                         |
+//! | `dictionary` | each distinct text of a column once                                            |
+//! | `hash`, `index`, `filter` | which blocks have a trace, or a value                             |
+//! | `footer`     | what a segment says of itself                                                  |
+//! | `shapes`, `build`, `write` | from batches to a segment                                        |
+//! | `merge`      | from several segments to one, a block at a time                                |
+//! | `read`, `emit` | a segment's blocks, and their rows as spans                                  |
+//! | `scan`, `query` | what is asked of a segment                                                  |
 
+mod block;
+mod build;
+mod coding;
+mod dictionary;
+mod emit;
+mod filter;
+mod footer;
+mod hash;
+mod index;
+mod merge;
+mod query;
 mod read;
-mod schema;
+mod rows;
+mod scan;
+mod shapes;
+mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
+pub(crate) use build::write;
+pub(crate) use coding::{Damaged, Input, put_varint};
+pub(crate) use emit::service_only;
+pub(crate) use footer::Origin;
+pub(crate) use merge::Merge;
 pub(crate) use read::Segment;
-pub(crate) use write::write;
 
 use std::path::{Path, PathBuf};
 
-fn parquet_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:010}.parquet"))
+use super::disk::Disk;
+
+/// What the name of a segment's file ends with.
+pub(crate) const EXTENSION: &str = "segment";
+
+pub(super) fn segment_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:010}.{EXTENSION}"))
 }
 
-fn index_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:010}.traces"))
-}
-
-fn names_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:010}.names"))
-}
-
-/// Deletes the files of a segment that the catalog no longer names. What cannot be deleted is found at the next start.
-pub(crate) fn remove(folder: &Path, number: u64) {
-    for path in [parquet_path(folder, number), index_path(folder, number), names_path(folder, number)] {
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot delete a dropped segment");
-        }
+/// Deletes the file of a segment that the catalog no longer names. What cannot be deleted is found at the next start.
+pub(crate) fn remove(disk: &dyn Disk, folder: &Path, number: u64) {
+    let path = segment_path(folder, number);
+    if let Err(error) = disk.remove(&path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "cannot delete a dropped segment");
     }
 }

@@ -1,310 +1,406 @@
-//! Reading a segment.
+//! Reading a segment: the file, its footer, and single blocks of it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, UInt8Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, RecordBatch};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
-};
-use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::statistics::Statistics;
-use tracewell_model::{NewSpan, ResourceId, ScopeId, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value};
-use tracewell_wire::otlp::parts::PartsDecoder;
+use tracewell_model::TraceId;
 
-use super::schema::{AttributeColumn, ColumnType, column};
-use super::{index_path, names_path, parquet_path};
+use super::block::{self, Chunk, ChunkPlace};
+use super::coding::{Damaged, Input, Texts, Zstd, get_texts};
+use super::filter;
+use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
+use super::index::{self, ENTRY_BYTES};
+use super::rows::{Rows, Values};
+use super::segment_path;
+use super::table::Table;
+use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
-use crate::names::{Names, ValuesOf};
-use crate::scan::{self, Hit};
-use crate::{Scan, StoreError};
+use crate::embedded::damage::Damages;
+use crate::embedded::disk::{Disk, ReadFile};
+use crate::names::Names;
 
-const INDEX_ENTRY_BYTES: usize = 24;
+/// How much of a section is in memory while its checksum is looked at.
+const CHECKED_BYTES: u64 = 256 * 1024;
 
-/// A segment whose files are open: it can be read even after it was dropped from the catalog.
+/// A segment whose file is open: it can be read even after it was dropped from the catalog.
 pub(crate) struct Segment {
     pub(crate) entry: SegmentEntry,
     path: PathBuf,
-    file: File,
-    metadata: ArrowReaderMetadata,
-    index: File,
-    traces: u64,
-    names: Names,
-    /// The first row, and the earliest and latest start, of each row group.
-    groups: Vec<(u64, u64)>,
+    file: Box<dyn ReadFile>,
+    pub(super) footer: Footer,
+    contents: OnceLock<Arc<Contents>>,
+    names: OnceLock<Arc<Names>>,
+    /// Whether the index, and the filter, are as they were written: looked at once, as only parts of them are read.
+    index_is_whole: OnceLock<bool>,
+    filter_is_whole: OnceLock<bool>,
+}
+
+/// What is read once and then held.
+pub(super) struct Contents {
+    pub(super) table: Table,
+    pub(super) dictionaries: Vec<Texts>,
 }
 
 impl Segment {
-    pub(crate) fn open(folder: &Path, entry: SegmentEntry) -> Result<Self, StoreError> {
-        let path = parquet_path(folder, entry.number);
-        let io = |source| StoreError::Io { context: format!("open segment {}", path.display()), source };
-        let damaged = |what: String| StoreError::Corrupt(format!("segment {}: {what}", path.display()));
-        let file = File::open(&path).map_err(io)?;
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| damaged(error.to_string()))?;
-        let index = File::open(index_path(folder, entry.number)).map_err(io)?;
-        let traces = (index.metadata().map_err(io)?.len().saturating_sub(4)) / INDEX_ENTRY_BYTES as u64;
-        let names = std::fs::read(names_path(folder, entry.number)).map_err(io)?;
-        let names = serde_json::from_slice(&names).map_err(|error| damaged(error.to_string()))?;
-        let start_column = metadata
-            .parquet_schema()
-            .columns()
-            .iter()
-            .position(|found| found.name() == column::START)
-            .ok_or_else(|| damaged(format!("no column {}", column::START)))?;
-        let groups = metadata
-            .metadata()
-            .row_groups()
-            .iter()
-            .map(|group| match group.column(start_column).statistics() {
-                Some(Statistics::Int64(statistics)) => {
-                    let bound = |value: Option<&i64>, otherwise| value.map_or(otherwise, |value| *value as u64);
-                    (bound(statistics.min_opt(), 0), bound(statistics.max_opt(), u64::MAX))
+    pub(crate) fn open(disk: &dyn Disk, folder: &Path, entry: SegmentEntry) -> Result<Self, StoreError> {
+        let (path, file, footer) = open_file(disk, folder, entry.number)?;
+        Ok(Self {
+            entry,
+            path,
+            file,
+            footer,
+            contents: OnceLock::new(),
+            names: OnceLock::new(),
+            index_is_whole: OnceLock::new(),
+            filter_is_whole: OnceLock::new(),
+        })
+    }
+
+    /// Opens a segment of which only the number is known.
+    pub(crate) fn find(disk: &dyn Disk, folder: &Path, number: u64) -> Result<(SegmentEntry, Origin), StoreError> {
+        let (_, file, footer) = open_file(disk, folder, number)?;
+        let starts = footer.blocks.iter().map(|block| (block.first_start_unix_nano, block.last_start_unix_nano));
+        let entry = SegmentEntry {
+            number,
+            tenant: footer.tenant.clone(),
+            spans: footer.spans,
+            bytes: file.length().unwrap_or(0),
+            first_start_unix_nano: starts.clone().map(|(first, _)| first).min().unwrap_or(0),
+            last_start_unix_nano: starts.map(|(_, last)| last).max().unwrap_or(0),
+        };
+        Ok((entry, footer.origin))
+    }
+
+    pub(super) fn damaged(&self, offset: u64, Damaged(what): Damaged) -> StoreError {
+        StoreError::Corrupt(format!("segment {} at offset {offset}: {what}", self.path.display()))
+    }
+
+    fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; length];
+        self.file.read_at(&mut bytes, offset).map_err(|source| StoreError::Io {
+            context: format!("read segment {} at offset {offset}", self.path.display()),
+            source,
+        })?;
+        Ok(bytes)
+    }
+
+    pub(super) fn section(&self, section: SectionPlace) -> Result<Vec<u8>, StoreError> {
+        let bytes = self.bytes(section.offset, section.length as usize)?;
+        if crc32fast::hash(&bytes) == section.checksum {
+            Ok(bytes)
+        } else {
+            Err(self
+                .damaged(section.offset, Damaged("a section's checksum is wrong: no span of the segment can be read")))
+        }
+    }
+
+    /// Whether a section is as it was written, looked at once and in pieces.
+    fn is_whole(&self, known: &OnceLock<bool>, section: SectionPlace, damages: &Damages) -> bool {
+        *known.get_or_init(|| {
+            let mut hasher = crc32fast::Hasher::new();
+            let mut offset = section.offset;
+            let end = section.offset + section.length;
+            while offset < end {
+                let length = (end - offset).min(CHECKED_BYTES);
+                match self.bytes(offset, length as usize) {
+                    Ok(bytes) => hasher.update(&bytes),
+                    Err(_) => break,
                 }
-                _ => (0, u64::MAX),
+                offset += length;
+            }
+            let is_whole = offset == end && hasher.finalize() == section.checksum;
+            if !is_whole {
+                damages.note(&format!(
+                    "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
+                    self.path.display(),
+                    section.offset
+                ));
+            }
+            is_whole
+        })
+    }
+
+    /// The templates and the dictionaries.
+    pub(super) fn contents(&self) -> Result<Arc<Contents>, StoreError> {
+        if let Some(known) = self.contents.get() {
+            return Ok(known.clone());
+        }
+        let mut zstd = self.zstd()?;
+        let place = self.footer.table;
+        let section = self.section(place)?;
+        let table = block::get_section(&mut zstd, &section)
+            .and_then(|bytes| Table::get(&bytes))
+            .map_err(|damaged| self.damaged(place.offset, damaged))?;
+        let place = self.footer.dictionaries;
+        let section = self.section(place)?;
+        let mut input = Input(&section);
+        let dictionaries = table
+            .columns
+            .iter()
+            .map(|_| {
+                let count = input.size(u32::MAX as usize)?;
+                get_texts(&mut zstd, &mut input, count)
             })
-            .collect();
-        Ok(Self { entry, path, file, metadata, index, traces, names, groups })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|damaged| self.damaged(place.offset, damaged))?;
+        let contents = Arc::new(Contents { table, dictionaries });
+        Ok(self.contents.get_or_init(|| contents).clone())
     }
 
-    pub(crate) fn names(&self) -> &Names {
-        &self.names
+    pub(super) fn zstd(&self) -> Result<Zstd, StoreError> {
+        Zstd::new(1).map_err(|source| StoreError::Io { context: "start zstd".to_owned(), source })
     }
 
-    /// Every span, for a merge.
-    pub(crate) fn read_all(&self, each: impl FnMut(SpanBatch)) -> Result<(), StoreError> {
-        self.read(None, None, each)
+    pub(crate) fn names(&self) -> Result<Arc<Names>, StoreError> {
+        if let Some(known) = self.names.get() {
+            return Ok(known.clone());
+        }
+        let place = self.footer.names;
+        let section = self.section(place)?;
+        let names = block::get_section(&mut self.zstd()?, &section)
+            .and_then(|bytes| Names::get(&bytes))
+            .map_err(|damaged| self.damaged(place.offset, damaged))?;
+        Ok(self.names.get_or_init(|| Arc::new(names)).clone())
     }
 
-    /// Appends the spans of some traces.
-    pub(crate) fn traces(&self, ids: &[TraceId], out: &mut SpanBatch) -> Result<(), StoreError> {
-        let mut ranges = Vec::new();
-        for id in ids {
-            if let Some((first, rows)) = self.find(*id)? {
-                ranges.push((first as usize, rows as usize));
+    /// The blocks in which a trace may have rows.
+    pub(super) fn blocks_of(&self, trace_id: TraceId, damages: &Damages) -> Result<Vec<usize>, StoreError> {
+        if !self.is_whole(&self.index_is_whole, self.footer.index, damages) {
+            return Ok((0..self.footer.blocks.len()).collect());
+        }
+        let hash = index::hash_of(trace_id);
+        let (first, end) = self.footer.places.range(hash);
+        if first == end {
+            return Ok(Vec::new());
+        }
+        let offset = self.footer.index.offset + (first * ENTRY_BYTES) as u64;
+        let entries = self.bytes(offset, (end - first) * ENTRY_BYTES)?;
+        let blocks = self.footer.blocks.len();
+        Ok(index::blocks_of(hash, &entries).filter(|block| *block < blocks).collect())
+    }
+
+    /// For each group of blocks, whether the filter knows one of some hashes.
+    pub(super) fn groups_with(&self, hashes: &[u64], damages: &Damages) -> Result<Vec<bool>, StoreError> {
+        let groups = self.footer.blocks.len().div_ceil(filter::GROUP_BLOCKS);
+        if !self.is_whole(&self.filter_is_whole, self.footer.filter, damages) {
+            return Ok(vec![true; groups]);
+        }
+        let mut found = vec![false; groups];
+        for hash in hashes {
+            let (offset, length) = filter::lines_of(*hash, self.footer.filter_lines, groups);
+            if offset + length as u64 > self.footer.filter.length {
+                return Err(self.damaged(self.footer.filter.offset, Damaged("the filter is too short")));
+            }
+            let lines = self.bytes(self.footer.filter.offset + offset, length)?;
+            for (found, here) in found.iter_mut().zip(filter::groups_with(*hash, &lines)) {
+                *found |= here;
             }
         }
-        if ranges.is_empty() {
+        Ok(found)
+    }
+
+    /// A block, of which nothing but the header is read yet.
+    pub(super) fn block(&self, number: usize) -> Result<Block<'_>, StoreError> {
+        let place = &self.footer.blocks[number];
+        let header = self.bytes(place.offset, place.header_length as usize)?;
+        self.block_with(place, &header, None)
+    }
+
+    /// A block that was read as a whole, for readers of most of its columns.
+    pub(super) fn whole_block(&self, number: usize) -> Result<Block<'_>, StoreError> {
+        let place = &self.footer.blocks[number];
+        let bytes = self.bytes(place.offset, place.length as usize)?;
+        let header = bytes[..place.header_length as usize].to_vec();
+        self.block_with(place, &header, Some(bytes))
+    }
+
+    fn block_with<'a>(
+        &'a self,
+        place: &'a BlockPlace,
+        header: &[u8],
+        whole: Option<Vec<u8>>,
+    ) -> Result<Block<'a>, StoreError> {
+        if crc32fast::hash(header) != place.header_checksum {
+            return Err(self.lost(place, "header", Damaged("the checksum is wrong")));
+        }
+        let chunks =
+            block::get_chunks(header, place.length as usize).map_err(|damaged| self.lost(place, "header", damaged))?;
+        Ok(Block { segment: self, place, chunks, whole, rows: Rows::default(), loaded: 0, loaded_columns: Vec::new() })
+    }
+
+    fn lost(&self, place: &BlockPlace, what: &str, Damaged(why): Damaged) -> StoreError {
+        StoreError::Corrupt(format!(
+            "segment {} at offset {}: {what} of a block: {why}; its {} spans are lost",
+            self.path.display(),
+            place.offset,
+            place.rows
+        ))
+    }
+}
+
+fn open_file(disk: &dyn Disk, folder: &Path, number: u64) -> Result<(PathBuf, Box<dyn ReadFile>, Footer), StoreError> {
+    let path = segment_path(folder, number);
+    let io = |source| StoreError::Io { context: format!("open segment {}", path.display()), source };
+    let damaged = |what: &str| StoreError::Corrupt(format!("segment {}: {what}", path.display()));
+    let file = disk.open(&path).map_err(io)?;
+    let length = file.length().map_err(io)?;
+    let tail_offset = length.checked_sub(TAIL_BYTES as u64).ok_or_else(|| damaged("it is cut off"))?;
+    let mut tail = [0; TAIL_BYTES];
+    file.read_at(&mut tail, tail_offset).map_err(io)?;
+    let mut input = Input(&tail);
+    let (Ok(footer_length), Ok(checksum)) = (input.u32(), input.u32()) else { return Err(damaged("it is cut off")) };
+    if input.0 != MAGIC {
+        return Err(damaged("it does not end as a segment of this version does"));
+    }
+    let offset = tail_offset.checked_sub(u64::from(footer_length)).ok_or_else(|| damaged("its footer is cut off"))?;
+    let mut bytes = vec![0; footer_length as usize];
+    file.read_at(&mut bytes, offset).map_err(io)?;
+    if crc32fast::hash(&bytes) != checksum {
+        return Err(damaged(&format!("the footer at offset {offset} has another checksum")));
+    }
+    let footer = Footer::get(&bytes).map_err(|Damaged(what)| damaged(what))?;
+    let inside = footer.blocks.iter().all(|block| block.offset.checked_add(u64::from(block.length)) <= Some(offset))
+        && [footer.table, footer.dictionaries, footer.names, footer.index, footer.filter]
+            .iter()
+            .all(|section| section.offset.checked_add(section.length).is_some_and(|end| end <= offset))
+        && (footer.places.entries() * ENTRY_BYTES) as u64 <= footer.index.length;
+    if !inside {
+        return Err(damaged("its footer points outside of the file"));
+    }
+    Ok((path, file, footer))
+}
+
+/// A block that is being read: chunks are decoded when they are asked for.
+pub(super) struct Block<'a> {
+    segment: &'a Segment,
+    pub(super) place: &'a BlockPlace,
+    chunks: Vec<ChunkPlace>,
+    whole: Option<Vec<u8>>,
+    /// What was decoded so far.
+    pub(super) rows: Rows,
+    loaded: u32,
+    loaded_columns: Vec<bool>,
+}
+
+impl Block<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.place.rows as usize
+    }
+
+    pub(super) fn chunks(&self) -> &[ChunkPlace] {
+        &self.chunks
+    }
+
+    pub(super) fn lost(&self, what: &str, damaged: Damaged) -> StoreError {
+        self.segment.lost(self.place, what, damaged)
+    }
+
+    /// A chunk's bytes, checked; `None` if the block has no such chunk.
+    pub(super) fn chunk_bytes(&self, number: u32) -> Result<Option<(ChunkPlace, Vec<u8>)>, StoreError> {
+        let Some(chunk) = self.chunks.iter().find(|chunk| chunk.number == number).copied() else { return Ok(None) };
+        let (start, length) = (chunk.offset as usize, chunk.length as usize);
+        let bytes = match &self.whole {
+            Some(whole) => whole[start..start + length].to_vec(),
+            None => self.segment.bytes(self.place.offset + start as u64, length)?,
+        };
+        if crc32fast::hash(&bytes) != chunk.checksum {
+            return Err(self.lost(&format!("chunk {number}"), Damaged("the checksum is wrong")));
+        }
+        Ok(Some((chunk, bytes)))
+    }
+
+    /// Decodes one of the chunks that every block has, and those that it needs.
+    pub(super) fn load(&mut self, zstd: &mut Zstd, number: u32) -> Result<(), StoreError> {
+        if self.loaded & 1 << number != 0 {
             return Ok(());
         }
-        ranges.sort_unstable();
-        ranges.dedup();
-        self.read(None, Some(selection(&ranges)), |batch| out.append(&batch))
-    }
-
-    /// The rows of a trace, by binary search in the index file.
-    fn find(&self, wanted: TraceId) -> Result<Option<(u32, u32)>, StoreError> {
-        let (mut low, mut high) = (0, self.traces);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let mut entry = [0; INDEX_ENTRY_BYTES];
-            self.index.read_exact_at(&mut entry, middle * INDEX_ENTRY_BYTES as u64).map_err(|source| {
-                StoreError::Io { context: format!("read the trace index of {}", self.path.display()), source }
-            })?;
-            let number = |at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
-            let found = TraceId::from_slice(&entry[..16]).unwrap_or_default();
-            match found.cmp(&wanted) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some((number(16), number(20)))),
-            }
+        match number {
+            Chunk::START => self.load(zstd, Chunk::TRACES)?,
+            Chunk::PARENT => self.load(zstd, Chunk::SPAN_ID)?,
+            _ => {}
         }
-        Ok(None)
-    }
-
-    /// Appends the rows of a scan that come first in its order. Row groups are visited newest first, and those that lie
-    /// behind the `limit`-th row found so far are not read.
-    pub(crate) fn scan(&self, scan: &Scan, limit: usize, out: &mut Vec<Hit>) -> Result<(), StoreError> {
-        let mut order: Vec<usize> = (0..self.groups.len()).collect();
-        order.sort_by_key(|group| std::cmp::Reverse(self.groups[*group].1));
-        for group in order {
-            let (first, last) = self.groups[group];
-            let too_new = scan.after.is_some_and(|after| first > after.start_unix_nano);
-            if !scan.time.overlaps(first, last) || too_new {
-                continue;
+        let rows = self.len();
+        let what = || Chunk::name(number, &[]);
+        let (chunk, bytes) = self.chunk_bytes(number)?.ok_or_else(|| self.lost(&what(), Damaged("it is missing")))?;
+        let mut input = Input(&bytes);
+        let decoded = match number {
+            Chunk::TRACES => block::get_traces(zstd, &bytes, chunk.count as usize, rows).map(|(ids, lengths)| {
+                self.rows.trace_ids = ids;
+                self.rows.trace_rows = lengths;
+            }),
+            Chunk::TEMPLATE => super::coding::get_codes(zstd, &mut input, rows).map(|codes| self.rows.template = codes),
+            Chunk::RESOURCE => super::coding::get_codes(zstd, &mut input, rows).map(|codes| self.rows.resource = codes),
+            Chunk::START => block::get_starts(zstd, &bytes, &self.rows.trace_rows, rows)
+                .map(|starts| self.rows.start_unix_nano = starts),
+            Chunk::DURATION => {
+                super::coding::get_numbers(zstd, &mut input, rows).map(|durations| self.rows.duration_nanos = durations)
             }
-            if out.get(limit.wrapping_sub(1)).is_some_and(|worst| last < worst.position.start_unix_nano) {
-                break;
+            Chunk::SPAN_ID => block::get_span_ids(&bytes, rows).map(|ids| self.rows.span_id = ids),
+            Chunk::PARENT => {
+                block::get_parents(zstd, &bytes, &self.rows.span_id).map(|parents| self.rows.parent_span_id = parents)
             }
-            self.read(Some(group), None, |batch| scan::add_hits(scan, &batch, limit, out))?;
-        }
+            _ => Err(Damaged("no such chunk")),
+        };
+        decoded.map_err(|damaged| self.lost(&what(), damaged))?;
+        self.check(number)?;
+        self.loaded |= 1 << number;
         Ok(())
     }
 
-    /// Adds values of an attribute as text.
-    pub(crate) fn values(&self, wanted: &ValuesOf<'_>, out: &mut BTreeSet<String>) -> Result<(), StoreError> {
-        for (group, (first, last)) in self.groups.iter().enumerate() {
-            if wanted.time.overlaps(*first, *last) {
-                self.read(Some(group), None, |batch| wanted.collect(&batch, out))?;
-            }
-        }
-        Ok(())
+    /// Whether what was decoded names only what is there.
+    fn check(&self, number: u32) -> Result<(), StoreError> {
+        let within = |codes: &[u32], count: usize| codes.iter().all(|code| (*code as usize) < count);
+        let fits = match number {
+            Chunk::TEMPLATE => within(&self.rows.template, self.segment.contents()?.table.templates.len()),
+            Chunk::RESOURCE => within(&self.rows.resource, self.segment.contents()?.table.resources.len()),
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(self.lost(&Chunk::name(number, &[]), Damaged("it names what is not there"))) }
     }
 
-    fn read(
-        &self,
-        group: Option<usize>,
-        selection: Option<RowSelection>,
-        mut each: impl FnMut(SpanBatch),
+    /// Decodes a column of values that vary.
+    pub(super) fn load_column(
+        &mut self,
+        zstd: &mut Zstd,
+        contents: &Contents,
+        column: usize,
     ) -> Result<(), StoreError> {
-        let damaged = |what: String| StoreError::Corrupt(format!("segment {}: {what}", self.path.display()));
-        let file = self
-            .file
-            .try_clone()
-            .map_err(|source| StoreError::Io { context: format!("read segment {}", self.path.display()), source })?;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_projection(ProjectionMask::all())
-            .with_batch_size(8 * 1024);
-        if let Some(group) = group {
-            builder = builder.with_row_groups(vec![group]);
+        if self.loaded_columns.is_empty() {
+            self.loaded_columns = vec![false; contents.table.columns.len()];
+            self.rows.values = contents.table.columns.iter().map(|column| Values::new(column.storage)).collect();
         }
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
+        if std::mem::replace(&mut self.loaded_columns[column], true) {
+            return Ok(());
         }
-        for record_batch in builder.build().map_err(|error| damaged(error.to_string()))? {
-            let record_batch = record_batch.map_err(|error| damaged(error.to_string()))?;
-            each(span_batch(&record_batch).map_err(damaged)?);
+        let known = &contents.table.columns[column];
+        let Some((chunk, bytes)) = self.chunk_bytes(Chunk::FIRST_COLUMN + column as u32)? else { return Ok(()) };
+        let values = block::get_values(zstd, &bytes, known.storage, chunk.count as usize)
+            .map_err(|damaged| self.lost(&known.name(), damaged))?;
+        if let Values::Codes(codes) = &values
+            && codes.iter().any(|code| *code as usize >= contents.dictionaries[column].len())
+        {
+            return Err(self.lost(&known.name(), Damaged("it names what is not there")));
         }
+        self.rows.values[column] = values;
         Ok(())
     }
-}
 
-fn selection(ranges: &[(usize, usize)]) -> RowSelection {
-    let mut selectors = Vec::with_capacity(ranges.len() * 2);
-    let mut at = 0;
-    for (first, rows) in ranges {
-        if *first > at {
-            selectors.push(RowSelector::skip(first - at));
-        }
-        selectors.push(RowSelector::select(*rows));
-        at = first + rows;
-    }
-    RowSelection::from(selectors)
-}
-
-/// A record batch back as spans.
-fn span_batch(record_batch: &RecordBatch) -> Result<SpanBatch, String> {
-    let find = |name: &str| record_batch.column_by_name(name).ok_or_else(|| format!("no column {name}"));
-    macro_rules! typed {
-        ($name:expr, $as:ident $(::<$kind:ty>)?) => {
-            find($name)?.$as$(::<$kind>)?().ok_or_else(|| format!("column {} has another type", $name))?
-        };
-    }
-    let trace_ids = typed!(column::TRACE_ID, as_fixed_size_binary_opt);
-    let span_ids = typed!(column::SPAN_ID, as_fixed_size_binary_opt);
-    let parents = typed!(column::PARENT_SPAN_ID, as_fixed_size_binary_opt);
-    let starts = typed!(column::START, as_primitive_opt::<UInt64Type>);
-    let durations = typed!(column::DURATION, as_primitive_opt::<Int64Type>);
-    let names = typed!(column::NAME, as_string_opt::<i32>);
-    let kinds = typed!(column::KIND, as_primitive_opt::<UInt8Type>);
-    let status_codes = typed!(column::STATUS_CODE, as_primitive_opt::<UInt8Type>);
-    let messages = typed!(column::STATUS_MESSAGE, as_string_opt::<i32>);
-    let trace_states = typed!(column::TRACE_STATE, as_string_opt::<i32>);
-    let flags = typed!(column::FLAGS, as_primitive_opt::<UInt32Type>);
-    let dropped_attributes = typed!(column::DROPPED_ATTRIBUTES, as_primitive_opt::<UInt32Type>);
-    let dropped_events = typed!(column::DROPPED_EVENTS, as_primitive_opt::<UInt32Type>);
-    let dropped_links = typed!(column::DROPPED_LINKS, as_primitive_opt::<UInt32Type>);
-    let resources = typed!(column::RESOURCE, as_binary_opt::<i32>);
-    let scopes = typed!(column::SCOPE, as_binary_opt::<i32>);
-    let events = typed!(column::EVENTS, as_binary_opt::<i32>);
-    let links = typed!(column::LINKS, as_binary_opt::<i32>);
-    let shapes = typed!(column::SHAPE, as_binary_opt::<i32>);
-    let rests = typed!(column::REST, as_binary_opt::<i32>);
-
-    let mut decoder = PartsDecoder::default();
-    let columns: Vec<(StrId, ColumnType, &dyn Array)> = record_batch
-        .schema_ref()
-        .fields()
-        .iter()
-        .zip(record_batch.columns())
-        .filter_map(|(field, array)| {
-            let column = AttributeColumn::from_name(field.name())?;
-            Some((decoder.batch().intern(&column.key), column.column_type, array.as_ref()))
-        })
-        .collect();
-    let mut known_resources: HashMap<&[u8], ResourceId> = HashMap::new();
-    let mut known_scopes: HashMap<&[u8], ScopeId> = HashMap::new();
-    let mut rest = Vec::new();
-    let text = |error: tracewell_wire::DecodeError| error.to_string();
-    for row in 0..record_batch.num_rows() {
-        let resource = match known_resources.get(resources.value(row)) {
-            Some(known) => *known,
-            None => {
-                let new = decoder.resource(resources.value(row)).map_err(text)?;
-                known_resources.insert(resources.value(row), new);
-                new
+    /// The rows of each trace that is asked for, as ranges.
+    pub(super) fn rows_of(&self, wanted: impl Fn(TraceId) -> bool) -> Vec<usize> {
+        let mut rows = Vec::new();
+        let mut at = 0;
+        for (id, length) in self.rows.trace_ids.iter().zip(&self.rows.trace_rows) {
+            if wanted(*id) {
+                rows.extend(at..at + *length as usize);
             }
-        };
-        let scope = match known_scopes.get(scopes.value(row)) {
-            Some(known) => *known,
-            None => {
-                let new = decoder.scope(scopes.value(row)).map_err(text)?;
-                known_scopes.insert(scopes.value(row), new);
-                new
-            }
-        };
-        rest.clear();
-        decoder.attributes(rests.value(row), &mut rest).map_err(text)?;
-        let mut rest = rest.iter();
-        for place in shapes.value(row) {
-            let (key, value) = match place {
-                0 => *rest.next().ok_or("an attribute is missing")?,
-                place => {
-                    let (key, column_type, array) =
-                        columns.get(usize::from(*place) - 1).ok_or("an attribute column is missing")?;
-                    (
-                        *key,
-                        attribute_value(*column_type, *array, row, decoder.batch())
-                            .ok_or("an attribute has another type")?,
-                    )
-                }
-            };
-            decoder.batch().push_attribute(key, value);
+            at += *length as usize;
         }
-        decoder.span_parts(events.value(row)).map_err(text)?;
-        decoder.span_parts(links.value(row)).map_err(text)?;
-        let batch = decoder.batch();
-        let start_unix_nano = starts.value(row);
-        let span = NewSpan {
-            trace_id: TraceId::from_slice(trace_ids.value(row)).ok_or("a trace id has another length")?,
-            span_id: SpanId::from_slice(span_ids.value(row)).ok_or("a span id has another length")?,
-            parent_span_id: if parents.is_null(row) {
-                SpanId::ZERO
-            } else {
-                SpanId::from_slice(parents.value(row)).ok_or("a span id has another length")?
-            },
-            start_unix_nano,
-            end_unix_nano: start_unix_nano.wrapping_add(durations.value(row) as u64),
-            name: batch.intern(names.value(row)),
-            kind: SpanKind::from_number(i64::from(kinds.value(row))).unwrap_or_default(),
-            status_code: StatusCode::from_number(i64::from(status_codes.value(row))).unwrap_or_default(),
-            status_message: batch.intern(messages.value(row)),
-            trace_state: batch.intern(trace_states.value(row)),
-            flags: flags.value(row),
-            dropped_attributes_count: dropped_attributes.value(row),
-            dropped_events_count: dropped_events.value(row),
-            dropped_links_count: dropped_links.value(row),
-            resource,
-            scope,
-        };
-        batch.push_span(span);
+        rows
     }
-    Ok(decoder.into_batch())
-}
 
-fn attribute_value(column_type: ColumnType, array: &dyn Array, row: usize, batch: &mut SpanBatch) -> Option<Value> {
-    if array.is_null(row) {
-        return None;
+    /// The trace of each row.
+    pub(super) fn trace_of_rows(&self) -> impl Iterator<Item = TraceId> {
+        let runs = self.rows.trace_ids.iter().zip(&self.rows.trace_rows);
+        runs.flat_map(|(id, rows)| std::iter::repeat_n(*id, *rows as usize))
     }
-    Some(match column_type {
-        ColumnType::Str => Value::Str(batch.intern(array.as_string_opt::<i32>()?.value(row))),
-        ColumnType::Bool => Value::Bool(array.as_boolean_opt()?.value(row)),
-        ColumnType::Int => Value::Int(array.as_primitive_opt::<Int64Type>()?.value(row)),
-        ColumnType::Double => Value::Double(array.as_primitive_opt::<Float64Type>()?.value(row)),
-    })
 }

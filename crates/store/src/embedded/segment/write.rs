@@ -1,308 +1,382 @@
-//! Writing a segment.
+//! Writing a segment: rows in, blocks out, and at the end what finds them.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use arrow_array::builder::{
-    BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder, StringBuilder,
-};
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use parquet::schema::types::ColumnPath;
-use tracewell_model::{SpanBatch, StrId, TraceId, Value};
-use tracewell_wire::otlp::parts;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use tracewell_model::{StrId, Value};
 
-use super::schema::{AttributeColumn, ColumnType, choose_attribute_columns, column, schema};
-use super::{index_path, names_path, parquet_path};
+use super::block::{BLOCK_ROWS, put_block, put_section};
+use super::coding::{Zstd, put_texts, put_varint};
+use super::dictionary::Dictionary;
+use super::filter::{self, FilterBuilder, GROUP_BLOCKS};
+use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
+use super::index::IndexBuilder;
+use super::rows::{Rows, Values};
+use super::segment_path;
+use super::table::{Part, Place, Storage, Table, ValueType, unzigzag};
 use crate::embedded::catalog::SegmentEntry;
+use crate::embedded::disk::{Disk, WriteFile};
 use crate::names::Names;
-use crate::{StoreError, Tenant};
+use crate::{AttributeScope, StoreError, Tenant};
 
-const ROWS_PER_GROUP: usize = 64 * 1024;
-const ROWS_PER_PAGE: usize = 8 * 1024;
+/// Blocks are gathered until there are so many bytes, and then written at once.
+const WRITE_BYTES: usize = 1 << 20;
 
-/// Writes the spans of some batches as one segment. On return its files are on the disk, and not yet in the catalog.
-pub(crate) fn write(
-    folder: &Path,
+/// Names beyond are not looked at.
+const MOST_NAMED: usize = 100_000;
+
+/// Takes rows whose templates, resources and columns are those of a table.
+pub(super) struct SegmentWriter {
+    file: Box<dyn WriteFile>,
+    path: PathBuf,
     number: u64,
-    tenant: &Tenant,
-    batches: &[SpanBatch],
-) -> Result<SegmentEntry, StoreError> {
-    let (batch, index) = sorted(batches);
-    let path = parquet_path(folder, number);
-    let io = |source| StoreError::Io { context: format!("write segment {}", path.display()), source };
-    let parquet = |error: parquet::errors::ParquetError| io(std::io::Error::other(error));
+    zstd: Zstd,
+    pub(super) table: Table,
+    pub(super) dictionaries: Vec<Dictionary>,
+    /// The rows of the block that is being filled.
+    pub(super) rows: Rows,
+    pending: Vec<u8>,
+    written: u64,
+    footer: Footer,
+    index: IndexBuilder,
+    filter: FilterBuilder,
+    group: Group,
+    keys: Vec<u64>,
+    /// What each template's constant attributes add to a filter, made when it first occurs.
+    template_hashes: Vec<Option<Vec<u64>>>,
+    resource_hashes: Vec<Option<Vec<u64>>>,
+    operations: HashSet<(StrId, u32), RandomState>,
+    /// Services with the hash of a name, where names vary too much to be a template's.
+    named: HashSet<(StrId, u64), RandomState>,
+    names: Names,
+}
 
-    let attributes = choose_attribute_columns(&batch);
-    let schema = Arc::new(schema(&attributes));
-    let file = File::create(&path).map_err(io)?;
-    let mut writer = ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties())).map_err(parquet)?;
-    let mut shared = SharedBytes::new(&batch);
-    for start in (0..batch.len()).step_by(ROWS_PER_PAGE) {
-        let rows = start..(start + ROWS_PER_PAGE).min(batch.len());
-        let arrays = arrays(&batch, rows, &attributes, &mut shared);
-        let record_batch =
-            RecordBatch::try_new(schema.clone(), arrays).map_err(|error| io(std::io::Error::other(error)))?;
-        writer.write(&record_batch).map_err(parquet)?;
+/// What the group of blocks that is being written has in its filter already.
+#[derive(Default)]
+struct Group {
+    blocks: usize,
+    templates: Vec<bool>,
+    resources: Vec<bool>,
+    codes: Vec<Vec<bool>>,
+}
+
+/// Sets a flag and says whether it was new.
+fn first_time(flags: &mut Vec<bool>, place: usize) -> bool {
+    if flags.len() <= place {
+        flags.resize(place + 1, false);
     }
-    let file = writer.into_inner().map_err(parquet)?.into_inner().map_err(|error| io(error.into_error()))?;
-    file.sync_all().map_err(io)?;
-    let bytes = file.metadata().map_err(io)?.len();
+    !std::mem::replace(&mut flags[place], true)
+}
 
-    write_index(&index_path(folder, number), &index)?;
-    let mut names = Names::default();
-    names.add(&batch);
-    let names = serde_json::to_vec(&names).map_err(|error| io(std::io::Error::other(error)))?;
-    write_file(&names_path(folder, number), &names)?;
-    crate::embedded::sync_folder(folder)?;
+impl SegmentWriter {
+    pub(super) fn create(
+        disk: &dyn Disk,
+        folder: &Path,
+        number: u64,
+        tenant: &Tenant,
+        origin: Origin,
+        table: Table,
+        level: i32,
+    ) -> Result<Self, StoreError> {
+        let path = segment_path(folder, number);
+        let io = |source| StoreError::Io { context: format!("create segment {}", path.display()), source };
+        let file = disk.create(&path).map_err(io)?;
+        let keys = table
+            .columns
+            .iter()
+            .map(|column| match &column.part {
+                Part::Attribute(key) => filter::of_key(key),
+                other => filter::of_key(special_key(other)),
+            })
+            .collect();
+        Ok(Self {
+            file,
+            number,
+            zstd: Zstd::new(level).map_err(io)?,
+            path,
+            dictionaries: table.columns.iter().map(|_| Dictionary::default()).collect(),
+            rows: Rows::new(&table.columns),
+            pending: MAGIC.to_vec(),
+            written: 0,
+            footer: Footer { tenant: tenant.as_str().to_owned(), origin, ..Footer::default() },
+            index: IndexBuilder::default(),
+            filter: FilterBuilder::default(),
+            group: Group { codes: vec![Vec::new(); table.columns.len()], ..Group::default() },
+            keys,
+            template_hashes: vec![None; table.templates.len()],
+            resource_hashes: vec![None; table.resources.len()],
+            operations: HashSet::default(),
+            named: HashSet::default(),
+            names: Names::default(),
+            table,
+        })
+    }
 
-    let starts = &batch.spans().start_unix_nano;
-    Ok(SegmentEntry {
-        number,
-        tenant: tenant.as_str().to_owned(),
-        spans: batch.len() as u64,
-        bytes: bytes + index.len() as u64 * 24 + names.len() as u64,
-        first_start_unix_nano: starts.iter().copied().min().unwrap_or(0),
-        last_start_unix_nano: starts.iter().copied().max().unwrap_or(0),
+    fn io(&self, source: std::io::Error) -> StoreError {
+        StoreError::Io { context: format!("write segment {}", self.path.display()), source }
+    }
+
+    /// Ends the block if the next trace, of so many rows, would not fit into it.
+    pub(super) fn before_trace(&mut self, rows: usize) -> Result<(), StoreError> {
+        if self.rows.len() + rows > BLOCK_ROWS && self.rows.len() >= BLOCK_ROWS / 2 {
+            self.end_block()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the block if it is full.
+    pub(super) fn after_row(&mut self) -> Result<(), StoreError> {
+        if self.rows.len() >= BLOCK_ROWS { self.end_block() } else { Ok(()) }
+    }
+
+    fn end_block(&mut self) -> Result<(), StoreError> {
+        if self.rows.len() == 0 {
+            return Ok(());
+        }
+        let place = self.footer.blocks.len();
+        let start = self.pending.len();
+        let header_length = put_block(&mut self.zstd, &self.rows, &mut self.pending);
+        let rows = &self.rows;
+        let bounds =
+            |column: &[u64]| (column.iter().copied().min().unwrap_or(0), column.iter().copied().max().unwrap_or(0));
+        let (first_start_unix_nano, last_start_unix_nano) = bounds(&rows.start_unix_nano);
+        let ends_after_it_starts =
+            |(start, nanos): (&u64, &u64)| if start.checked_add(*nanos).is_some() { *nanos } else { 0 };
+        let longest = rows.start_unix_nano.iter().zip(&rows.duration_nanos).map(ends_after_it_starts).max();
+        self.footer.blocks.push(BlockPlace {
+            offset: self.written + start as u64,
+            length: (self.pending.len() - start) as u32,
+            header_length: header_length as u32,
+            header_checksum: crc32fast::hash(&self.pending[start..start + header_length]),
+            rows: rows.len() as u32,
+            first_start_unix_nano,
+            last_start_unix_nano,
+            longest_nanos: longest.unwrap_or(0),
+        });
+        rows.trace_ids.iter().for_each(|id| self.index.add(*id, place));
+        self.footer.spans += rows.len() as u64;
+        self.footer.traces += rows.trace_ids.len() as u64;
+        self.note();
+        self.note_names();
+        self.rows.clear();
+        self.group.blocks += 1;
+        if self.group.blocks == GROUP_BLOCKS {
+            self.end_group();
+        }
+        if self.pending.len() >= WRITE_BYTES { self.write_pending() } else { Ok(()) }
+    }
+
+    fn end_group(&mut self) {
+        self.filter.end_group();
+        let codes = std::mem::take(&mut self.group.codes);
+        self.group = Group { codes: codes.into_iter().map(|_| Vec::new()).collect(), ..Group::default() };
+    }
+
+    fn write_pending(&mut self) -> Result<(), StoreError> {
+        self.file.append(&self.pending).map_err(|error| self.io(error))?;
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Notes the block's values in the filter, and its operations.
+    fn note(&mut self) {
+        let mut before = None;
+        for (template, resource) in self.rows.template.iter().zip(&self.rows.resource) {
+            if before == Some((*template, *resource)) {
+                continue;
+            }
+            before = Some((*template, *resource));
+            let service = self.table.templates.resources()[self.table.resources[*resource as usize].index()].service;
+            self.operations.insert((service, *template));
+            if first_time(&mut self.group.templates, *template as usize) {
+                let table = &self.table;
+                let hashes =
+                    self.template_hashes[*template as usize].get_or_insert_with(|| constant_hashes(table, *template));
+                hashes.iter().for_each(|hash| self.filter.add(*hash));
+            }
+            if first_time(&mut self.group.resources, *resource as usize) {
+                let table = &self.table;
+                let hashes = self.resource_hashes[*resource as usize].get_or_insert_with(|| {
+                    let resource = &table.templates.resources()[table.resources[*resource as usize].index()];
+                    shared_hashes(table, &resource.attributes).collect()
+                });
+                hashes.iter().for_each(|hash| self.filter.add(*hash));
+            }
+        }
+        for (place, values) in self.rows.values.iter().enumerate() {
+            let (column, key) = (&self.table.columns[place], self.keys[place]);
+            if column.value_type == ValueType::Bytes || column.value_type == ValueType::Nested {
+                continue;
+            }
+            match values {
+                Values::Numbers(numbers) if column.storage == Storage::RareNumber => {
+                    numbers.iter().for_each(|number| self.filter.add(filter::of_int(key, unzigzag(*number))));
+                }
+                Values::Numbers(_) => {}
+                Values::Codes(codes) => {
+                    let seen = &mut self.group.codes[place];
+                    for code in codes {
+                        if first_time(seen, *code as usize) {
+                            self.filter.add(filter::of_text(key, self.dictionaries[place].texts.get(*code as usize)));
+                        }
+                    }
+                }
+                Values::Texts(texts) => texts.iter().for_each(|text| self.filter.add(filter::of_text(key, text))),
+            }
+        }
+    }
+
+    /// Notes the operations of templates whose name varies.
+    fn note_names(&mut self) {
+        let Some(column) = self.table.column(&Part::Name) else { return };
+        let mut place = 0;
+        for (template, resource) in self.rows.template.iter().zip(&self.rows.resource) {
+            let has_name = self.table.variables[*template as usize].first().is_some_and(|v| v.place == Place::Name);
+            if !has_name {
+                continue;
+            }
+            let name = match &self.rows.values[column as usize] {
+                Values::Codes(codes) => self.dictionaries[column as usize].texts.get(codes[place] as usize),
+                Values::Texts(texts) => texts.get(place),
+                Values::Numbers(_) => return,
+            };
+            place += 1;
+            let service = self.table.templates.resources()[self.table.resources[*resource as usize].index()].service;
+            if self.named.len() < MOST_NAMED && self.named.insert((service, super::hash::of_bytes(0, name))) {
+                let kind = self.table.template(*template).kind();
+                let name = String::from_utf8_lossy(name);
+                self.names.add_operation(self.table.templates.string(service), &name, kind as u8);
+            }
+        }
+    }
+
+    /// Ends the segment. On return its file is on the disk, and not yet in the catalog.
+    pub(super) fn finish(mut self, disk: &dyn Disk) -> Result<SegmentEntry, StoreError> {
+        self.end_block()?;
+        if self.group.blocks > 0 {
+            self.end_group();
+        }
+        self.collect_names();
+        let mut bytes = Vec::new();
+        self.table.put(&mut bytes);
+        self.footer.table = self.compressed_section(&bytes);
+
+        bytes.clear();
+        for dictionary in &self.dictionaries {
+            put_varint(&mut bytes, dictionary.texts.len() as u64);
+            put_texts(&mut self.zstd, &dictionary.texts, &mut bytes);
+        }
+        self.footer.dictionaries = self.section(&bytes);
+
+        bytes.clear();
+        self.names.put(&mut bytes);
+        self.footer.names = self.compressed_section(&bytes);
+
+        let (entries, places) = std::mem::take(&mut self.index).finish();
+        self.footer.index = self.section(&entries);
+        self.footer.places = places;
+        let (lines, bits) = std::mem::take(&mut self.filter).finish();
+        self.footer.filter = self.section(&bits);
+        self.footer.filter_lines = lines;
+
+        let start = self.pending.len();
+        let footer = std::mem::take(&mut self.footer);
+        footer.put(&mut self.pending);
+        let length = (self.pending.len() - start) as u32;
+        let checksum = crc32fast::hash(&self.pending[start..]);
+        self.pending.extend_from_slice(&length.to_le_bytes());
+        self.pending.extend_from_slice(&checksum.to_le_bytes());
+        self.pending.extend_from_slice(MAGIC);
+        debug_assert_eq!(self.pending.len() - start, length as usize + TAIL_BYTES);
+        self.write_pending()?;
+        self.file.sync().map_err(|error| self.io(error))?;
+        if let Some(folder) = self.path.parent() {
+            disk.sync_folder(folder).map_err(|error| self.io(error))?;
+        }
+        let first = footer.blocks.iter().map(|block| block.first_start_unix_nano).min();
+        let last = footer.blocks.iter().map(|block| block.last_start_unix_nano).max();
+        Ok(SegmentEntry {
+            number: self.number,
+            tenant: footer.tenant,
+            spans: footer.spans,
+            bytes: self.written,
+            first_start_unix_nano: first.unwrap_or(0),
+            last_start_unix_nano: last.unwrap_or(0),
+        })
+    }
+
+    fn section(&mut self, bytes: &[u8]) -> SectionPlace {
+        let offset = self.written + self.pending.len() as u64;
+        self.pending.extend_from_slice(bytes);
+        SectionPlace { offset, length: bytes.len() as u64, checksum: crc32fast::hash(bytes) }
+    }
+
+    fn compressed_section(&mut self, bytes: &[u8]) -> SectionPlace {
+        let mut compressed = Vec::new();
+        put_section(&mut self.zstd, bytes, &mut compressed);
+        self.section(&compressed)
+    }
+
+    fn collect_names(&mut self) {
+        let table = &self.table;
+        for (service, template) in &self.operations {
+            let span = table.template(*template);
+            let service = table.templates.string(*service);
+            if table.variables[*template as usize].iter().all(|variable| variable.place != Place::Name) {
+                self.names.add_operation(service, span.name(), span.kind() as u8);
+            }
+            for (key, _) in span.attributes().iter() {
+                self.names.add_key(AttributeScope::Span, key);
+            }
+            for (key, _) in span.scope_attributes() {
+                self.names.add_key(AttributeScope::Scope, key);
+            }
+        }
+        for resource in table.templates.resources() {
+            for (key, _) in &resource.attributes {
+                self.names.add_key(AttributeScope::Resource, table.templates.string(*key));
+            }
+        }
+    }
+
+    /// Names of the parts that lie encoded in columns, which whoever fills them knows.
+    pub(super) fn names(&mut self) -> &mut Names {
+        &mut self.names
+    }
+}
+
+/// Keys that no attribute has, for the filter's sake.
+pub(super) fn special_key(part: &Part) -> &'static str {
+    match part {
+        Part::Name => "\0name",
+        Part::StatusMessage => "\0status_message",
+        _ => "\0",
+    }
+}
+
+fn shared_hashes<'a>(table: &'a Table, attributes: &'a [(StrId, Value)]) -> impl Iterator<Item = u64> + 'a {
+    attributes.iter().filter_map(move |(key, value)| {
+        let key = filter::of_key(table.templates.string(*key));
+        match value {
+            Value::Str(id) => Some(filter::of_text(key, table.templates.string(*id).as_bytes())),
+            Value::Int(number) => Some(filter::of_int(key, *number)),
+            _ => None,
+        }
     })
 }
 
-fn properties() -> WriterProperties {
-    let plain = |builder: parquet::file::properties::WriterPropertiesBuilder, name: &str, encoding| {
-        let path = ColumnPath::from(name);
-        builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding)
-    };
-    let builder = WriterProperties::builder()
-        .set_writer_version(WriterVersion::PARQUET_2_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_column_statistics_enabled(ColumnPath::from(column::START), EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
-        .set_data_page_row_count_limit(ROWS_PER_PAGE);
-    // Ids are random and times are new: a dictionary of them would only cost.
-    let builder = plain(builder, column::SPAN_ID, Encoding::PLAIN);
-    let builder = plain(builder, column::PARENT_SPAN_ID, Encoding::PLAIN);
-    let builder = plain(builder, column::START, Encoding::DELTA_BINARY_PACKED);
-    plain(builder, column::DURATION, Encoding::DELTA_BINARY_PACKED).build()
-}
-
-/// A trace's place in a segment.
-pub(super) struct IndexEntry {
-    pub(super) trace_id: TraceId,
-    pub(super) first_row: u32,
-    pub(super) rows: u32,
-}
-
-/// All spans in one batch, traces together and in the order of their first starts; and where each trace is.
-fn sorted(batches: &[SpanBatch]) -> (SpanBatch, Vec<IndexEntry>) {
-    let mut first_starts: HashMap<TraceId, u64> = HashMap::new();
-    for batch in batches {
-        for (trace_id, start) in batch.spans().trace_id.iter().zip(&batch.spans().start_unix_nano) {
-            first_starts.entry(*trace_id).and_modify(|first| *first = (*first).min(*start)).or_insert(*start);
-        }
-    }
-    let mut order: Vec<(u64, TraceId, u64, u32, u32)> = Vec::new();
-    for (number, batch) in batches.iter().enumerate() {
-        for (row, (trace_id, start)) in batch.spans().trace_id.iter().zip(&batch.spans().start_unix_nano).enumerate() {
-            order.push((first_starts[trace_id], *trace_id, *start, number as u32, row as u32));
-        }
-    }
-    order.sort_unstable();
-    let mut copiers: Vec<_> = batches.iter().map(tracewell_model::BatchCopier::new).collect();
-    let mut out = SpanBatch::new();
-    let mut index: Vec<IndexEntry> = Vec::new();
-    for (_, trace_id, _, number, row) in order {
-        let new_row = copiers[number as usize].copy_span(row as usize, &mut out);
-        match index.last_mut().filter(|entry| entry.trace_id == trace_id) {
-            Some(entry) => entry.rows += 1,
-            None => index.push(IndexEntry { trace_id, first_row: new_row as u32, rows: 1 }),
-        }
-    }
-    index.sort_by_key(|entry| entry.trace_id);
-    (out, index)
-}
-
-fn write_index(path: &Path, index: &[IndexEntry]) -> Result<(), StoreError> {
-    let mut bytes = Vec::with_capacity(index.len() * 24 + 4);
-    for entry in index {
-        bytes.extend_from_slice(entry.trace_id.as_bytes());
-        bytes.extend_from_slice(&entry.first_row.to_le_bytes());
-        bytes.extend_from_slice(&entry.rows.to_le_bytes());
-    }
-    let checksum = crc32fast::hash(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    write_file(path, &bytes)
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let context = |source| StoreError::Io { context: format!("write {}", path.display()), source };
-    let mut file = File::create(path).map_err(context)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(context)
-}
-
-/// The encoded resources and scopes, made once each.
-struct SharedBytes {
-    resources: Vec<Vec<u8>>,
-    scopes: Vec<Vec<u8>>,
-}
-
-impl SharedBytes {
-    fn new(batch: &SpanBatch) -> Self {
-        Self {
-            resources: batch.resources().iter().map(|resource| parts::encode_resource(batch, resource)).collect(),
-            scopes: batch.scopes().iter().map(|scope| parts::encode_scope(batch, scope)).collect(),
-        }
-    }
-}
-
-enum AttributeBuilder {
-    Str(StringBuilder),
-    Bool(BooleanBuilder),
-    Int(Int64Builder),
-    Double(Float64Builder),
-}
-
-impl AttributeBuilder {
-    fn new(column_type: ColumnType) -> Self {
-        match column_type {
-            ColumnType::Str => Self::Str(StringBuilder::new()),
-            ColumnType::Bool => Self::Bool(BooleanBuilder::new()),
-            ColumnType::Int => Self::Int(Int64Builder::new()),
-            ColumnType::Double => Self::Double(Float64Builder::new()),
-        }
-    }
-
-    fn push(&mut self, batch: &SpanBatch, value: Option<Value>) {
-        match (self, value) {
-            (Self::Str(builder), Some(Value::Str(id))) => builder.append_value(batch.string(id)),
-            (Self::Str(builder), _) => builder.append_null(),
-            (Self::Bool(builder), Some(Value::Bool(value))) => builder.append_value(value),
-            (Self::Bool(builder), _) => builder.append_null(),
-            (Self::Int(builder), Some(Value::Int(value))) => builder.append_value(value),
-            (Self::Int(builder), _) => builder.append_null(),
-            (Self::Double(builder), Some(Value::Double(value))) => builder.append_value(value),
-            (Self::Double(builder), _) => builder.append_null(),
-        }
-    }
-
-    fn finish(self) -> ArrayRef {
-        match self {
-            Self::Str(mut builder) => Arc::new(builder.finish()),
-            Self::Bool(mut builder) => Arc::new(builder.finish()),
-            Self::Int(mut builder) => Arc::new(builder.finish()),
-            Self::Double(mut builder) => Arc::new(builder.finish()),
-        }
-    }
-}
-
-fn arrays(
-    batch: &SpanBatch,
-    rows: std::ops::Range<usize>,
-    attributes: &[AttributeColumn],
-    shared: &mut SharedBytes,
-) -> Vec<ArrayRef> {
-    let spans = batch.spans();
-    let mut trace_ids = FixedSizeBinaryBuilder::new(16);
-    let mut span_ids = FixedSizeBinaryBuilder::new(8);
-    let mut parents = FixedSizeBinaryBuilder::new(8);
-    let (mut names, mut services) = (StringBuilder::new(), StringBuilder::new());
-    let (mut messages, mut trace_states) = (StringBuilder::new(), StringBuilder::new());
-    let (mut resources, mut scopes) = (BinaryBuilder::new(), BinaryBuilder::new());
-    let (mut events, mut links) = (BinaryBuilder::new(), BinaryBuilder::new());
-    let (mut shapes, mut rests) = (BinaryBuilder::new(), BinaryBuilder::new());
-    let mut columns: Vec<AttributeBuilder> =
-        attributes.iter().map(|column| AttributeBuilder::new(column.column_type)).collect();
-    let places: HashMap<(StrId, ColumnType), usize> = attributes
-        .iter()
-        .enumerate()
-        .filter_map(|(place, column)| Some(((batch.strings().find(&column.key)?, column.column_type), place)))
-        .collect();
-    let mut row_values: Vec<Option<Value>> = vec![None; attributes.len()];
-    let mut bytes = Vec::new();
-    let mut rest = Vec::new();
-    for row in rows.clone() {
-        let span = batch.span(row);
-        // The sizes are those that the builders were made with.
-        let fits = "an id has its own length";
-        trace_ids.append_value(spans.trace_id[row].as_bytes()).expect(fits);
-        span_ids.append_value(spans.span_id[row].as_bytes()).expect(fits);
-        if spans.parent_span_id[row].is_zero() {
-            parents.append_null();
-        } else {
-            parents.append_value(spans.parent_span_id[row].as_bytes()).expect(fits);
-        }
-        names.append_value(span.name());
-        services.append_value(span.service());
-        messages.append_value(span.status_message());
-        trace_states.append_value(span.trace_state());
-        resources.append_value(&shared.resources[spans.resource[row].index()]);
-        scopes.append_value(&shared.scopes[spans.scope[row].index()]);
-        bytes.clear();
-        parts::encode_events(span, &mut bytes);
-        events.append_value(&bytes);
-        bytes.clear();
-        parts::encode_links(span, &mut bytes);
-        links.append_value(&bytes);
-
-        bytes.clear();
-        rest.clear();
-        row_values.fill(None);
-        for (key, value) in span.attributes().raw_keys().iter().zip(span.attributes().raw_values()) {
-            let place = ColumnType::of(*value).and_then(|column_type| places.get(&(*key, column_type)).copied());
-            match place {
-                // A key that occurs twice has its first value in the column and the others in the rest.
-                Some(place) if row_values[place].is_none() => {
-                    row_values[place] = Some(*value);
-                    put_place(&mut bytes, place + 1);
-                }
-                _ => {
-                    parts::encode_attribute(batch.string(*key), batch.value(*value), &mut rest);
-                    put_place(&mut bytes, 0);
-                }
-            }
-        }
-        shapes.append_value(&bytes);
-        rests.append_value(&rest);
-        for (column, value) in columns.iter_mut().zip(&row_values) {
-            column.push(batch, *value);
-        }
-    }
-    let part = |values: &[u32]| -> ArrayRef { Arc::new(UInt32Array::from(values[rows.clone()].to_vec())) };
-    let durations = rows.clone().map(|row| spans.end_unix_nano[row].wrapping_sub(spans.start_unix_nano[row]) as i64);
-    let mut arrays: Vec<ArrayRef> = vec![
-        Arc::new(trace_ids.finish()),
-        Arc::new(span_ids.finish()),
-        Arc::new(parents.finish()),
-        Arc::new(UInt64Array::from(spans.start_unix_nano[rows.clone()].to_vec())),
-        Arc::new(durations.collect::<Int64Array>()),
-        Arc::new(names.finish()),
-        Arc::new(services.finish()),
-        Arc::new(spans.kind[rows.clone()].iter().map(|kind| *kind as u8).map(Some).collect::<UInt8Array>()),
-        Arc::new(spans.status_code[rows.clone()].iter().map(|code| *code as u8).map(Some).collect::<UInt8Array>()),
-        Arc::new(messages.finish()),
-        Arc::new(trace_states.finish()),
-        part(&spans.flags),
-        part(&spans.dropped_attributes_count),
-        part(&spans.dropped_events_count),
-        part(&spans.dropped_links_count),
-        Arc::new(resources.finish()),
-        Arc::new(scopes.finish()),
-        Arc::new(events.finish()),
-        Arc::new(links.finish()),
-        Arc::new(shapes.finish()),
-        Arc::new(rests.finish()),
-    ];
-    arrays.extend(columns.into_iter().map(AttributeBuilder::finish));
-    arrays
-}
-
-/// Places are below 128 columns, so one byte each holds the varint.
-fn put_place(out: &mut Vec<u8>, place: usize) {
-    debug_assert!(place < 0x80, "more attribute columns than a byte can name");
-    out.push(place as u8);
+/// The hashes of a template's name, message, and constant attributes.
+fn constant_hashes(table: &Table, template: u32) -> Vec<u64> {
+    let span = table.template(template);
+    let attributes = span.attributes();
+    let pairs: Vec<(StrId, Value)> =
+        attributes.raw_keys().iter().copied().zip(attributes.raw_values().iter().copied()).collect();
+    let mut hashes: Vec<u64> = shared_hashes(table, &pairs).collect();
+    hashes.extend(shared_hashes(table, &span.scope().attributes));
+    let part = |part: Part, text: &str| filter::of_text(filter::of_key(special_key(&part)), text.as_bytes());
+    hashes.push(part(Part::Name, span.name()));
+    hashes.push(part(Part::StatusMessage, span.status_message()));
+    hashes
 }

@@ -1,0 +1,36 @@
+//! Strings as small numbers, the same over all traces.
+
+use std::collections::HashMap;
+
+/// Strings by number. 0 is the empty string.
+#[derive(Clone, Debug)]
+pub(crate) struct Symbols {
+    ids: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
+    texts: Vec<Box<str>>,
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        let mut symbols = Self { ids: HashMap::default(), texts: Vec::new() };
+        symbols.intern("");
+        symbols
+    }
+}
+
+impl Symbols {
+    /// The number of a string, which is added if it is new.
+    pub(crate) fn intern(&mut self, text: &str) -> u32 {
+        if let Some(id) = self.ids.get(text) {
+            return *id;
+        }
+        let id = self.texts.len() as u32;
+        self.texts.push(text.into());
+        self.ids.insert(text.into(), id);
+        id
+    }
+
+    /// The string with this number.
+    pub(crate) fn text(&self, id: u32) -> &str {
+        &self.texts[id as usize]
+    }
+}

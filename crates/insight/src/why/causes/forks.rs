@@ -1,0 +1,53 @@
+//! Places whose children no longer run at once.
+
+use std::collections::BTreeSet;
+
+use crate::observe::{Fork, Observation};
+use crate::why::FindingKind;
+use crate::why::effect::log_bayes;
+use crate::why::study::Study;
+
+use super::{Cause, FAMILIES, SURE, Signal};
+
+/// The part of children's time that overlaps differs by so much from hour to hour.
+const OVERLAP_DRIFT: f64 = 0.05;
+
+pub(super) fn causes(study: &Study<'_>) -> Vec<Cause> {
+    let places: BTreeSet<u32> =
+        study.compared().flat_map(|(_, _, trace)| trace.forks.iter().map(|fork| fork.place)).collect();
+    let prior = -(FAMILIES * places.len() as f64).ln();
+    let mut causes = Vec::new();
+    for place in places {
+        let fork = |trace: &Observation| {
+            trace.forks.iter().find(|fork: &&Fork| fork.place == place && fork.possible_nanos > 0).copied()
+        };
+        let overlap =
+            |trace: &Observation| fork(trace).map(|fork| fork.saved_nanos as f64 / fork.possible_nanos as f64);
+        let Some(mut effect) = study.samples(overlap).effect() else { continue };
+        effect.difference = -effect.difference;
+        if effect.difference <= 0.0 {
+            continue;
+        }
+        let strength = log_bayes(effect, OVERLAP_DRIFT, 0.5) + prior;
+        let possible = study.compare(|trace| fork(trace).map_or(0.0, |fork| fork.possible_nanos as f64));
+        let lost = effect.difference * possible.slow_mean;
+        let sure = 1.0 - SURE * (effect.variance + OVERLAP_DRIFT * OVERLAP_DRIFT).sqrt() / effect.difference.max(1e-9);
+        let what = study.observer.places.get(place);
+        causes.push(Cause {
+            kind: FindingKind::Serialized,
+            service: what.service(),
+            operation: what.operation(),
+            edge: None,
+            signal: Signal::Fork { place },
+            places: vec![place],
+            slowed: vec![place],
+            strength,
+            prior,
+            drift: 0.0,
+            slower_nanos: lost,
+            more_often_nanos: 0.0,
+            sure_nanos: lost * sure.max(0.0),
+        });
+    }
+    causes
+}

@@ -1,0 +1,217 @@
+//! A store's directory looked at from outside: what is in it, whether it is whole, and mending what is not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tracewell_model::SpanBatch;
+
+use super::catalog::{self, Catalog, SegmentEntry};
+use super::disk::{Disk, LocalDisk};
+use super::segment::{self, Origin, Segment};
+use super::{log, log_path, numbers_in, open};
+use crate::{StoreError, Tenant};
+
+/// Where a repair puts what cannot be read.
+const DAMAGED_FOLDER: &str = "damaged";
+/// A segment that a repair writes has about so many spans at most.
+const REPAIRED_SPANS: usize = 200_000;
+
+/// What a check of a directory found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FsckReport {
+    /// Segments that were read.
+    pub segments: u64,
+    /// Spans in them that can be read.
+    pub segment_spans: u64,
+    /// Log files that were read.
+    pub log_files: u64,
+    /// Spans in them that can be read.
+    pub log_spans: u64,
+    /// What is damaged: file, offset, what is lost.
+    pub damages: Vec<String>,
+    /// What was done about it.
+    pub repairs: Vec<String>,
+}
+
+/// What a directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreReport {
+    /// The segments, the oldest first.
+    pub segments: Vec<SegmentReport>,
+    /// Bytes of the segments by column, the most first.
+    pub columns: Vec<(String, u64)>,
+    /// Log files and their bytes.
+    pub log_files: u64,
+    /// Bytes of the log files.
+    pub log_bytes: u64,
+}
+
+/// A segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct SegmentReport {
+    pub number: u64,
+    pub tenant: String,
+    pub spans: u64,
+    pub traces: u64,
+    pub bytes: u64,
+    pub first_start_unix_nano: u64,
+    pub last_start_unix_nano: u64,
+}
+
+/// Reads every byte of a store that no process has open. With `repair`, what is damaged is taken out: what of a segment
+/// can be read becomes a new segment, and the damaged file is moved into the directory `damaged`.
+///
+/// # Errors
+/// [`StoreError::Invalid`] when a process has the store open or a newer version wrote it.
+pub fn fsck(folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
+    check_on(&LocalDisk, folder, repair)
+}
+
+pub(super) fn check_on(disk: &dyn Disk, folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
+    let _lock = open::lock(disk, folder)?;
+    let mut report = FsckReport::default();
+    let (catalog, is_rebuilt) = match Catalog::open(disk, folder) {
+        Err(error @ StoreError::Corrupt(_)) => {
+            report.damages.push(error.to_string());
+            (Catalog::rebuild(disk, folder)?, true)
+        }
+        other => (other?, false),
+    };
+    let mut next = catalog.clone();
+    let segments = folder.join("segments");
+    let mut replaced = Vec::new();
+    for entry in &catalog.segments {
+        let before = report.damages.len();
+        let opened = Segment::open(disk, &segments, entry.clone());
+        match opened.and_then(|segment| segment.verify(|error| report.damages.push(error.to_string()))) {
+            Ok(spans) => {
+                report.segments += 1;
+                report.segment_spans += spans;
+            }
+            Err(error) => report.damages.push(format!("{error}: its {} spans are lost", entry.spans)),
+        }
+        if repair && report.damages.len() > before {
+            let kept = rewrite(disk, &segments, entry, &mut next)?;
+            next.segments.retain(|other| other.number != entry.number);
+            replaced.push(entry.number);
+            report.repairs.push(format!("segment {}: {kept} of {} spans were kept", entry.number, entry.spans));
+        }
+    }
+    if repair && (is_rebuilt || !replaced.is_empty()) {
+        next.commit(disk, folder)?;
+        if is_rebuilt {
+            report.repairs.push(format!("{} was made again from the segments", catalog::NAME));
+        }
+        let damaged = folder.join(DAMAGED_FOLDER);
+        disk.create_folder(&damaged)
+            .map_err(|source| StoreError::Io { context: format!("create {}", damaged.display()), source })?;
+        for number in replaced {
+            let (from, to) = (segment::segment_path(&segments, number), segment::segment_path(&damaged, number));
+            if let Err(error) = disk.rename(&from, &to) {
+                report.damages.push(format!("cannot move {}: {error}", from.display()));
+            }
+        }
+    }
+    check_log(disk, folder, &catalog, &mut report)?;
+    Ok(report)
+}
+
+/// Writes what can be read of a segment as new ones; returns the number of spans.
+fn rewrite(disk: &dyn Disk, folder: &Path, entry: &SegmentEntry, catalog: &mut Catalog) -> Result<u64, StoreError> {
+    let Ok(segment) = Segment::open(disk, folder, entry.clone()) else { return Ok(0) };
+    let tenant = Tenant::new(&entry.tenant)?;
+    let mut kept = 0;
+    let mut batches: Vec<SpanBatch> = Vec::new();
+    let mut write = |batches: &mut Vec<SpanBatch>| -> Result<(), StoreError> {
+        let all: Vec<&SpanBatch> = batches.iter().collect();
+        let spans: usize = all.iter().map(|batch| batch.len()).sum();
+        if spans > 0 {
+            let origin = Origin { log: None, merged: vec![entry.number] };
+            catalog.segments.push(segment::write(disk, folder, catalog.next_segment, &tenant, origin, &all)?);
+            catalog.next_segment += 1;
+        }
+        kept += spans as u64;
+        batches.clear();
+        Ok(())
+    };
+    let read = segment.every_span(
+        |batch| {
+            batches.push(batch);
+            let spans: usize = batches.iter().map(SpanBatch::len).sum();
+            if spans >= REPAIRED_SPANS { write(&mut batches) } else { Ok(()) }
+        },
+        |_| {},
+    );
+    match read {
+        Ok(()) => write(&mut batches)?,
+        // The table cannot be read, and with it no span.
+        Err(StoreError::Corrupt(_)) => {}
+        Err(other) => return Err(other),
+    }
+    Ok(kept)
+}
+
+fn check_log(disk: &dyn Disk, folder: &Path, catalog: &Catalog, report: &mut FsckReport) -> Result<(), StoreError> {
+    for number in numbers_in(disk, &folder.join("log"), "log")? {
+        if number < catalog.first_log {
+            continue;
+        }
+        let path = log_path(folder, number);
+        let mut spans = 0;
+        let acknowledged = log::acknowledged_before(disk, &log_path(folder, number + 1)).unwrap_or(u64::MAX);
+        let end = log::read(disk, &path, acknowledged, |record, limits| {
+            match tracewell_wire::decode(record.format, &record.body, limits) {
+                Ok(decoded) => spans += decoded.batch.len() as u64,
+                Err(error) => {
+                    report.damages.push(format!("log {}: a record does not decode: {error}", path.display()));
+                }
+            }
+            Ok(())
+        })?;
+        report.log_files += 1;
+        report.log_spans += spans;
+        for (from, to) in end.unreadable {
+            report.damages.push(format!("log {} at offset {from}: {} bytes are no records", path.display(), to - from));
+        }
+    }
+    Ok(())
+}
+
+/// Says what is in a store's directory, which a process may have open.
+pub fn store_report(folder: &Path) -> Result<StoreReport, StoreError> {
+    let disk = LocalDisk;
+    let catalog = Catalog::open(&disk, folder)?;
+    let segments = folder.join("segments");
+    let mut report = StoreReport::default();
+    let mut columns = BTreeMap::new();
+    for entry in catalog.segments {
+        let segment = match Segment::open(&disk, &segments, entry) {
+            Ok(segment) => segment,
+            // It was merged or dropped since the catalog was read, or is damaged, which `fsck` tells.
+            Err(error) => {
+                tracing::warn!(%error, "a segment is left out");
+                continue;
+            }
+        };
+        segment.bytes_by_column(&mut columns)?;
+        let entry = &segment.entry;
+        report.segments.push(SegmentReport {
+            number: entry.number,
+            tenant: entry.tenant.clone(),
+            spans: entry.spans,
+            traces: segment.traces_held(),
+            bytes: entry.bytes,
+            first_start_unix_nano: entry.first_start_unix_nano,
+            last_start_unix_nano: entry.last_start_unix_nano,
+        });
+    }
+    report.segments.sort_by_key(|segment| (segment.first_start_unix_nano, segment.number));
+    report.columns = columns.into_iter().collect();
+    report.columns.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    for number in numbers_in(&disk, &folder.join("log"), "log")? {
+        report.log_files += 1;
+        report.log_bytes += std::fs::metadata(log_path(folder, number)).map_or(0, |metadata| metadata.len());
+    }
+    Ok(report)
+}

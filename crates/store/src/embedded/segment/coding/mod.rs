@@ -1,0 +1,13 @@
+//! How columns become bytes: each function's inverse stands beside it. docs/format.md describes the same bytes.
+
+mod bytes;
+mod numbers;
+#[cfg(test)]
+mod tests;
+mod texts;
+
+pub(super) use bytes::Zstd;
+pub(crate) use bytes::{Damaged, Input, put_varint};
+pub(super) use bytes::{get_bytes, put_bytes};
+pub(super) use numbers::{get_codes, get_numbers, put_codes, put_numbers};
+pub(super) use texts::{Texts, get_texts, put_texts};

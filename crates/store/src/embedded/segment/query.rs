@@ -1,0 +1,288 @@
+//! What is asked of a segment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracewell_model::{SpanBatch, TraceId, ValueRef};
+
+use super::block::Chunk;
+use super::coding::{Damaged, Zstd};
+use super::emit::Emitter;
+use super::read::{Block, Contents, Segment};
+use super::rows::Values;
+use super::scan::Plan;
+use super::table::{Part, Place, ValueType, unzigzag};
+use crate::embedded::damage::Damages;
+use crate::names::ValuesOf;
+use crate::scan::{Source, Top};
+use crate::{Projection, Scan, StoreError};
+
+impl Segment {
+    /// Appends the spans of some traces. What is damaged is noted and left out.
+    pub(crate) fn traces(
+        &self,
+        ids: &[TraceId],
+        projection: Projection,
+        damages: &Damages,
+        out: &mut SpanBatch,
+    ) -> Result<(), StoreError> {
+        let mut blocks: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
+        for id in ids {
+            for block in self.blocks_of(*id, damages)? {
+                let wanted = blocks.entry(block).or_default();
+                if !wanted.contains(id) {
+                    wanted.push(*id);
+                }
+            }
+        }
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let contents = self.contents()?;
+        let mut zstd = self.zstd()?;
+        let mut emitter = Emitter::new(&contents, projection, std::mem::take(out));
+        for (number, wanted) in blocks {
+            let mut read = || -> Result<(), StoreError> {
+                let mut block =
+                    if projection == Projection::All { self.whole_block(number) } else { self.block(number) }?;
+                block.load(&mut zstd, Chunk::TRACES)?;
+                let rows = block.rows_of(|id| wanted.contains(&id));
+                if rows.is_empty() {
+                    return Ok(());
+                }
+                emitter.emit(&mut zstd, &mut block, &rows)
+            };
+            damages.tolerate(read())?;
+        }
+        *out = emitter.into_batch();
+        Ok(())
+    }
+
+    /// Offers the rows of a scan. Blocks are visited newest first, and those that lie behind the last row that is asked
+    /// for are not read.
+    pub(crate) fn scan(&self, scan: &Scan, part: u32, damages: &Damages, top: &mut Top) -> Result<(), StoreError> {
+        let contents = self.contents()?;
+        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
+        let blocks = &self.footer.blocks;
+        let mut order: Vec<usize> = (0..blocks.len())
+            .filter(|number| {
+                let block = &blocks[*number];
+                scan.time.overlaps(block.first_start_unix_nano, block.last_start_unix_nano)
+                    && scan.after.is_none_or(|after| block.first_start_unix_nano <= after.start_unix_nano)
+                    && plan.may_match(self, *number)
+            })
+            .collect();
+        order.sort_by_key(|number| std::cmp::Reverse(blocks[*number].last_start_unix_nano));
+        let mut zstd = self.zstd()?;
+        for number in order {
+            if top.worst().is_some_and(|worst| blocks[number].last_start_unix_nano < worst.start_unix_nano) {
+                break;
+            }
+            let found = self.block(number).and_then(|mut block| {
+                plan.find(&mut zstd, &contents, &mut block, scan, Source { part, place: number as u32 }, top)
+            });
+            damages.tolerate(found)?;
+        }
+        Ok(())
+    }
+
+    /// Appends rows of some blocks, sorted, and says how many were appended for each block.
+    pub(crate) fn rows(
+        &self,
+        wanted: &[(u32, Vec<usize>)],
+        projection: Projection,
+        damages: &Damages,
+        out: &mut SpanBatch,
+    ) -> Result<Vec<usize>, StoreError> {
+        let contents = self.contents()?;
+        let mut zstd = self.zstd()?;
+        let mut emitter = Emitter::new(&contents, projection, std::mem::take(out));
+        let mut appended = Vec::with_capacity(wanted.len());
+        for (number, rows) in wanted {
+            let before = emitter.len();
+            let read = self.block(*number as usize).and_then(|mut block| emitter.emit(&mut zstd, &mut block, rows));
+            damages.tolerate(read)?;
+            appended.push(emitter.len() - before);
+        }
+        *out = emitter.into_batch();
+        Ok(appended)
+    }
+
+    /// Adds values of an attribute as text.
+    pub(crate) fn values(
+        &self,
+        wanted: &ValuesOf<'_>,
+        damages: &Damages,
+        out: &mut BTreeSet<String>,
+    ) -> Result<(), StoreError> {
+        let contents = self.contents()?;
+        let table = &contents.table;
+        let is_whole = |first: u64, last: u64| wanted.time.contains(first) && wanted.time.contains(last);
+        let mut zstd = self.zstd()?;
+        let columns: Vec<usize> = (0..table.columns.len())
+            .filter(|column| matches!(&table.columns[*column].part, Part::Attribute(key) if key == wanted.key))
+            .collect();
+        let has_rest = table.columns.iter().any(|column| column.part == Part::Attributes);
+        let every_row_counts = !has_rest && is_whole(self.entry.first_start_unix_nano, self.entry.last_start_unix_nano);
+        if every_row_counts {
+            (0..table.templates.len() as u32).for_each(|template| template_values(&contents, template, wanted, out));
+            (0..table.resources.len() as u32).for_each(|resource| resource_values(&contents, resource, wanted, out));
+            for column in &columns {
+                contents.dictionaries[*column].iter().for_each(|text| {
+                    text_value(table.columns[*column].value_type, text, wanted, out);
+                });
+            }
+        }
+        for (number, place) in self.footer.blocks.iter().enumerate() {
+            let (first, last) = (place.first_start_unix_nano, place.last_start_unix_nano);
+            if !wanted.time.overlaps(first, last) {
+                continue;
+            }
+            let mut read = || -> Result<(), StoreError> {
+                if has_rest || !is_whole(first, last) {
+                    let mut block = self.whole_block(number)?;
+                    let mut emitter = Emitter::new(&contents, Projection::All, SpanBatch::new());
+                    emitter.emit(&mut zstd, &mut block, &(0..place.rows as usize).collect::<Vec<_>>())?;
+                    wanted.collect(&emitter.into_batch(), out);
+                    return Ok(());
+                }
+                if every_row_counts
+                    && columns.iter().all(|column| table.columns[*column].storage == super::table::Storage::Dictionary)
+                {
+                    return Ok(());
+                }
+                let mut block = self.block(number)?;
+                block_values(&mut zstd, &contents, &mut block, &columns, wanted, every_row_counts, out)
+            };
+            damages.tolerate(read())?;
+        }
+        Ok(())
+    }
+
+    /// Bytes by column.
+    pub(crate) fn bytes_by_column(&self, out: &mut BTreeMap<String, u64>) -> Result<(), StoreError> {
+        let contents = self.contents()?;
+        let mut add = |name: String, bytes: u64| *out.entry(name).or_default() += bytes;
+        for number in 0..self.footer.blocks.len() {
+            let block = self.block(number)?;
+            for chunk in block.chunks() {
+                add(Chunk::name(chunk.number, &contents.table.columns), u64::from(chunk.length));
+            }
+            add("block headers".to_owned(), u64::from(block.place.header_length));
+        }
+        for (name, section) in [
+            ("templates and resources", self.footer.table),
+            ("dictionaries", self.footer.dictionaries),
+            ("names", self.footer.names),
+            ("trace index", self.footer.index),
+            ("filter", self.footer.filter),
+        ] {
+            add(name.to_owned(), section.length);
+        }
+        Ok(())
+    }
+
+    /// How many traces have spans here; one that lies in two places counts twice.
+    pub(crate) fn traces_held(&self) -> u64 {
+        self.footer.traces
+    }
+
+    /// Reads and checks every byte, calling for each piece of damage. The number of spans that can be read is returned.
+    pub(crate) fn verify(&self, mut damaged: impl FnMut(StoreError)) -> Result<u64, StoreError> {
+        let mut spans = 0;
+        for section in [self.footer.names, self.footer.index, self.footer.filter] {
+            if let Err(error) = self.section(section) {
+                damaged(error);
+            }
+        }
+        self.every_span(
+            |batch| {
+                spans += batch.len() as u64;
+                Ok(())
+            },
+            damaged,
+        )?;
+        Ok(spans)
+    }
+}
+
+fn text_value(value_type: ValueType, text: &[u8], wanted: &ValuesOf<'_>, out: &mut BTreeSet<String>) {
+    match value_type {
+        ValueType::Bytes => wanted.add(ValueRef::Bytes(text), out),
+        ValueType::Nested => wanted.add(ValueRef::Nested(text), out),
+        _ => {
+            if let Ok(text) = std::str::from_utf8(text) {
+                wanted.add(ValueRef::Str(text), out);
+            }
+        }
+    }
+}
+
+fn template_values(contents: &Contents, template: u32, wanted: &ValuesOf<'_>, out: &mut BTreeSet<String>) {
+    let span = contents.table.template(template);
+    let variables = &contents.table.variables[template as usize];
+    for (place, (key, value)) in span.attributes().iter().enumerate() {
+        let varies = || variables.iter().any(|variable| variable.place == Place::Attribute(place as u32));
+        if key == wanted.key && !varies() {
+            wanted.add(value, out);
+        }
+    }
+    span.scope_attributes().filter(|(key, _)| *key == wanted.key).for_each(|(_, value)| wanted.add(value, out));
+}
+
+fn resource_values(contents: &Contents, resource: u32, wanted: &ValuesOf<'_>, out: &mut BTreeSet<String>) {
+    let batch = &contents.table.templates;
+    let resource = &batch.resources()[contents.table.resources[resource as usize].index()];
+    for (key, value) in &resource.attributes {
+        if batch.string(*key) == wanted.key {
+            wanted.add(batch.value(*value), out);
+        }
+    }
+}
+
+/// The values in a block all of whose rows count.
+fn block_values(
+    zstd: &mut Zstd,
+    contents: &Contents,
+    block: &mut Block<'_>,
+    columns: &[usize],
+    wanted: &ValuesOf<'_>,
+    shared_is_known: bool,
+    out: &mut BTreeSet<String>,
+) -> Result<(), StoreError> {
+    let distinct = |codes: &[u32]| codes.iter().copied().collect::<std::collections::HashSet<u32>>();
+    if !shared_is_known {
+        block.load(zstd, Chunk::TEMPLATE)?;
+        block.load(zstd, Chunk::RESOURCE)?;
+        for template in distinct(&block.rows.template) {
+            template_values(contents, template, wanted, out);
+        }
+        for resource in distinct(&block.rows.resource) {
+            resource_values(contents, resource, wanted, out);
+        }
+    }
+    for column in columns {
+        block.load_column(zstd, contents, *column)?;
+        let value_type = contents.table.columns[*column].value_type;
+        match &block.rows.values[*column] {
+            Values::Codes(codes) => {
+                for code in distinct(codes) {
+                    text_value(value_type, contents.dictionaries[*column].get(code as usize), wanted, out);
+                }
+            }
+            Values::Texts(texts) => texts.iter().for_each(|text| text_value(value_type, text, wanted, out)),
+            Values::Numbers(numbers) => {
+                for number in numbers.iter().copied().collect::<std::collections::HashSet<u64>>() {
+                    wanted.add(
+                        match value_type {
+                            ValueType::Bool => ValueRef::Bool(number != 0),
+                            ValueType::Double => ValueRef::Double(f64::from_bits(number)),
+                            _ => ValueRef::Int(unzigzag(number)),
+                        },
+                        out,
+                    );
+                }
+            }
+        }
+    }
+    if block.len() == 0 { Err(block.lost("rows", Damaged("there are none"))) } else { Ok(()) }
+}
