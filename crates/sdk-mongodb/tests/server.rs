@@ -47,7 +47,7 @@ async fn each_command_is_a_span_and_tells_no_documents() {
     ] {
         assert_eq!(find.tag_value(key), Some(&value), "{key}");
     }
-    let more = exporter.span("getMore images").unwrap();
+    let more = spans.iter().find(|span| span.name == "getMore images").unwrap();
     assert_eq!(more.parent_span_id, Some(parent_id));
     let inserts: Vec<_> = spans.iter().filter(|span| span.name == "insert images").collect();
     assert_eq!(inserts.iter().map(|span| span.status != Status::Unset).collect::<Vec<_>>(), [false, true]);

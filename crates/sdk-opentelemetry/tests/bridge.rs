@@ -21,7 +21,7 @@ fn spans_of_both_are_of_one_trace() {
                 .with_kind(SpanKind::Client)
                 .with_attributes([
                     KeyValue::new("rows", 3),
-                    KeyValue::new("tags", opentelemetry::Array::I64(vec![1, 2])),
+                    KeyValue::new("tags", opentelemetry::Value::Array(vec![1, 2].into())),
                 ])
                 .start(&theirs);
             assert!(inner.is_recording());

@@ -5,7 +5,7 @@ use std::fmt;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::error::{BoxDynError, ErrorKind};
-use sqlx::{Database, Either, Error, Execute, Executor, SqlStr, Statement};
+use sqlx::{Database, Either, Error, Execute, Executor, SqlStr};
 use tracewell::{Span, StreamExt as _, db, with_outcome};
 
 use crate::{About, Pool};

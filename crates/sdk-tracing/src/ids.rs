@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tracewell::Context;
 use tracing_core::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
@@ -40,28 +41,44 @@ where
         if ids.is_empty() {
             return self.format.format_event(scope, writer, event);
         }
-        if writer.has_ansi_escapes() {
+        let mut line = String::new();
+        self.format.format_event(scope, Writer::new(&mut line), event)?;
+        if writer.has_ansi_escapes() && !line.starts_with('{') {
             // Nothing but the subscriber's own writer takes colours, and what it was given it does not give back.
             write!(writer, "\x1b[2m{ids}\x1b[0m ")?;
             return self.format.format_event(scope, writer, event);
         }
-        let mut line = String::new();
-        self.format.format_event(scope, Writer::new(&mut line), event)?;
         let body = line.trim_end_matches('\n');
         match body.strip_suffix('}').filter(|_| body.starts_with('{')) {
             Some(members) => {
                 writer.write_str(members)?;
                 let comma = if members.len() > 1 { "," } else { "" };
-                // No id has spaces: those of requests are checked when they come in.
-                for (at, id) in ids.split(' ').enumerate() {
-                    let (name, id) = id.split_once('=').unwrap_or((id, ""));
-                    let id = id.replace('\\', "\\\\").replace('"', "\\\"");
-                    write!(writer, "{}\"{name}\":\"{id}\"", if at == 0 { comma } else { "," })?;
-                }
+                write_members(&mut writer, comma)?;
                 writer.write_char('}')?;
             }
             None => write!(writer, "{body} {ids}")?,
         }
         writer.write_str(&line[body.len()..])
     }
+}
+
+/// The ids as members of a JSON object, after `comma`.
+fn write_members(writer: &mut Writer<'_>, comma: &str) -> fmt::Result {
+    let context = Context::current();
+    let span = context.span_context();
+    let mut comma = comma;
+    if span.is_valid() {
+        write!(writer, "{comma}\"trace_id\":\"{}\",\"span_id\":\"{}\"", span.trace_id, span.span_id)?;
+        comma = ",";
+    }
+    let Some(id) = context.request_id() else { return Ok(()) };
+    write!(writer, "{comma}\"request_id\":\"")?;
+    for c in id.chars() {
+        match c {
+            '"' | '\\' => write!(writer, "\\{c}")?,
+            c if c.is_control() => write!(writer, "\\u{:04x}", u32::from(c))?,
+            c => writer.write_char(c)?,
+        }
+    }
+    writer.write_char('"')
 }

@@ -50,7 +50,7 @@
 //! | [`inject`], [`extract`] | propagation: W3C trace context and baggage |
 //! | [`Sampler`] | what is recorded |
 //! | [`ServerLayer`], [`ClientLayer`] (feature `tower`), [`http`], [`db`], [`messaging`] | spans of calls and messages |
-//! | [`with_outcome`], [`StreamExt`] (feature `stream`) | spans around calls and streams of other libraries |
+//! | [`with_outcome`], `StreamExt` (feature `stream`) | spans around calls and streams of other libraries |
 //! | [`Config`], [`init`], [`Tracer`] | starting and stopping |
 //! | [`Exporter`], [`InMemoryExporter`] | where spans go |
 //!
