@@ -22,7 +22,7 @@ async fn each_command_is_a_span_and_tells_no_documents() {
     let parent_id = parent.span_context().span_id;
     let work = async {
         images.insert_many((0..300).map(|id| doc! { "_id": id, "title": "secret" })).await.unwrap();
-        let mut found = images.find(doc! { "title": "secret" }).await.unwrap();
+        let mut found = images.find(doc! { "title": "secret" }).batch_size(100).await.unwrap();
         let mut count = 0;
         while found.advance().await.unwrap() {
             count += 1;

@@ -287,6 +287,8 @@ struct Summary {
     /// part of a call such as `extract(year FROM day)`.
     has_operation: Vec<bool>,
     expects: Expects,
+    /// The name that was met last may be that of a function, such as in `FROM generate_series(1, 3)`.
+    may_be_call: bool,
     previous: String,
 }
 
@@ -311,6 +313,9 @@ impl Summary {
                 self.expects = Expects::Target
             }
             Token::Symbol('(') => {
+                if self.may_be_call && self.expects == Expects::Rest {
+                    self.parts.pop();
+                }
                 self.has_operation.push(false);
                 self.expects = Expects::Nothing;
             }
@@ -328,6 +333,9 @@ impl Summary {
     fn word(&mut self, word: &str) {
         let upper = word.to_ascii_uppercase();
         let previous = std::mem::replace(&mut self.previous, upper.clone());
+        if self.expects == Expects::Nothing {
+            self.may_be_call = matches!(upper.as_str(), "FROM" | "JOIN");
+        }
         let is_first = self.parts.is_empty();
         match upper.as_str() {
             "SELECT" | "INSERT" | "DELETE" | "MERGE" | "REPLACE" | "UPDATE"

@@ -25,6 +25,8 @@ fn a_summary_names_the_operations_and_their_tables() {
         ("WITH old AS (DELETE FROM images RETURNING id) SELECT * FROM old", "DELETE images SELECT old"),
         ("CREATE TABLE IF NOT EXISTS images (id INTEGER PRIMARY KEY)", "CREATE TABLE images"),
         ("DROP INDEX by_tag", "DROP INDEX by_tag"),
+        ("SELECT * FROM images, pg_sleep($1) WHERE id = 1", "SELECT images"),
+        ("SELECT * FROM generate_series(1, 3)", "SELECT"),
         ("BEGIN", "BEGIN"),
         ("PRAGMA journal_mode = WAL", "PRAGMA"),
         ("/* from the shop */ SELECT 1 -- FROM nowhere", "SELECT"),
