@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, is_there, program, run, workspace};
-use crate::ui;
+use crate::{parts, ui};
 
 /// The stripped release binary, pages included, may be so large.
 const MOST_BINARY_BYTES: u64 = 40 << 20;
@@ -24,13 +24,24 @@ pub(crate) const ALL: &[Check] = &[
     Check {
         name: "clippy",
         about: "no warning in any crate",
-        run: || run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
+        run: || {
+            run(&mut cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--features",
+                "image-gallery/all",
+                "--",
+                "--deny",
+                "warnings",
+            ]))
+        },
     },
     Check { name: "build", about: "the binaries that the tests start", run: build },
     Check {
         name: "unit",
-        about: "unit and integration tests of every crate",
-        run: || run(&mut cargo(&["test", "--workspace", "--exclude", "tracewell-e2e"])),
+        about: "unit and integration tests of every crate, with real databases and object stores",
+        run: unit,
     },
     Check { name: "browser", about: "the web pages in Chromium", run: browser },
     Check {
@@ -75,6 +86,11 @@ fn build() -> Result<()> {
     run(&mut cargo(&["build", "--package", "tracewell-server", "--package", "image-gallery"]))
 }
 
+fn unit() -> Result<()> {
+    parts::install()?;
+    run(&mut cargo(&["test", "--workspace", "--exclude", "tracewell-e2e", "--features", "image-gallery/all"]))
+}
+
 fn browser() -> Result<()> {
     install_debian("chromium", "chromium")?;
     run(&mut ui::script("test:browser"))
@@ -108,7 +124,7 @@ fn release() -> Result<()> {
 }
 
 /// Installs a package of Debian's if a program is not there.
-fn install_debian(tool: &str, package: &str) -> Result<()> {
+pub(crate) fn install_debian(tool: &str, package: &str) -> Result<()> {
     if is_there(tool) {
         return Ok(());
     }

@@ -8,6 +8,15 @@ use crate::run::workspace;
 const ROOMS: &[(&str, &str, &[&str])] = &[
     ("crates/sdk-macros", "tracewell-macros", &[]),
     ("crates/sdk", "tracewell", &["tracewell-macros"]),
+    ("crates/sdk-kube", "tracewell-kube", &["tracewell"]),
+    ("crates/sdk-mongodb", "tracewell-mongodb", &["tracewell"]),
+    ("crates/sdk-object-store", "tracewell-object-store", &["tracewell"]),
+    ("crates/sdk-opentelemetry", "tracewell-opentelemetry", &["tracewell"]),
+    ("crates/sdk-redis", "tracewell-redis", &["tracewell"]),
+    ("crates/sdk-reqwest", "tracewell-reqwest", &["tracewell"]),
+    ("crates/sdk-sqlx", "tracewell-sqlx", &["tracewell"]),
+    ("crates/sdk-tonic", "tracewell-tonic", &["tracewell"]),
+    ("crates/sdk-tracing", "tracewell-tracing", &["tracewell"]),
     ("crates/model", "tracewell-model", &[]),
     ("crates/wire", "tracewell-wire", &["tracewell-model"]),
     ("crates/store", "tracewell-store", &["tracewell-model", "tracewell-wire"]),
@@ -20,7 +29,12 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         &["tracewell-model", "tracewell-wire", "tracewell-store", "tracewell-query", "tracewell-insight"],
     ),
     ("bench", "tracewell-bench", &["tracewell-model", "tracewell-wire", "tracewell-sim"]),
-    ("examples/image-gallery", "image-gallery", &["tracewell"]),
+    (
+        "examples/image-gallery",
+        "image-gallery",
+        &["tracewell", "tracewell-kube", "tracewell-mongodb", "tracewell-object-store", "tracewell-sqlx"],
+    ),
+    ("tests/parts", "tracewell-parts", &[]),
     ("xtask", "xtask", &[]),
 ];
 
@@ -75,6 +89,7 @@ fn the_links_in_the_documents_lead_somewhere() {
         "CONTRIBUTING.md",
         "docs/api.md",
         "docs/why.md",
+        "docs/instrument-libraries.md",
         "docs/instrument-your-first-service.md",
         "docs/instrument-service-n-plus-one.md",
         "docs/from-tracing.md",

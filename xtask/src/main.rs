@@ -5,6 +5,7 @@ mod checks;
 mod eval;
 #[cfg(test)]
 mod house;
+mod parts;
 mod run;
 mod ui;
 

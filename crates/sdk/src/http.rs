@@ -43,7 +43,8 @@ pub fn client_error<E: std::fmt::Display>(span: &Span, error: &E) {
     }
 }
 
-pub(crate) fn client_span_of(tracer: &Tracer, method: &str, url: &str) -> Span {
+/// As [`client_span`], with a tracer of the caller's.
+pub fn client_span_of(tracer: &Tracer, method: &str, url: &str) -> Span {
     let (address, port) = authority(url);
     let span = with_method(tracer, SpanKind::Client, method, None).tag_with("url.full", || redact_url(url));
     let span = match address {

@@ -49,7 +49,8 @@
 //! | [`span()`], [`Span`], [`Context`], [`FutureExt`] | recording |
 //! | [`inject`], [`extract`] | propagation: W3C trace context and baggage |
 //! | [`Sampler`] | what is recorded |
-//! | [`ServerLayer`], [`ClientLayer`] (feature `tower`), [`http`], [`db`] | spans of HTTP and database calls |
+//! | [`ServerLayer`], [`ClientLayer`] (feature `tower`), [`http`], [`db`], [`messaging`] | spans of calls and messages |
+//! | [`with_outcome`], `StreamExt` (feature `stream`) | spans around calls and streams of other libraries |
 //! | [`Config`], [`init`], [`Tracer`] | starting and stopping |
 //! | [`Exporter`], [`InMemoryExporter`] | where spans go |
 //!
@@ -64,6 +65,7 @@
 //! `tower` (default): [`ServerLayer`] and [`ClientLayer`]. `axum`: routes from axum's `MatchedPath`. `gzip`: compressed
 //! export. `tls`: `https://` endpoints. `off`: nothing is left of this library in the code that calls it; any crate of a
 //! program can turn it on, and the program is then the same without tracing. Contexts of others are not passed on.
+//! `stream`: spans around streams.
 
 #![deny(unsafe_code)]
 #![cfg_attr(feature = "off", allow(dead_code, unused_imports, unused_variables))]
@@ -111,6 +113,10 @@ mod stats;
 
 pub mod db;
 pub mod http;
+pub mod messaging;
+mod outcome;
+#[cfg(feature = "stream")]
+mod stream;
 #[cfg(feature = "tower")]
 mod tower;
 
@@ -130,6 +136,7 @@ pub use ids::{Ids, ids};
 pub use off::{
     Context, Entered, EventTags, FutureExt, Guard, InSpan, Span, SpanBuilder, Tracer, WithContext, init, tracer,
 };
+pub use outcome::with_outcome;
 pub use propagation::{Extractor, Injector, Propagators, extract, inject};
 pub use resource::Resource;
 pub use sampler::{Decision, Sample, Sampler, SamplingInput};
@@ -137,6 +144,8 @@ pub use sampler::{Decision, Sample, Sampler, SamplingInput};
 pub use span::{EventTags, Span, SpanBuilder};
 pub use span_context::{SpanContext, TraceFlags, TraceState};
 pub use stats::Stats;
+#[cfg(feature = "stream")]
+pub use stream::{InSpanStream, StreamExt};
 pub use tags::{Scalar, TagValue, ValueWriter, debug, display};
 #[cfg(feature = "tower")]
 pub use tower::{ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService};

@@ -1,8 +1,8 @@
 //! What the four programs of the Image Gallery share.
 //!
 //! ```text
-//! client ──▶ gallery ──┬──▶ catalog ──▶ SQLite
-//!                      └──▶ store ────▶ files
+//! client ──▶ gallery ──┬──▶ catalog ──▶ SQLite, PostgreSQL or MongoDB
+//!                      └──▶ store ────▶ files or S3
 //! ```
 //!
 //! How much of it is traced is a setting, so that the way of adding tracing can be seen step by step:
@@ -16,7 +16,11 @@
 //!
 //! `grep -rn "level" src` shows all that tracing needs.
 
+#[cfg(feature = "kubernetes")]
+pub mod cluster;
+pub mod database;
 pub mod peer;
+pub mod pictures;
 
 use std::net::SocketAddr;
 

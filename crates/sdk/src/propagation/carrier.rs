@@ -2,7 +2,7 @@
 
 use super::{Extractor, Injector};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -71,7 +71,7 @@ macro_rules! map {
     };
 }
 
-map!(HashMap<String, String>, std::collections::BTreeMap<String, String>);
+map!(HashMap<String, String>, BTreeMap<String, String>);
 
 impl Injector for Vec<(String, String)> {
     fn set(&mut self, name: &str, value: &str) {
@@ -87,5 +87,25 @@ impl Extractor for Vec<(String, String)> {
 
     fn all<'a>(&'a self, each: &mut dyn FnMut(&'a str, &'a str)) {
         self.iter().for_each(|(name, value)| each(name, value));
+    }
+}
+
+/// Headers of messages are bytes; `rskafka` has Kafka's like this.
+impl Injector for BTreeMap<String, Vec<u8>> {
+    fn set(&mut self, name: &str, value: &str) {
+        self.retain(|other, _| !other.eq_ignore_ascii_case(name));
+        self.insert(name.to_owned(), value.as_bytes().to_vec());
+    }
+}
+
+impl Extractor for BTreeMap<String, Vec<u8>> {
+    fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(&'a str)) {
+        let named = self.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        named.filter_map(|(_, value)| std::str::from_utf8(value).ok()).for_each(each);
+    }
+
+    fn all<'a>(&'a self, each: &mut dyn FnMut(&'a str, &'a str)) {
+        let texts = self.iter().filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?)));
+        texts.for_each(|(name, value)| each(name, value));
     }
 }

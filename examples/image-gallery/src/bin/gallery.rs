@@ -41,6 +41,11 @@ async fn main() -> Result<()> {
         .route("/images", get(list))
         .route("/images/{id}", get(image))
         .with_state(peers);
+    #[cfg(feature = "kubernetes")]
+    let routes = match image_gallery::cluster::Cluster::find(level).await? {
+        Some(cluster) => routes.merge(Router::new().route("/about", get(about)).with_state(cluster)),
+        None => routes,
+    };
     serve("gallery", &args.service, 1, routes).await
 }
 
@@ -62,6 +67,12 @@ async fn image(State(peers): State<Peers>, Path(id): Path<u32>) -> Result<impl I
     let entry: Value = serde_json::from_slice(&entry)?;
     let title = entry["title"].as_str().unwrap_or_default().to_owned();
     Ok(([(header::CONTENT_TYPE, "image/svg+xml".to_owned()), (header::CONTENT_LOCATION, title)], picture))
+}
+
+/// Where this gallery runs.
+#[cfg(feature = "kubernetes")]
+async fn about(State(cluster): State<image_gallery::cluster::Cluster>) -> Result<impl IntoResponse, Failure> {
+    Ok(Json(cluster.place().await?))
 }
 
 async fn page() -> Html<&'static str> {

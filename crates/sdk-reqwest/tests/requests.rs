@@ -1,0 +1,86 @@
+//! Requests to a real server.
+
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use tracewell::{Config, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer};
+use tracewell_reqwest::SendTraced as _;
+
+/// A server that answers with the context that it was sent; its base URL.
+async fn server() -> String {
+    let parent = async |headers: HeaderMap| headers["traceparent"].to_str().unwrap().to_owned();
+    let routes =
+        Router::new().route("/images/{id}", get(parent)).route("/broken", get(async || StatusCode::BAD_GATEWAY));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}
+
+/// Built together with what brings TLS, the client needs to be told of cryptography, although no test here needs any.
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+#[tokio::test]
+async fn a_request_carries_its_own_span_and_tells_no_secret() {
+    let exporter = InMemoryExporter::new();
+    let guard = tracewell::init(Config::new("test").exporter(exporter.clone())).unwrap();
+    let url = server().await;
+    let client = client();
+    let parent = tracewell::span("parent").start();
+    let parent_id = parent.span_context().span_id;
+    let work = async {
+        let asked = format!("{}/images/7?token=secret1", url.replace("http://", "http://user:secret2@"));
+        let carried = client.get(asked).send_traced_as("/images/{id}").await.unwrap().text().await.unwrap();
+        client.get(format!("{url}/broken")).send_traced().await.unwrap();
+        carried
+    };
+    let carried = work.in_span(parent).await;
+    let brew = client.request(reqwest::Method::from_bytes(b"BREW").unwrap(), &url).send_traced().await.unwrap();
+    assert_eq!(brew.status(), 404);
+    // Nobody listens on a port that was just closed.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    client.get(format!("http://user:secret3@{closed}/?password=secret4")).send_traced().await.unwrap_err();
+    guard.tracer().flush(Duration::from_secs(30)).unwrap();
+
+    let spans = exporter.spans();
+    let found = exporter.span("GET /images/{id}").unwrap();
+    assert_eq!((found.kind, found.parent_span_id), (SpanKind::Client, Some(parent_id)));
+    assert!(carried.contains(&found.context.span_id.to_string()), "{carried}");
+    let port = i64::from(url.rsplit(':').next().unwrap().parse::<u16>().unwrap());
+    for (key, value) in [
+        ("http.request.method", "GET".into()),
+        ("url.template", "/images/{id}".into()),
+        ("server.address", "127.0.0.1".into()),
+        ("server.port", port.into()),
+        ("http.response.status_code", 200.into()),
+    ] {
+        assert_eq!(found.tag_value(key), Some(&value), "{key}");
+    }
+    let broken = spans.iter().find(|span| span.tag_value("error.type") == Some(&"502".into())).unwrap();
+    assert_eq!((&*broken.name, broken.parent_span_id), ("GET", Some(parent_id)));
+    let other = exporter.span("HTTP").unwrap();
+    assert_eq!(other.tag_value("http.request.method"), Some(&"_OTHER".into()));
+    assert_eq!(other.tag_value("http.request.method_original"), Some(&"BREW".into()));
+    let refused = spans.iter().find(|span| span.tag_value("error.type") == Some(&"connect".into())).unwrap();
+    assert!(matches!(&refused.status, Status::Error(text) if text.contains("refused")), "{:?}", refused.status);
+    assert!(!format!("{spans:?}").contains("secret"), "{spans:#?}");
+    guard.shutdown().unwrap();
+}
+
+#[tokio::test]
+async fn a_tracer_of_the_callers_is_used_where_it_is_told() {
+    let exporter = InMemoryExporter::new();
+    let tracer = Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
+    let client = client();
+    let request = client.get(format!("{}/images/7", server().await)).build().unwrap();
+    tracewell_reqwest::execute(&tracer, &client, request, None).await.unwrap();
+    tracer.shutdown(Duration::from_secs(30)).unwrap();
+    assert!(exporter.span("GET").is_some());
+}

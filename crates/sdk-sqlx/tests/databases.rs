@@ -1,0 +1,105 @@
+//! Queries to SQLite and to a real PostgreSQL, started here on a free port.
+
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use tracewell::{Config, FutureExt as _, InMemoryExporter, SpanData, SpanKind, Status, Tracer};
+use tracewell_parts::Postgres;
+use tracewell_sqlx::Pool;
+
+fn tracer() -> (Tracer, InMemoryExporter) {
+    let exporter = InMemoryExporter::new();
+    (Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap(), exporter)
+}
+
+fn text<'a>(span: &'a SpanData, key: &str) -> &'a str {
+    span.tag_value(key).and_then(|value| value.as_str()).unwrap_or("")
+}
+
+/// What every database is asked; `$1` is a placeholder to both.
+macro_rules! use_all {
+    ($pool:expr, $tracer:expr) => {{
+        let (pool, tracer): (&Pool<_>, &Tracer) = ($pool, $tracer);
+        let work = async {
+            sqlx::raw_sql("CREATE TABLE images (id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
+                .execute(pool)
+                .await
+                .unwrap();
+            for id in 1..=3_i32 {
+                let insert = sqlx::query("INSERT INTO images (id, title) VALUES ($1, $2)").bind(id).bind("secret");
+                assert_eq!(insert.execute(pool).await.unwrap().rows_affected(), 1);
+            }
+            let all = sqlx::query("SELECT id, title FROM images WHERE title = 'secret' AND id < $1").bind(3_i32);
+            assert_eq!(all.fetch_all(pool).await.unwrap().len(), 2);
+            let one = sqlx::query("SELECT title FROM images WHERE id = $1").bind(1_i32).fetch_one(pool).await.unwrap();
+            assert_eq!(one.get::<String, _>(0), "secret");
+            let twice = sqlx::query("INSERT INTO images (id, title) VALUES ($1, 'secret')").bind(1_i32);
+            twice.execute(pool).await.unwrap_err();
+            let mut transaction = pool.begin().await.unwrap();
+            sqlx::query("DELETE FROM images").execute(pool.on(&mut *transaction)).await.unwrap();
+            transaction.rollback().await.unwrap();
+            let count: i64 = sqlx::query_scalar("SELECT count(*) FROM images").fetch_one(pool).await.unwrap();
+            assert_eq!(count, 3);
+        };
+        work.in_span(tracer.span("parent").start()).await;
+        tracer.shutdown(Duration::from_secs(30)).unwrap();
+    }};
+}
+
+fn check(exporter: &InMemoryExporter, system: &str, namespace: &str, violation: &str) {
+    let parent = exporter.span("parent").unwrap();
+    let mut spans = exporter.spans();
+    spans.retain(|span| span.name != "parent");
+    spans.sort_by_key(|span| span.start_unix_nanos);
+    for span in &spans {
+        assert_eq!((span.kind, span.parent_span_id), (SpanKind::Client, Some(parent.context.span_id)));
+        assert_eq!((text(span, "db.system.name"), text(span, "db.namespace")), (system, namespace));
+        assert_eq!(text(span, "db.query.summary"), span.name);
+    }
+    let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
+    let insert = "INSERT images";
+    let select = "SELECT images";
+    assert_eq!(names, ["CREATE TABLE images", insert, insert, insert, select, select, insert, "DELETE images", select]);
+    assert_eq!(text(&spans[4], "db.query.text"), "SELECT id, title FROM images WHERE title = ? AND id < $1");
+    assert_eq!(spans[4].tag_value("db.response.returned_rows"), Some(&2.into()));
+    assert_eq!(spans[5].tag_value("db.response.returned_rows"), Some(&1.into()));
+    let failed: Vec<_> = spans.iter().filter(|span| span.status != Status::Unset).collect();
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert_eq!(failed[0].status, Status::Error("unique violation".into()));
+    assert_eq!(text(failed[0], "db.response.status_code"), violation);
+    assert_eq!(text(failed[0], "error.type"), violation);
+    assert!(!format!("{spans:?}").contains("secret"), "{spans:#?}");
+}
+
+#[tokio::test]
+async fn each_query_of_sqlite_is_a_span() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("catalog.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let (tracer, exporter) = tracer();
+    let pool = Pool::new(sqlx::SqlitePool::connect_with(options).await.unwrap()).tracer(tracer.clone());
+    use_all!(&pool, &tracer);
+    check(&exporter, "sqlite", &file.to_string_lossy(), "1555");
+}
+
+#[tokio::test]
+async fn each_query_of_postgresql_is_a_span() {
+    let Some(server) = Postgres::start() else { return };
+    let (tracer, exporter) = tracer();
+    let options = sqlx::postgres::PgConnectOptions::new()
+        .host("127.0.0.1")
+        .port(server.port())
+        .username("postgres")
+        .password("secret")
+        .database("postgres");
+    let pool = Pool::new(sqlx::PgPool::connect_with(options).await.unwrap()).tracer(tracer.clone());
+    use_all!(&pool, &tracer);
+    check(&exporter, "postgresql", "postgres", "23505");
+    let span = exporter.spans().into_iter().find(|span| span.name == "SELECT images").unwrap();
+    assert_eq!(span.tag_value("server.port"), Some(&i64::from(server.port()).into()));
+    assert_eq!(text(&span, "server.address"), "127.0.0.1");
+    let failed = exporter.spans().into_iter().find(|span| span.status != Status::Unset).unwrap();
+    assert_eq!((text(&failed, "db.collection.name"), text(&failed, "db.constraint.name")), ("images", "images_pkey"));
+}

@@ -1,0 +1,69 @@
+//! Databases and object stores that tests start for themselves: each on a free port of 127.0.0.1, in a folder of its own,
+//! stopped when it is dropped. `start` answers `None`, with a note on standard error, where a program is not there;
+//! `cargo xtask test` installs them.
+
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
+mod mongo;
+mod postgres;
+mod redis;
+mod s3;
+
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub use mongo::Mongo;
+pub use postgres::Postgres;
+pub use redis::Redis;
+pub use s3::S3;
+
+/// How long a part may take to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Something that is not there; the note that tests print.
+fn skip<T>(what: &str) -> Option<T> {
+    eprintln!("skipped: there is no {what}; `cargo xtask test` installs it");
+    None
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Where `cargo xtask test` keeps what it installs.
+fn target() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+/// A process that listens on a port, killed when dropped.
+struct Running {
+    process: Child,
+    port: u16,
+}
+
+impl Running {
+    /// Starts a command and waits until it listens; `None` where there is no such program or it does not run.
+    fn start(command: &mut Command, port: u16) -> Option<Self> {
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+        let mut running = Self { process, port };
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if running.process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{:?} does not listen", command.get_program());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
