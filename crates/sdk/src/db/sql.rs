@@ -415,7 +415,9 @@ impl Summary {
 
     fn done(self) -> String {
         let mut summary = self.parts.join(" ");
-        summary.truncate(summary.floor_char_boundary(MOST_SUMMARY_BYTES));
+        let fits = |end: &usize| summary.is_char_boundary(*end);
+        let end = (0..=summary.len().min(MOST_SUMMARY_BYTES)).rev().find(fits).unwrap_or(0);
+        summary.truncate(end);
         summary
     }
 }
