@@ -414,9 +414,8 @@ impl Summary {
     }
 
     fn done(self) -> String {
-        let mut summary = self.parts.join(" ");
-        summary.truncate(summary.floor_char_boundary(MOST_SUMMARY_BYTES));
-        summary
+        let summary = self.parts.join(" ");
+        crate::value::truncated(&summary, MOST_SUMMARY_BYTES).to_owned()
     }
 }
 
