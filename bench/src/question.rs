@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use tracewell_model::TraceId;
 
 use crate::peer::Running;
@@ -103,7 +104,8 @@ impl<'a> Asker<'a> {
 
     fn trace(&self, id: TraceId) -> Result<(Duration, Result<(), String>)> {
         let (time, answer) = self.get(&format!("/traces/{id}"))?;
-        let spans = answer["data"][0]["spans"].as_array().map_or_else(|| tempo_spans(&answer), Vec::len);
+        let spans = answer.data.iter().map(|trace| trace.spans.len()).sum::<usize>()
+            + answer.batches.iter().flat_map(|resource| &resource.scopes).map(|scope| scope.spans.len()).sum::<usize>();
         let wanted = self.workload.traces[&id] as usize;
         let checked =
             if spans == wanted { Ok(()) } else { Err(format!("trace {id}: {spans} spans instead of {wanted}")) };
@@ -171,13 +173,12 @@ impl<'a> Asker<'a> {
         let (start, end) = (start / 1_000, end.div_ceil(1_000));
         let (time, answer) =
             self.get(&format!("/traces?service={service}&start={start}&end={end}&limit={LIMIT}{condition}"))?;
-        let traces = answer["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let ids = traces.iter().filter_map(|trace| trace["traceID"].as_str()?.parse().ok()).collect();
+        let ids = answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect();
         Ok((time, ids))
     }
 
     /// Up to the last byte of the answer; reading it as JSON is not the store's time.
-    fn get(&self, path: &str) -> Result<(Duration, Value)> {
+    fn get(&self, path: &str) -> Result<(Duration, Answer)> {
         let url = format!("{}{path}", self.store.api);
         let begin = Instant::now();
         let mut response = self.agent.get(&url).call().with_context(|| format!("GET {url}"))?;
@@ -189,12 +190,36 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Spans in Tempo's shape.
-fn tempo_spans(answer: &Value) -> usize {
-    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
-    list(answer, "batches")
-        .iter()
-        .flat_map(|resource| list(resource, "scopeSpans"))
-        .map(|scope| list(&scope, "spans").len())
-        .sum()
+/// What is looked at of an answer; the rest is passed over.
+#[derive(Deserialize)]
+struct Answer {
+    /// Jaeger's shape.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    data: Vec<Trace>,
+    /// Tempo's shape.
+    #[serde(default)]
+    batches: Vec<ResourceSpans>,
+}
+
+#[derive(Deserialize)]
+struct Trace {
+    #[serde(rename = "traceID")]
+    id: String,
+    spans: Vec<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ResourceSpans {
+    #[serde(rename = "scopeSpans", default)]
+    scopes: Vec<ScopeSpans>,
+}
+
+#[derive(Deserialize)]
+struct ScopeSpans {
+    #[serde(default)]
+    spans: Vec<IgnoredAny>,
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Trace>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -59,6 +59,21 @@ pub fn python() -> Command {
     command
 }
 
+/// `python query.py ...` in an environment that has DuckDB.
+pub fn duckdb() -> Command {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    let place = once(&PLACE, || {
+        install("duckdb", "requirements.txt", |target| {
+            run(Command::new("python3").args(["-m", "venv"]).arg(target))?;
+            let requirements = sources("duckdb").join("requirements.txt");
+            run(Command::new(target.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(requirements))
+        })
+    });
+    let mut command = Command::new(place.join("bin/python"));
+    command.arg(sources("duckdb").join("query.py"));
+    command
+}
+
 /// `node client.js ...` beside the OpenTelemetry SDK.
 pub fn node() -> Command {
     static PLACE: OnceLock<PathBuf> = OnceLock::new();

@@ -108,13 +108,40 @@ fn questions_are_answered_for_people_and_for_machines() {
     assert!(answered && !why.is_empty());
     let (missing, _) = server.run(&["trace", "abc"]).unwrap();
     assert!(!missing, "an unknown trace is an error");
+
+    // Compared with itself, nothing differs: each call path is there on both sides.
+    let (_, compared) = server.run(&["compare", trace_id, trace_id, "--json"]).unwrap();
+    let compared: Value = serde_json::from_str(&compared).unwrap();
+    let paths = compared.as_array().unwrap();
+    assert!(!paths.is_empty() && paths.iter().all(|path| path["first"] == path["second"]), "{compared}");
+    assert_eq!(paths[0]["operation"], operation);
+    let (_, table) = server.run(&["compare", trace_id, trace_id]).unwrap();
+    assert!(table.lines().count() == paths.len() + 1, "{table}");
+
+    let (_, folded) = server.run(&["critical-path", trace_id]).unwrap();
+    let micros: u64 = folded.lines().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    let nanos = found["traces"][0]["duration_nanos"].as_u64().unwrap();
+    let stacks = folded.lines().count() as u64;
+    assert!((nanos / 1_000..=nanos / 1_000 + stacks).contains(&micros), "{micros} us of {nanos} ns: {folded}");
+    let picture = folder.path().join("path.svg");
+    let (drawn, _) =
+        server.run(&[&["critical-path", "--svg", picture.to_str().unwrap()], &ALWAYS[..]].concat()).unwrap();
+    assert!(drawn && std::fs::read_to_string(picture).unwrap().contains("<rect"));
 }
 
 #[test]
 fn a_server_that_is_not_there_is_an_error_with_a_hint() {
     // A port that was free a moment ago, and that nobody answers.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for arguments in [&["services"][..], &["search"], &["trace", "abc"], &["why"], &["export"]] {
+    for arguments in [
+        &["services"][..],
+        &["search"],
+        &["trace", "abc"],
+        &["why"],
+        &["export"],
+        &["compare", "a", "b"],
+        &["critical-path"],
+    ] {
         let output = run(&[arguments, &["--url", &format!("http://{address}")]].concat());
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let error = error(&output);

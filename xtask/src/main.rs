@@ -2,6 +2,7 @@
 
 mod bench;
 mod checks;
+mod eval;
 #[cfg(test)]
 mod house;
 mod parts;
@@ -46,6 +47,11 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Measures how often `why` is right
+    Eval {
+        #[command(subcommand)]
+        what: eval::Eval,
+    },
     /// Builds the web pages into ui/dist, where the binary embeds them from
     Ui,
 }
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
         }
         Command::Test { checks, .. } => checks::run_checks(&checks).map(|()| ExitCode::SUCCESS),
         Command::Bench { what } => bench::run(&what).map(|()| ExitCode::SUCCESS),
+        Command::Eval { what } => eval::evaluate(&what).map(|()| ExitCode::SUCCESS),
         Command::Ui => ui::build().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

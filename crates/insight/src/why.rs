@@ -19,7 +19,7 @@ mod units;
 
 use tracewell_model::{Trace, TraceId};
 
-use crate::observe::{Observation, Observer};
+use crate::observe::{Observation, Observer, PlaceSet};
 use crate::split::split_by_latency;
 use crate::statistics::median;
 use crate::wording;
@@ -271,7 +271,8 @@ pub fn why(slow: &[Trace], normal: &[Trace], options: &Options) -> Why {
 
 fn finding(study: &Study<'_>, cause: &Cause, added_anywhere: f64) -> Finding {
     let text = |symbol: u32| study.observer.places.text(symbol).to_owned();
-    let compared = study.compare(|trace| trace.path_nanos(&cause.places) as f64);
+    let set = PlaceSet::new(study.observer.places.len(), &cause.places);
+    let compared = study.compare(|trace| trace.path_nanos(&set) as f64);
     let added = cause.added_nanos();
     let half = compared.difference.half_width();
     Finding {
@@ -303,10 +304,11 @@ fn passes(trace: &Observation, cause: &Cause) -> bool {
 
 /// Rows of slow traces that show a cause most, and of ordinary normal traces to hold against the first.
 fn examples(study: &Study<'_>, cause: &Cause) -> (Vec<usize>, Vec<usize>) {
+    let set = PlaceSet::new(study.observer.places.len(), &cause.places);
     let weight = |trace: &Observation| match cause.signal {
         Signal::Errors { place } => trace.visit(place).map_or(0, |visit| u64::from(visit.first_errors)),
         Signal::Calls { parent, child } => trace.link(parent, child).map_or(0, |link| link.path_nanos + 1),
-        _ => trace.path_nanos(&cause.places),
+        _ => trace.path_nanos(&set),
     };
     let mut slow_rows: Vec<(usize, u64)> = study
         .strata

@@ -410,6 +410,50 @@ impl SpanBatch {
         self.links.attributes_end.push(self.link_attributes.key.len() as u32);
     }
 
+    /// Makes room for more spans, which saves moving what is there while they are added.
+    pub fn reserve_spans(&mut self, spans: usize) {
+        let SpanColumns {
+            trace_id,
+            span_id,
+            parent_span_id,
+            start_unix_nano,
+            end_unix_nano,
+            name,
+            kind,
+            status_code,
+            status_message,
+            trace_state,
+            flags,
+            dropped_attributes_count,
+            dropped_events_count,
+            dropped_links_count,
+            resource,
+            scope,
+            attributes_end,
+            events_end,
+            links_end,
+        } = &mut self.spans;
+        trace_id.reserve(spans);
+        span_id.reserve(spans);
+        parent_span_id.reserve(spans);
+        start_unix_nano.reserve(spans);
+        end_unix_nano.reserve(spans);
+        name.reserve(spans);
+        kind.reserve(spans);
+        status_code.reserve(spans);
+        status_message.reserve(spans);
+        trace_state.reserve(spans);
+        flags.reserve(spans);
+        dropped_attributes_count.reserve(spans);
+        dropped_events_count.reserve(spans);
+        dropped_links_count.reserve(spans);
+        resource.reserve(spans);
+        scope.reserve(spans);
+        attributes_end.reserve(spans);
+        events_end.reserve(spans);
+        links_end.reserve(spans);
+    }
+
     /// Adds a span, with the attributes, events and links pushed since the span before, and returns its row.
     pub fn push_span(&mut self, span: NewSpan) -> usize {
         let row = self.len();

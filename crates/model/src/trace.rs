@@ -85,6 +85,11 @@ impl Trace {
 
     /// Splits spans of any traces into whole traces, in the order in which the traces first occur.
     pub fn assemble_all(spans: &SpanBatch) -> Vec<Self> {
+        Self::rows_by_trace(spans).into_iter().map(|rows| Self::of_rows(spans, rows)).collect()
+    }
+
+    /// The rows of each trace in a batch, in the order in which the traces first occur.
+    pub fn rows_by_trace(spans: &SpanBatch) -> Vec<Vec<usize>> {
         let mut places: HashMap<TraceId, usize, RandomState> = HashMap::default();
         let mut rows: Vec<Vec<usize>> = Vec::new();
         let mut before = None;
@@ -100,13 +105,33 @@ impl Trace {
             before = Some((*trace_id, place));
             rows[place].push(row);
         }
-        let join = |rows: Vec<usize>| {
-            let all = rows.len();
-            let rows = rows_in_order(spans, rows);
-            let notes = TraceNotes { duplicates: all - rows.len(), ..TraceNotes::default() };
-            Self::join(spans.select(rows), notes)
+        rows
+    }
+
+    /// Joins some rows of a batch, which must all carry the same trace id.
+    pub fn of_rows(spans: &SpanBatch, rows: Vec<usize>) -> Self {
+        let all = rows.len();
+        let rows = Self::in_order(spans, rows);
+        let notes = TraceNotes { duplicates: all - rows.len(), ..TraceNotes::default() };
+        Self::join(spans.select(rows), notes)
+    }
+
+    /// Rows of a batch in the order of a trace, of equal spans only one.
+    pub fn in_order(spans: &SpanBatch, rows: Vec<usize>) -> Vec<usize> {
+        rows_in_order(spans, rows)
+    }
+
+    /// The row of the span that [`root`](Self::root) would give, of rows that are [in order](Self::in_order), where no
+    /// tree is needed to tell: where the first that names no parent is nested in none.
+    pub fn root_without_parent(spans: &SpanBatch, rows: &[usize]) -> Option<usize> {
+        let columns = spans.spans();
+        let first = rows.iter().copied().find(|row| columns.parent_span_id[*row].is_zero())?;
+        // A server span may have the id of the client span that it is nested in.
+        let is_client_of = |other: &usize| {
+            columns.kind[*other] == SpanKind::Client && columns.span_id[*other] == columns.span_id[first]
         };
-        rows.into_iter().map(join).collect()
+        let is_nested = columns.kind[first] == SpanKind::Server && rows.iter().any(is_client_of);
+        (!is_nested).then_some(first)
     }
 
     /// The spans, sorted by start (ties: the longer first, then by id).
@@ -209,11 +234,41 @@ fn rows_in_order(spans: &SpanBatch, mut rows: Vec<usize>) -> Vec<usize> {
             names(left).cmp(&names(right))
         })
     };
+    // Stores keep a trace by start, so mostly nothing is to be done.
+    let starts = &columns.start_unix_nano;
+    if rows.windows(2).all(|pair| starts[pair[0]] < starts[pair[1]]) {
+        return rows;
+    }
     if !rows.is_sorted_by(|left, right| compare(left, right).is_le()) {
         rows.sort_by(compare);
     }
     rows.dedup_by(|right, left| compare(right, left).is_eq());
-    rows
+    without_replaced(spans, rows)
+}
+
+/// The attribute of a span that was sent before it had ended; sent again when it has.
+const PENDING: &str = "tracewell.pending";
+
+/// Without what a span was said to be before it ended, where it is known how it ended, or later.
+fn without_replaced(spans: &SpanBatch, rows: Vec<usize>) -> Vec<usize> {
+    let columns = spans.spans();
+    let is_pending = |row: usize| spans.span(row).attributes().get(PENDING).is_some();
+    let same = |left: usize, right: usize| {
+        columns.span_id[left] == columns.span_id[right] && columns.kind[left] == columns.kind[right]
+    };
+    let mut kept = Vec::with_capacity(rows.len());
+    // Spans that are the same have the same start, and few others have it too.
+    for group in rows.chunk_by(|left, right| columns.start_unix_nano[*left] == columns.start_unix_nano[*right]) {
+        for (at, row) in group.iter().enumerate() {
+            let others = || group.iter().enumerate().filter(|(other, twin)| *other != at && same(*row, **twin));
+            // Of two that are pending, the one that ends later is listed first.
+            let is_replaced = others().any(|(other, twin)| other < at || !is_pending(*twin));
+            if !(is_replaced && is_pending(*row)) {
+                kept.push(*row);
+            }
+        }
+    }
+    kept
 }
 
 /// The rows of each span id. More than one span can carry an id: a client and the server it called (Zipkin), or a broken

@@ -3,15 +3,18 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use tracewell_model::{SpanRef, TimeRange, Trace, TraceId};
+use tracewell_model::{SpanBatch, SpanRef, TimeRange, Trace, TraceId};
 use tracewell_store::{Predicate, Projection, Scan, SpanStore, Tenant};
 
 use crate::conditions::all_match;
 use crate::cursor::{Place, fingerprint};
 use crate::{Conditions, Cursor, QueryError, TraceSummary};
 
-/// Whole traces held in memory at once while a page is made.
-const TRACES_AT_ONCE: usize = 64;
+/// Whole traces held in memory at once while a page is made: ten of 20,000 spans each take about 30 MB.
+const TRACES_AT_ONCE: usize = 10;
+
+/// Rows that a scan gives at once, at most.
+const MOST_ROWS: usize = 8192;
 
 /// A search for traces.
 #[derive(Clone, Debug)]
@@ -39,7 +42,7 @@ pub struct Page<T> {
 
 /// Searches for traces and summarises them; see [`search_with`].
 pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Page<TraceSummary>, QueryError> {
-    search_projected(store, request, Projection::Core, |trace| TraceSummary::of(&trace)).await
+    search_rows(store, request, Projection::Core, TraceSummary::of_rows).await
 }
 
 /// Searches for traces and turns each whole trace into what the caller needs, while few of them are in memory.
@@ -51,21 +54,21 @@ pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Pa
 /// arriving, a trace that has not been returned yet and gains a matching span before the cursor is left to a new search.
 ///
 /// The work is one scan in pages, of ids only where the store evaluates predicates, and one read of whole traces for
-/// each `64` candidates.
+/// each ten candidates.
 pub async fn search_with<T>(
     store: &dyn SpanStore,
     request: &SearchRequest,
-    make: impl FnMut(Trace) -> T + Send,
+    mut make: impl FnMut(Trace) -> T + Send,
 ) -> Result<Page<T>, QueryError> {
-    search_projected(store, request, Projection::All, make).await
+    search_rows(store, request, Projection::All, |spans, rows| make(Trace::of_rows(spans, rows))).await
 }
 
-/// Traces that say as much as the projection asks for.
-async fn search_projected<T>(
+/// The same with traces as rows of a batch, which say as much as the projection asks for.
+async fn search_rows<T>(
     store: &dyn SpanStore,
     request: &SearchRequest,
     projection: Projection,
-    mut make: impl FnMut(Trace) -> T + Send,
+    mut make: impl FnMut(&SpanBatch, Vec<usize>) -> T + Send,
 ) -> Result<Page<T>, QueryError> {
     let SearchRequest { tenant, limit, cursor, .. } = request;
     let predicates = request.conditions.predicates();
@@ -88,12 +91,12 @@ async fn search_projected<T>(
         projection: if exact { Projection::Ids } else { Projection::All },
         after: cursor.map(|cursor| cursor.position()),
         // A trace has a few spans that match, rarely one, rarely hundreds.
-        limit: limit.saturating_mul(8).clamp(256, 8192),
+        limit: limit.saturating_mul(8).clamp(256, MOST_ROWS),
     };
     let mut seen: HashSet<TraceId> = HashSet::new();
     loop {
-        let rows = store.scan(tenant, &scan).await?;
-        let matching = rows.spans.iter().filter(|span| exact || all_match(&predicates, *span));
+        let page = store.scan(tenant, &scan).await?;
+        let matching = page.spans.iter().filter(|span| exact || all_match(&predicates, *span));
         let mut candidates: Vec<Place> =
             matching.map(place_of).filter(|(_, trace_id)| seen.insert(*trace_id)).collect();
         while !candidates.is_empty() {
@@ -101,28 +104,35 @@ async fn search_projected<T>(
             let wanted = limit - items.len();
             let most = if cursor.is_none() { wanted } else { wanted.max(16) };
             let rest = candidates.split_off(most.min(TRACES_AT_ONCE).min(candidates.len()));
-            let mut traces = whole_traces(store, tenant, &candidates, projection).await?;
+            let ids: Vec<TraceId> = candidates.iter().map(|(_, trace_id)| *trace_id).collect();
+            let spans = store.traces_with(tenant, &ids, projection).await?;
+            let mut traces: HashMap<TraceId, Vec<usize>> =
+                Trace::rows_by_trace(&spans).into_iter().map(|rows| (spans.spans().trace_id[rows[0]], rows)).collect();
             let read = candidates.len();
             for (number, (Reverse(start_unix_nano), trace_id)) in candidates.into_iter().enumerate() {
                 // Retention may have taken it since the scan.
-                let Some(trace) = traces.remove(&trace_id) else { continue };
+                let Some(rows) = traces.remove(&trace_id) else { continue };
                 let returned_before = cursor.is_some_and(|cursor| {
-                    newest_match(&trace, time, &predicates).is_none_or(|place| place <= cursor.place())
+                    newest_match(&spans, &rows, time, &predicates).is_none_or(|place| place <= cursor.place())
                 });
                 if returned_before {
                     continue;
                 }
-                items.push(make(trace));
+                items.push(make(&spans, rows));
                 if items.len() == *limit {
-                    let more = number + 1 < read || !rest.is_empty() || rows.next.is_some();
+                    let more = number + 1 < read || !rest.is_empty() || page.next.is_some();
                     let next = more.then_some(Cursor { start_unix_nano, trace_id, time, fingerprint });
                     return Ok(Page { items, next });
                 }
             }
             candidates = rest;
         }
-        match rows.next {
-            Some(next) => scan.after = Some(next),
+        match page.next {
+            Some(next) => {
+                scan.after = Some(next);
+                // Traces with many matching spans take many rows; each page finds its place anew.
+                scan.limit = scan.limit.saturating_mul(4).min(MOST_ROWS);
+            }
             None => return Ok(Page { items, next: None }),
         }
     }
@@ -133,24 +143,9 @@ fn place_of(span: SpanRef<'_>) -> Place {
 }
 
 /// The place of a trace among the results; `None` if it does not match.
-fn newest_match(trace: &Trace, time: TimeRange, predicates: &[Predicate]) -> Option<Place> {
-    // Spans are sorted by start.
-    let newest_first = (0..trace.len()).rev().map(|row| trace.span(row));
-    newest_first
-        .filter(|span| time.contains(span.start_unix_nano()))
-        .find(|span| all_match(predicates, *span))
-        .map(place_of)
-}
-
-async fn whole_traces(
-    store: &dyn SpanStore,
-    tenant: &Tenant,
-    candidates: &[Place],
-    projection: Projection,
-) -> Result<HashMap<TraceId, Trace>, QueryError> {
-    let ids: Vec<TraceId> = candidates.iter().map(|(_, trace_id)| *trace_id).collect();
-    let spans = store.traces_with(tenant, &ids, projection).await?;
-    Ok(Trace::assemble_all(&spans).into_iter().map(|trace| (trace.trace_id(), trace)).collect())
+fn newest_match(spans: &SpanBatch, rows: &[usize], time: TimeRange, predicates: &[Predicate]) -> Option<Place> {
+    let inside = rows.iter().map(|row| spans.span(*row)).filter(|span| time.contains(span.start_unix_nano()));
+    inside.filter(|span| all_match(predicates, *span)).map(place_of).min()
 }
 
 #[cfg(test)]

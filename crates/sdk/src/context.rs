@@ -103,7 +103,7 @@ impl Shared {
 }
 
 impl Drop for Context {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(shared) = self.0.take()
             && Arc::strong_count(&shared) == 1

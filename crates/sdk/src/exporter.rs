@@ -6,7 +6,7 @@ mod stdout;
 pub use memory::InMemoryExporter;
 pub use stdout::StdoutExporter;
 
-use crate::{Resource, SpanData, otlp};
+use crate::{Resource, SpanData, Stats, otlp};
 use std::fmt;
 use std::time::Duration;
 
@@ -17,6 +17,33 @@ pub trait Exporter: Send + 'static {
     /// # Errors
     /// [`ExportError::Retry`] has the same batch offered again, the others do not.
     fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError>;
+
+    /// Takes what has become of spans so far: about once a minute when there is news, and at the shutdown. Does nothing
+    /// unless implemented.
+    fn report(&mut self, report: &Report<'_>) {
+        let _ = report;
+    }
+}
+
+/// What has become of spans.
+#[derive(Debug)]
+pub struct Report<'a> {
+    pub(crate) stats: &'a Stats,
+    pub(crate) otlp: &'a [u8],
+}
+
+impl Report<'_> {
+    /// In numbers.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        self.stats
+    }
+
+    /// As an OTLP `ExportMetricsServiceRequest`, ready to be sent.
+    #[must_use]
+    pub fn otlp(&self) -> &[u8] {
+        self.otlp
+    }
 }
 
 /// Spans on their way out.

@@ -127,7 +127,7 @@ pub use config::Config;
 pub use context::{Context, Entered};
 pub use data::{Event, SpanData, SpanKind, Status};
 pub use error::Error;
-pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter, StdoutExporter};
+pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter, Report, StdoutExporter};
 #[cfg(not(feature = "off"))]
 pub use future::{FutureExt, InSpan, WithContext};
 pub use id::{SpanId, TraceId};

@@ -3,13 +3,17 @@
 mod decode;
 #[cfg(not(feature = "off"))]
 mod encode;
+#[cfg(not(feature = "off"))]
+mod metrics;
 mod response;
 
 pub(crate) use decode::spans as decode_spans;
 #[cfg(not(feature = "off"))]
 pub(crate) use encode::{Envelope, event, link, span};
+#[cfg(not(feature = "off"))]
+pub(crate) use metrics::metrics;
 
-use crate::exporter::{Batch, ExportError, Exporter};
+use crate::exporter::{Batch, ExportError, Exporter, Report};
 use std::time::Duration;
 
 #[cfg(test)]
@@ -26,6 +30,8 @@ const MAX_RESPONSE_BYTES: u64 = 64 << 10;
 pub(crate) struct OtlpExporter {
     agent: ureq::Agent,
     url: String,
+    /// Where numbers about the library itself go, until the receiver says that it does not take them.
+    metrics_url: Option<String>,
     headers: Vec<(http::HeaderName, http::HeaderValue)>,
     gzip: bool,
 }
@@ -58,20 +64,30 @@ impl OtlpExporter {
             .user_agent(concat!("tracewell-rust/", env!("CARGO_PKG_VERSION")))
             .build();
         let headers = headers.collect::<Result<_, String>>()?;
-        Ok(Self { agent: config.into(), url: url.to_owned(), headers, gzip })
+        // An endpoint of another form is for spans alone.
+        let metrics_url = url.strip_suffix("/v1/traces").map(|base| format!("{base}/v1/metrics"));
+        Ok(Self { agent: config.into(), url: url.to_owned(), metrics_url, headers, gzip })
     }
 }
 
 impl Exporter for OtlpExporter {
     fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError> {
-        self.post(batch.otlp())
+        self.post(&self.url, batch.otlp())
+    }
+
+    fn report(&mut self, report: &Report<'_>) {
+        if let Some(url) = &self.metrics_url
+            && let Err(ExportError::Rejected(_)) = self.post(url, report.otlp())
+        {
+            self.metrics_url = None;
+        }
     }
 }
 
 impl OtlpExporter {
     /// One attempt.
-    fn post(&self, body: &[u8]) -> Result<(), ExportError> {
-        let mut request = self.agent.post(&self.url).header("content-type", "application/x-protobuf");
+    fn post(&self, url: &str, body: &[u8]) -> Result<(), ExportError> {
+        let mut request = self.agent.post(url).header("content-type", "application/x-protobuf");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }

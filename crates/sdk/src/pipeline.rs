@@ -9,8 +9,8 @@
 //! Spans are bytes from their end on. A thread's buffer has its own lock, which only the exporter's thread contends
 //! for, once an interval. The queue's lock is taken once in 64 spans.
 
-use crate::clock::TimeSource;
-use crate::exporter::{Batch, ExportError};
+use crate::clock::{TimeSource, to_unix_nanos};
+use crate::exporter::{Batch, ExportError, Report};
 use crate::limits::Limits;
 use crate::otlp::Envelope;
 use crate::recording::{Open, Recording};
@@ -34,6 +34,8 @@ const CHUNK_BYTES: usize = 16 << 10;
 const MOST_FREE_CHUNKS: usize = 64;
 /// How often the exporter's thread looks around when nobody calls it: the clocks are compared then.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often the exporter is told what has become of spans.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// The first round is shorter: the counter that spans are timed by is measured meanwhile.
 const FIRST_ROUND: Duration = Duration::from_millis(60);
 
@@ -153,6 +155,9 @@ impl Pipeline {
             retry: config.retry,
             interval: config.export_interval,
             body: Vec::new(),
+            started_unix_nanos: unix_nanos(),
+            reported: Stats::default(),
+            next_report: Instant::now() + REPORT_INTERVAL,
         };
         std::thread::Builder::new().name("tracewell-export".to_owned()).spawn(move || worker.run())?;
         Ok(pipeline)
@@ -417,6 +422,10 @@ struct Worker {
     retry: RetryPolicy,
     interval: Duration,
     body: Vec<u8>,
+    started_unix_nanos: u64,
+    /// What the exporter was told last.
+    reported: Stats,
+    next_report: Instant,
 }
 
 impl Worker {
@@ -460,6 +469,11 @@ impl Worker {
                 self.export(spans);
                 state = lock(&pipeline.state);
             }
+            if stopping || Instant::now() >= self.next_report {
+                drop(state);
+                self.report();
+                state = lock(&pipeline.state);
+            }
             state.flush_done = ticket;
             state.stopped = stopping;
             if stopping {
@@ -473,6 +487,22 @@ impl Worker {
             pipeline.clock.check();
             next_export = Instant::now() + self.interval;
         }
+    }
+
+    /// Tells the exporter what has become of spans, if there is news.
+    fn report(&mut self) {
+        self.next_report = Instant::now() + REPORT_INTERVAL;
+        let stats = self.pipeline.stats();
+        // A shutdown that is out of time has none for this either.
+        let late = lock(&self.pipeline.state).stop_before.is_some_and(|deadline| Instant::now() >= deadline);
+        if late || stats == self.reported {
+            return;
+        }
+        let otlp = otlp::metrics(&self.envelope, &stats, self.started_unix_nanos, unix_nanos());
+        let (exporter, report) = (&mut self.exporter, Report { stats: &stats, otlp: &otlp });
+        // One that panics has been told, too.
+        let _ = catch_unwind(AssertUnwindSafe(|| exporter.report(&report)));
+        self.reported = stats;
     }
 
     /// Writes the request into the body.
@@ -554,6 +584,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn unix_nanos() -> u64 {
+    to_unix_nanos(std::time::SystemTime::now())
 }
 
 /// What is in the worker's body.

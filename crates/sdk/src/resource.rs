@@ -19,10 +19,10 @@ impl Resource {
         resource.set("telemetry.sdk.language", Value::from_static("rust"));
         resource.set("telemetry.sdk.version", Value::from_static(env!("CARGO_PKG_VERSION")));
         resource.set("process.pid", std::process::id());
-        if let Some(path) = std::env::current_exe().ok().as_deref() {
-            if let Some(name) = path.file_name() {
-                resource.set("process.executable.name", name.to_string_lossy().into_owned());
-            }
+        if let Some(path) = std::env::current_exe().ok()
+            && let Some(name) = path.file_name()
+        {
+            resource.set("process.executable.name", name.to_string_lossy().into_owned());
         }
         resource.set("os.type", Value::from_static(std::env::consts::OS));
         resource.set("host.arch", Value::from_static(architecture()));

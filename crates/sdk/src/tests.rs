@@ -349,3 +349,55 @@ fn random_ids_differ_between_threads() {
     let ids: Vec<TraceId> = ids.into_iter().flat_map(|thread| -> Vec<TraceId> { thread.join().unwrap() }).collect();
     assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 8_000);
 }
+
+#[test]
+fn the_tree_shows_parents_tags_events_and_errors() {
+    let (tracer, exporter) = tracer(|config| config);
+    let root = tracer.span("GET /images/{id}").tag("image.id", 7).tag("other", 1).start();
+    let entered = root.enter();
+    let query = tracer.span("SELECT images").start();
+    query.event("retried").error("no such table");
+    query.end();
+    tracer.span("render").tag("absent", None::<i64>).tag("text", crate::debug(Some("a"))).start().end();
+    drop(entered);
+    root.end();
+    spans(&tracer, &exporter);
+    assert_eq!(
+        exporter.tree(&["image.id", "absent", "text"]),
+        "\
+GET /images/{id} image.id=7
+  SELECT images error=\"no such table\"
+    * retried
+  render text=\"Some(\\\"a\\\")\"
+"
+    );
+}
+
+#[test]
+fn a_request_id_goes_down_with_the_context_and_into_log_lines() {
+    assert_eq!(crate::ids().to_string(), "");
+    for sampler in [Sampler::always(), Sampler::never()] {
+        let (tracer, _exporter) = tracer(|config| config.sampler(sampler.clone()));
+        let request = Context::new().with_request_id("r-1").with_baggage_value("user", "7");
+        let outer = tracer.span("outer").parent(&request).start();
+        let inner = tracer.span("inner").parent(&outer.context()).start();
+        assert_eq!(inner.context().request_id(), Some("r-1"));
+        assert_eq!(inner.context().baggage().get("user"), Some("7"));
+        let (trace_id, span_id) = (inner.span_context().trace_id, inner.span_context().span_id);
+        let line = inner.in_scope(|| crate::ids().to_string());
+        assert_eq!(line, format!("trace_id={trace_id} span_id={span_id} request_id=r-1"));
+    }
+    // What is used again has nothing of its past.
+    assert_eq!(Context::new().with_span_context(crate::SpanContext::default()).request_id(), None);
+}
+
+#[test]
+fn a_builder_that_is_given_up_leaves_nothing_to_the_next_span() {
+    let (tracer, exporter) = tracer(|config| config);
+    drop(tracer.span("given up").tag("secret", 1).link(tracer.span("linked").start().span_context()));
+    tracer.span("next").start().end();
+    let spans = spans(&tracer, &exporter);
+    let next = named(&spans, "next");
+    assert!(next.tags.is_empty() && next.links.is_empty());
+    assert_eq!(spans.len(), 2, "linked and next");
+}

@@ -20,7 +20,7 @@ use tracewell_model::{SpanBatch, SpanKind, TimeRange, TraceId};
 use tracewell_wire::Format;
 
 pub use embedded::{
-    Commit, EmbeddedOptions, EmbeddedStore, FsckReport, SegmentReport, StoreReport, fsck, store_report,
+    Commit, EmbeddedOptions, EmbeddedStore, FsckReport, SegmentReport, StoreReport, export_parquet, fsck, store_report,
 };
 pub use error::StoreError;
 pub use memory::{MemoryOptions, MemoryStore};

@@ -8,7 +8,7 @@ use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
 use crate::memtable::{Kept, Memtable};
 use crate::names::ValuesOf;
-use crate::scan::Top;
+use crate::scan::{Top, fetch};
 use crate::{
     Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
     Tenant,
@@ -51,6 +51,7 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a look at a tenant's spans gives; of one that has none, the default.
     fn read<T: Default>(&self, tenant: &Tenant, read: impl FnOnce(&Memtable) -> T) -> Result<T, StoreError> {
         Ok(self.state().tenants.get(tenant).map(read).unwrap_or_default())
     }
@@ -97,11 +98,12 @@ impl SpanStore for MemoryStore {
             let mut top = Top::new(scan);
             table.scan(scan, 0, &mut top);
             let (found, next) = top.page();
-            let mut spans = SpanBatch::new();
-            for found in found {
-                table.rows(found.source.place, &[found.row as usize], scan.projection, &mut spans);
-            }
-            ScanPage { spans, next }
+            let spans = fetch(&found, |_, wanted, spans| {
+                wanted.iter().for_each(|(place, rows)| table.rows(*place, rows, scan.projection, spans));
+                Ok(wanted.iter().map(|(_, rows)| rows.len()).collect())
+            });
+            // Memory is always there to be read.
+            ScanPage { spans: spans.unwrap_or_default(), next }
         })
     }
 

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use tracewell_model::{SpanBatch, SpanId, TimeRange, TraceId};
 
-use crate::Predicate;
 use crate::compiled::Compiled;
+use crate::{Predicate, StoreError};
 
 /// Which spans to read, and what of them.
 ///
@@ -27,7 +27,7 @@ pub struct Scan {
 /// What of a span is read. What is not read holds its zero value in the returned batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Projection {
-    /// Trace id, span id and start.
+    /// Trace id, span id and start; the end is the start, too.
     Ids,
     /// Everything but attributes, events and links; of the resource only the service.
     Core,
@@ -158,4 +158,39 @@ pub(crate) fn offer_rows(scan: &Scan, batch: &SpanBatch, source: Source, top: &m
         }
     }
     top.offer(found);
+}
+
+/// The rows that a scan found, in its order. `read` appends rows of one part of the store, given by place and sorted rows,
+/// and says how many of each place were there; it is asked once for each part.
+pub(crate) fn fetch(
+    found: &[Found],
+    mut read: impl FnMut(usize, &[(u32, Vec<usize>)], &mut SpanBatch) -> Result<Vec<usize>, StoreError>,
+) -> Result<SpanBatch, StoreError> {
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_unstable_by_key(|place| (found[*place].source, found[*place].row));
+    let mut spans = SpanBatch::new();
+    // Where each row of the page came to lie; a damaged row lies nowhere.
+    let mut places = vec![usize::MAX; found.len()];
+    for part in order.chunk_by(|left, right| found[*left].source.part == found[*right].source.part) {
+        let mut wanted: Vec<(u32, Vec<usize>)> = Vec::new();
+        for place in part {
+            let Found { source, row, .. } = found[*place];
+            match wanted.last_mut() {
+                Some((known, rows)) if *known == source.place => rows.push(row as usize),
+                _ => wanted.push((source.place, vec![row as usize])),
+            }
+        }
+        let mut at = spans.len();
+        let appended = read(found[part[0]].source.part as usize, &wanted, &mut spans)?;
+        let mut first = 0;
+        for ((_, rows), appended) in wanted.iter().zip(appended) {
+            for (place, row) in part[first..first + appended].iter().zip(at..) {
+                places[*place] = row;
+            }
+            at += appended;
+            first += rows.len();
+        }
+    }
+    places.retain(|place| *place != usize::MAX);
+    Ok(if places.is_sorted() { spans } else { spans.select(places) })
 }

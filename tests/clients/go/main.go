@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/contrib/propagators/b3"
+	"go.opentelemetry.io/contrib/propagators/jaeger"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
@@ -33,7 +35,21 @@ import (
 
 type object = map[string]any
 
-var propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+// propagatorOf gives what OTEL_PROPAGATORS names, which Go's SDK leaves to its users.
+func propagatorOf(name string) propagation.TextMapPropagator {
+	switch name {
+	case "b3":
+		return b3.New(b3.WithInjectEncoding(b3.B3SingleHeader))
+	case "b3multi":
+		return b3.New(b3.WithInjectEncoding(b3.B3MultipleHeader))
+	case "jaeger":
+		return jaeger.Jaeger{}
+	default:
+		return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+	}
+}
+
+var propagator = propagatorOf(os.Getenv("OTEL_PROPAGATORS"))
 
 func check(err error) {
 	if err != nil {

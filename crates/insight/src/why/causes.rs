@@ -98,6 +98,7 @@ pub(crate) fn find(study: &Study<'_>) -> Vec<Cause> {
     causes.extend(calls);
     causes.extend(forks::causes(study));
     causes.extend(errors::causes(study));
+    calls::drop_consequences(study, &mut causes);
     merge::merge(study, &mut causes);
     causes.sort_by(|left, right| {
         (right.expected_nanos().total_cmp(&left.expected_nanos()))

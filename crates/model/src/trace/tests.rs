@@ -41,6 +41,35 @@ fn a_span_sent_twice_is_there_once() {
 }
 
 #[test]
+fn a_span_reported_while_it_was_open_gives_way_to_how_it_ended() {
+    // As it comes: reported at 50 and at 70, ended at 90; another is open still, and a third has nothing to do with them.
+    let mut spans = SpanBatch::new();
+    let (resource, scope) = (spans.add_resource(&[], 0, ""), spans.add_scope("", "", &[], 0, ""));
+    let key = spans.intern("tracewell.pending");
+    for (id, end, is_pending) in
+        [(1, 50, true), (2, 60, true), (1, 90, false), (3, 20, false), (1, 70, true), (2, 80, true)]
+    {
+        let name = spans.intern("work");
+        if is_pending {
+            spans.push_attribute(key, crate::Value::Bool(true));
+        }
+        spans.push_span(NewSpan {
+            trace_id: TraceId::from_u128(7),
+            span_id: SpanId::from_u64(id),
+            start_unix_nano: 10,
+            end_unix_nano: end,
+            name,
+            ..NewSpan::new(resource, scope)
+        });
+    }
+    let trace = Trace::assemble(spans);
+    let mut left: Vec<_> =
+        (0..trace.len()).map(|row| (trace.span(row).span_id().as_u64(), trace.span(row).end_unix_nano())).collect();
+    left.sort_unstable();
+    assert_eq!(left, [(1, 90), (2, 80), (3, 20)]);
+}
+
+#[test]
 fn cycles_and_self_parents_are_cut_and_nothing_is_lost() {
     let trace = Trace::assemble(batch(&[(1, 1, 0, 9), (2, 3, 1, 2), (3, 4, 2, 3), (4, 2, 3, 4), (5, 4, 5, 6)]));
     assert_eq!(trace.notes(), TraceNotes { self_parents: 1, cycles: 1, ..TraceNotes::default() });

@@ -44,6 +44,16 @@ impl Envelope {
         self.resource.len() + self.scope.len() + 32
     }
 
+    /// Field 1 of what belongs to the resource: spans or metrics.
+    pub(crate) fn resource(&self) -> &[u8] {
+        &self.resource
+    }
+
+    /// Field 1 of what belongs to the scope.
+    pub(crate) fn scope(&self) -> &[u8] {
+        &self.scope
+    }
+
     /// Writes what comes before spans that are so many bytes.
     pub(crate) fn begin(&self, out: &mut Vec<u8>, spans_bytes: usize) {
         let scope_spans = self.scope.len() + spans_bytes;

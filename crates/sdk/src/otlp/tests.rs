@@ -80,6 +80,11 @@ fn exporter(endpoint: &str) -> OtlpExporter {
     OtlpExporter::new(&format!("{endpoint}/v1/traces"), &[], false, LONG).unwrap()
 }
 
+fn post_to(endpoint: &str) -> Result<(), ExportError> {
+    let exporter = exporter(endpoint);
+    exporter.post(&exporter.url, &[])
+}
+
 fn text(value: &str) -> Any {
     Any::StringValue(value.to_owned())
 }
@@ -209,7 +214,7 @@ fn answers_mean_what_the_protocol_says() {
     ];
     let (endpoint, _received) = serve(answers);
     let exporter = exporter(&endpoint);
-    let export = || exporter.post(&[]);
+    let export = || exporter.post(&exporter.url, &[]);
     assert_eq!(export(), Err(ExportError::PartlyRejected { rejected: 3, reason: "too long".to_owned() }));
     assert_eq!(export(), Ok(()));
     assert_eq!(export(), Ok(()));
@@ -222,11 +227,38 @@ fn answers_mean_what_the_protocol_says() {
 }
 
 #[test]
+fn what_has_become_of_spans_is_told_at_the_end_as_metrics() {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+    let (endpoint, received) = serve(vec![answer("200 OK", "", b""), answer("400 Bad Request", "", b"")]);
+    let tracer = Tracer::new(Config::new("gallery").endpoint(&endpoint)).unwrap();
+    tracer.span("kept").start().end();
+    tracer.flush(LONG).unwrap();
+    tracer.span("refused").start().end();
+    tracer.shutdown(LONG).unwrap();
+    let metrics = received.iter().take(3).last().unwrap();
+    assert_eq!(metrics.request_line, "POST /v1/metrics HTTP/1.1");
+    let request = ExportMetricsServiceRequest::decode(&metrics.body[..]).unwrap();
+    let resource = request.resource_metrics[0].resource.as_ref().unwrap();
+    assert_eq!(tag(&resource.attributes, "service.name"), Some(text("gallery")));
+    let exported = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+    assert_eq!(exported.name, "otel.sdk.exporter.span.exported");
+    let Some(Data::Sum(sum)) = &exported.data else { panic!("{exported:?}") };
+    assert_eq!((sum.aggregation_temporality, sum.is_monotonic), (2, true));
+    let points: Vec<_> = sum.data_points.iter().map(|p| (tag(&p.attributes, "error.type"), p.value.unwrap())).collect();
+    let expected =
+        [(None, 1), (Some("queue_full"), 0), (Some("rejected"), 1), (Some("unreachable"), 0), (Some("shutdown"), 0)];
+    assert_eq!(points, expected.map(|(error, count)| (error.map(text), Value::AsInt(count))));
+    assert!(sum.data_points[0].time_unix_nano >= sum.data_points[0].start_time_unix_nano);
+}
+
+#[test]
 fn nobody_listening_is_a_reason_to_try_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let result = exporter(&endpoint).post(&[]);
+    let result = post_to(&endpoint);
     assert!(matches!(result, Err(ExportError::Retry { after: None, .. })), "{result:?}");
 }
 

@@ -8,6 +8,8 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
+const FEW_HEADERS: usize = 12;
+
 /// Names that every request meets need not be checked for every request.
 fn known(name: &str) -> Option<&'static HeaderName> {
     [&TRACEPARENT, &TRACESTATE, &BAGGAGE].into_iter().find(|known| known.as_str() == name)
@@ -27,11 +29,13 @@ impl Injector for HeaderMap {
 
 impl Extractor for HeaderMap {
     fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(&'a str)) {
-        let values = match known(name) {
-            Some(name) => self.get_all(name),
-            None => self.get_all(name),
-        };
-        values.iter().filter_map(|value| value.to_str().ok()).for_each(each);
+        let mut text = |value: &'a HeaderValue| value.to_str().into_iter().for_each(&mut *each);
+        // Few headers are looked through faster than a name is hashed.
+        if self.len() <= FEW_HEADERS {
+            self.iter().filter(|(other, _)| other.as_str() == name).for_each(|(_, value)| text(value));
+        } else {
+            self.get_all(name).iter().for_each(text);
+        }
     }
 
     fn all<'a>(&'a self, each: &mut dyn FnMut(&'a str, &'a str)) {

@@ -264,3 +264,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn headers_are_found_among_few_and_among_many() {
+    for others in [0, 30] {
+        let mut headers = http::HeaderMap::new();
+        for n in 0..others {
+            headers.insert(
+                http::HeaderName::try_from(format!("x-other-{n}")).unwrap(),
+                http::HeaderValue::from_static("1"),
+            );
+        }
+        headers.insert("traceparent", http::HeaderValue::from_static(PARENT));
+        headers.append("tracestate", http::HeaderValue::from_static("a=1"));
+        headers.append("tracestate", http::HeaderValue::from_static("b=2"));
+        let context = extract(&headers);
+        assert_eq!(context.span_context().trace_state.as_str(), "a=1,b=2", "{others} others");
+    }
+}

@@ -161,3 +161,16 @@ async fn the_route_is_axums_without_being_told() {
     flush(&tracer);
     assert!(exporter.span("GET /a/{b}").is_some());
 }
+
+#[tokio::test]
+async fn a_request_id_reaches_the_services_that_the_handler_asks() {
+    let (tracer, _exporter) = tracer();
+    let echo = service_fn(async |request: Request<()>| {
+        Ok::<_, Infallible>(Response::new(request.headers()["x-request-id"].to_str().unwrap().to_owned()))
+    });
+    let client = ServiceBuilder::new().layer(ClientLayer::new().tracer(tracer.clone())).service(echo);
+    let handler = service_fn(move |_: Request<()>| client.clone().oneshot(Request::new(())));
+    let server = ServiceBuilder::new().layer(ServerLayer::new().tracer(tracer.clone())).service(handler);
+    let request = Request::builder().header("x-request-id", "r-1").body(()).unwrap();
+    assert_eq!(server.oneshot(request).await.unwrap().into_body(), "r-1");
+}

@@ -1,9 +1,13 @@
 //! The command line.
 
 mod client;
+mod compare;
+mod critical_path;
 mod export;
+mod fetch;
 mod import;
 mod search;
+mod store;
 mod table;
 mod trace;
 mod why;
@@ -42,12 +46,21 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Says where the added time of slow requests goes
     Why(why::WhyArgs),
+    /// Shows two traces, or two sets of traces, side by side, by structure
+    Compare(compare::CompareArgs),
+    /// Adds up what requests were waiting for: folded stacks, or a flame graph
+    CriticalPath(critical_path::CriticalPathArgs),
     /// Lists the services that have spans
     Services(ServerArgs),
     /// Sends files of spans to a server: OTLP JSON lines, OTLP protobuf, Jaeger JSON; plain, .gz or .zst
     Import(import::ImportArgs),
     /// Writes traces as OTLP JSON lines, OTLP protobuf or Jaeger JSON
     Export(export::ExportArgs),
+    /// Checks a store's directory, which no server may have open, and mends it if asked
+    Fsck(store::FsckArgs),
+    /// Looks into a store's directory
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Shows the Image Gallery: makes it slow and says why
     Demo(crate::demo::DemoArgs),
     /// Prints the version
@@ -163,6 +176,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Search(args) => search::run(&args)?,
         Command::Trace(args) => trace::run(&args)?,
         Command::Why(args) => why::run(&args)?,
+        Command::Compare(args) => compare::run(&args)?,
+        Command::CriticalPath(args) => critical_path::run(&args)?,
         Command::Services(args) => {
             let answer = Client::new(&args.url).get("/api/v1/services", &[])?;
             if args.json {
@@ -175,6 +190,8 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Import(args) => return import::run(&args),
         Command::Export(args) => export::run(&args)?,
+        Command::Fsck(args) => return store::fsck(&args),
+        Command::Store(command) => store::run(&command)?,
         Command::Demo(args) => return crate::demo::run(args),
         Command::Version => client::print_line(&format!("tracewell {}", env!("CARGO_PKG_VERSION")))?,
     }

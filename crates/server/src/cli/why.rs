@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::{Client, print_json, print_line};
-use super::table::{duration, fit, width};
+use super::table::{duration, fit, moment, width};
 use super::{ServerArgs, TimeArgs};
 
 /// Arguments of `tracewell why`.
@@ -49,26 +49,55 @@ pub(super) fn run(args: &WhyArgs) -> Result<()> {
     Ok(())
 }
 
-/// The summary, a line a finding with the sentence that explains it, and what the spans cannot tell.
+/// The summary, a line a finding, what is known of the first, and what the spans cannot tell.
 pub(super) fn lines(why: &Value, width: usize) -> Vec<String> {
     let mut lines = vec![why["summary"].as_str().unwrap_or_default().to_owned()];
     let findings = why["findings"].as_array().map_or(&[][..], Vec::as_slice);
     if !findings.is_empty() {
         lines.push(String::new());
-        lines.push(format!("{:>9}  {:>6}  WHERE", "ADDED", "SHARE"));
+        lines.push(format!("{:>9}  {:>6}  {:<13}  WHERE", "ADDED", "SHARE", "WHAT"));
     }
     for finding in findings {
         let text = |field: &str| finding[field].as_str().unwrap_or_default();
         let place = match (finding["edge"]["from"].as_str(), finding["edge"]["to"].as_str()) {
-            (Some(from), Some(to)) => format!("{from} → {to}: between them, on the way to {}", text("operation")),
+            (Some(from), Some(to)) => format!("{from} → {to}: {}", text("operation")),
             _ => format!("{}: {}", text("service"), text("operation")),
         };
         let line = format!(
-            "{:>9}  {:>5.0}%  {place}",
+            "{:>9}  {:>5.0}%  {:<13}  {place}{}",
             duration(finding["added_nanos"].as_f64().unwrap_or(0.0)),
             finding["share"].as_f64().unwrap_or(0.0) * 100.0,
+            words(text("kind")),
+            if finding["significant"] == true { "" } else { " (may be chance)" },
         );
         lines.push(fit(&line, width));
+    }
+    if let Some(first) = findings.first() {
+        lines.push(String::new());
+        lines.push(first["sentence"].as_str().unwrap_or_default().to_owned());
+        let nanos = |value: &Value| duration(value.as_f64().unwrap_or(0.0));
+        lines.push(format!(
+            "Between {} and {} a request (95 %): {} because calls take longer, {} because there are more.",
+            nanos(&first["confidence"][0]),
+            nanos(&first["confidence"][1]),
+            nanos(&first["slower_nanos"]),
+            nanos(&first["more_often_nanos"]),
+        ));
+        if let Some(since) = first["since_unix_nano"].as_str() {
+            lines.push(format!("Since {}.", moment(since)));
+        }
+        for attribute in first["attributes"].as_array().into_iter().flatten() {
+            let text = |field: &str| attribute[field].as_str().unwrap_or_default();
+            let number = |field: &str| attribute[field].as_f64().unwrap_or(0.0);
+            lines.push(format!(
+                "For {} = {}: {:.1} times as often as elsewhere, {:.0} % of it is gone without (p {:.0e}).",
+                text("key"),
+                text("value"),
+                number("lift"),
+                100.0 * number("explained"),
+                number("p_value"),
+            ));
+        }
     }
     if let Some(first) = findings.first() {
         let examples: Vec<&str> =
@@ -83,4 +112,20 @@ pub(super) fn lines(why: &Value, width: usize) -> Vec<String> {
         lines.push(format!("note: {caveat}"));
     }
     lines
+}
+
+/// A kind of finding in a few letters.
+fn words(kind: &str) -> &str {
+    match kind {
+        "self_time" => "own work",
+        "edge" => "between",
+        "external" => "waits for",
+        "waiting" => "waits inside",
+        "more_calls" => "more calls",
+        "new_call" => "new call",
+        "missing_call" => "missing call",
+        "serialized" => "one by one",
+        "error" => "errors",
+        other => other,
+    }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::segment::{self, Merge, Origin, Segment};
 use super::{Catalog, Frozen, SegmentEntry, Shared, log_path};
 use crate::{StoreError, Tenant};
@@ -17,8 +18,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const MERGE_SEGMENTS: usize = 8;
 /// Segments are not merged beyond this many spans: larger ones are not read faster.
 const MOST_MERGED_SPANS: u64 = 8_000_000;
-/// A merged segment reaches over this part of the retention's age at most, so that old spans do not wait for long for
-/// those they share a segment with.
+/// A merged segment reaches over this part of the retention's age, and takes this part of its size, at most: old spans do
+/// not wait for long for those they share a segment with, nor take many newer ones with them.
 const RETENTION_PARTS: u64 = 16;
 
 /// Wakes the flush thread, and lets others wait for it.
@@ -108,31 +109,45 @@ pub(super) struct Flusher {
     pub(super) catalog: Catalog,
     /// Segments that could not be merged, because they are damaged.
     left_alone: BTreeSet<u64>,
+    clock: Clock,
 }
 
 impl Flusher {
     pub(super) fn new(catalog: Catalog) -> Self {
-        Self { catalog, left_alone: BTreeSet::new() }
+        Self { catalog, left_alone: BTreeSet::new(), clock: Clock::default() }
     }
 
     pub(super) fn run(mut self, shared: &Shared) {
+        let mut was_failing = false;
         loop {
             let mut failed = None;
             let steps = [Self::retain, Self::flush_all, Self::merge_all];
             for step in steps {
                 if let Err(error) = step(&mut self, shared) {
-                    if !shared.closed.load(Ordering::SeqCst) {
-                        tracing::error!(%error, "cannot flush; trying again");
+                    // Said once, not at every try.
+                    if !was_failing && failed.is_none() && !shared.closed.load(Ordering::SeqCst) {
+                        tracing::error!(%error, "cannot flush; trying again until it can be done");
                     }
                     failed = Some(error.to_string());
                 }
             }
+            if was_failing && failed.is_none() {
+                tracing::info!("flushing again");
+            }
+            was_failing = failed.is_some();
             shared.flush.finish_round(failed);
             if shared.closed.load(Ordering::SeqCst) {
                 return;
             }
             shared.flush.wait_for_work();
         }
+    }
+
+    /// The number of a new segment. None is given out twice: a commit that reported an error may have happened, and then
+    /// the catalog on the disk names the segments of that attempt.
+    fn next_number(&mut self) -> u64 {
+        self.catalog.next_segment += 1;
+        self.catalog.next_segment - 1
     }
 
     /// Changes the catalog on disk and then in memory. On an error nothing has changed.
@@ -151,7 +166,6 @@ impl Flusher {
             .collect::<Result<Vec<_>, _>>()?;
         let mut next = self.catalog.clone();
         next.segments.retain(|entry| !drop.contains(&entry.number));
-        next.next_segment = add.iter().map(|entry| entry.number + 1).max().unwrap_or(0).max(next.next_segment);
         next.segments.extend(add);
         if let Some(frozen) = flushed {
             next.first_log = frozen.log_number + 1;
@@ -185,7 +199,7 @@ impl Flusher {
         let mut written = Ok(());
         for (tenant, table) in &frozen.tables {
             let batches: Vec<_> = table.batches().collect();
-            let number = self.catalog.next_segment + entries.len() as u64;
+            let number = self.next_number();
             let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
             match segment::write(disk, &folder, number, tenant, origin, &batches) {
                 Ok(entry) => entries.push(entry),
@@ -216,7 +230,7 @@ impl Flusher {
         // A rename that reported an error may have happened: then the next commit replaces that catalog, and until then
         // the files must stay.
         match Catalog::open(&*shared.disk, &shared.folder) {
-            Ok(on_disk) if on_disk == self.catalog => {
+            Ok(on_disk) if on_disk.first_log == self.catalog.first_log && on_disk.segments == self.catalog.segments => {
                 let folder = shared.folder.join("segments");
                 numbers.iter().for_each(|number| segment::remove(&*shared.disk, &folder, *number));
             }
@@ -261,7 +275,10 @@ impl Flusher {
             let first = tier.iter().map(|segment| segment.entry.first_start_unix_nano).min()?;
             let last = tier.iter().map(|segment| segment.entry.last_start_unix_nano).max()?;
             let most_nanos = shared.options.retention_age.map(|age| age.as_nanos() as u64 / RETENTION_PARTS);
+            let bytes: u64 = tier.iter().map(|segment| segment.entry.bytes).sum();
+            let most_bytes = shared.options.retention_bytes.map(|most| most / RETENTION_PARTS);
             let fits = spans <= MOST_MERGED_SPANS
+                && most_bytes.is_none_or(|most| bytes <= most)
                 && most_nanos.is_none_or(|most| last - first <= most)
                 && Merge::fits(&tier).unwrap_or(false);
             if !fits {
@@ -279,9 +296,7 @@ impl Flusher {
     fn merge(&mut self, shared: &Shared, tenant: &Tenant, segments: &[Arc<Segment>]) -> Result<(), StoreError> {
         let disk = &*shared.disk;
         let folder = shared.folder.join("segments");
-        // Numbers of flushes in the midst of the merge follow; a number is never given out twice.
-        let number = self.catalog.next_segment;
-        self.catalog.next_segment += 1;
+        let number = self.next_number();
         let merged = Merge::new(disk, &folder, number, tenant, segments).and_then(|merge| {
             merge.run(disk, || {
                 if shared.closed.load(Ordering::SeqCst) {
@@ -313,7 +328,8 @@ impl Flusher {
         kept.sort_by_key(|entry| entry.last_start_unix_nano);
         let mut dropped = Vec::new();
         if let Some(age) = options.retention_age {
-            let oldest = (options.now_unix_nano)().saturating_sub(age.as_nanos() as u64);
+            let now = self.clock.now((options.now_unix_nano)(), Instant::now());
+            let oldest = now.saturating_sub(age.as_nanos() as u64);
             dropped.extend(kept.iter().filter(|entry| entry.last_start_unix_nano < oldest).map(|entry| entry.number));
             kept.retain(|entry| entry.last_start_unix_nano >= oldest);
         }

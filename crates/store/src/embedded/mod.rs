@@ -10,7 +10,9 @@
 //! One log file belongs to one memtable: when the memtable is in a segment, the file goes. The catalog's commit is the
 //! moment at which the segment counts and the log file does not, so no crash loses a span or doubles one.
 
+mod append;
 mod catalog;
+mod clock;
 mod damage;
 mod disk;
 mod flush;
@@ -18,6 +20,8 @@ mod fsck;
 mod log;
 mod open;
 mod options;
+mod parquet;
+mod reads;
 mod segment;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,25 +36,23 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
 use crate::memtable::{Kept, Memtable};
-use crate::names::{Names, ValuesOf};
-use crate::scan::{Found, Top};
+use crate::names::ValuesOf;
 use crate::{
     Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
     Tenant,
 };
+use append::LogThread;
 use catalog::{Catalog, SegmentEntry};
 use damage::Damages;
 use disk::Disk;
 pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
-use log::LogWriter;
 pub use options::{Commit, EmbeddedOptions};
+pub use parquet::export_parquet;
 use segment::Segment;
 pub(crate) use segment::{Damaged, Input, put_varint, service_only};
 
 /// Appends that may wait for the log thread; more are told that the store is busy.
 const MOST_WAITING_APPENDS: usize = 1024;
-/// Bytes of records that one group commit writes at most.
-const GROUP_BYTES: usize = 16 << 20;
 /// A memtable is frozen at this part of the memory budget: one fills while others are written.
 const MEMTABLES_PER_BUDGET: usize = 4;
 /// How long an append waits for memory before it is told that the store is busy.
@@ -151,7 +153,12 @@ impl EmbeddedStore {
         read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
-        match tokio::task::spawn_blocking(move || read(&shared)).await {
+        let read = move || {
+            let result = read(&shared);
+            shared.forget_least_used();
+            result
+        };
+        match tokio::task::spawn_blocking(read).await {
             Ok(result) => result,
             Err(error) => Err(StoreError::Corrupt(format!("a read did not finish: {error}"))),
         }
@@ -172,7 +179,6 @@ impl EmbeddedStore {
                 return Ok(());
             }
             self.shared.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
-            self.shared.flush.wake();
             if tokio::time::timeout_at(deadline, room).await.is_err() {
                 return Err(StoreError::Busy(format!(
                     "the memory budget of {budget} bytes is used up until a flush ends"
@@ -223,108 +229,6 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The memtables and the segments of a tenant: together one moment's state, to be read without a lock.
-    fn look(&self, tenant: &Tenant) -> (Vec<Memtable>, Vec<Arc<Segment>>) {
-        let state = self.state();
-        let frozen = state.frozen.iter().filter_map(|frozen| frozen.tables.get(tenant));
-        let tables = frozen.chain(state.active.get(tenant)).cloned().collect();
-        let is_own = |segment: &&Arc<Segment>| segment.entry.tenant == tenant.as_str();
-        (tables, state.segments.iter().filter(is_own).cloned().collect())
-    }
-
-    fn names(&self, tenant: &Tenant) -> Result<Names, StoreError> {
-        let mut names = Names::default();
-        let (tables, segments) = self.look(tenant);
-        tables.iter().for_each(|table| names.merge(&table.names()));
-        for segment in segments {
-            if let Some(own) = self.damages.tolerate(segment.names())? {
-                names.merge(&own);
-            }
-        }
-        Ok(names)
-    }
-
-    fn traces(&self, tenant: &Tenant, ids: &[TraceId], projection: Projection) -> Result<SpanBatch, StoreError> {
-        let mut out = SpanBatch::new();
-        let (tables, segments) = self.look(tenant);
-        tables.iter().for_each(|table| table.traces(ids, projection, &mut out));
-        for segment in segments {
-            self.damages.tolerate(segment.traces(ids, projection, &self.damages, &mut out))?;
-        }
-        Ok(out)
-    }
-
-    fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
-        let mut top = Top::new(scan);
-        let (tables, mut segments) = self.look(tenant);
-        for (part, table) in tables.iter().enumerate() {
-            table.scan(scan, part as u32, &mut top);
-        }
-        segments.retain(|segment| {
-            scan.time.overlaps(segment.entry.first_start_unix_nano, segment.entry.last_start_unix_nano)
-        });
-        segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
-        for (place, segment) in segments.iter().enumerate() {
-            if top.worst().is_some_and(|worst| segment.entry.last_start_unix_nano < worst.start_unix_nano) {
-                break;
-            }
-            let part = (tables.len() + place) as u32;
-            self.damages.tolerate(segment.scan(scan, part, &self.damages, &mut top))?;
-        }
-        let (found, next) = top.page();
-        let spans = self.fetch(&tables, &segments, &found, scan.projection)?;
-        Ok(ScanPage { spans, next })
-    }
-
-    /// The rows that a scan found, in its order, each part read once.
-    fn fetch(
-        &self,
-        tables: &[Memtable],
-        segments: &[Arc<Segment>],
-        found: &[Found],
-        projection: Projection,
-    ) -> Result<SpanBatch, StoreError> {
-        let mut order: Vec<usize> = (0..found.len()).collect();
-        order.sort_unstable_by_key(|place| (found[*place].source, found[*place].row));
-        let mut spans = SpanBatch::new();
-        // Where each row of the page came to lie; a damaged row lies nowhere.
-        let mut places = vec![usize::MAX; found.len()];
-        for part in order.chunk_by(|left, right| found[*left].source.part == found[*right].source.part) {
-            let number = found[part[0]].source.part as usize;
-            let mut wanted: Vec<(u32, Vec<usize>)> = Vec::new();
-            for place in part {
-                let Found { source, row, .. } = found[*place];
-                match wanted.last_mut() {
-                    Some((block, rows)) if *block == source.place => rows.push(row as usize),
-                    _ => wanted.push((source.place, vec![row as usize])),
-                }
-            }
-            let before = spans.len();
-            let appended: Vec<usize> = match tables.get(number) {
-                Some(table) => {
-                    for (block, rows) in &wanted {
-                        table.rows(*block, rows, projection, &mut spans);
-                    }
-                    wanted.iter().map(|(_, rows)| rows.len()).collect()
-                }
-                None => {
-                    let segment = &segments[number - tables.len()];
-                    segment.rows(&wanted, projection, &self.damages, &mut spans)?
-                }
-            };
-            let (mut at, mut first) = (before, 0);
-            for ((_, rows), appended) in wanted.iter().zip(appended) {
-                for (place, row) in part[first..first + appended].iter().zip(at..) {
-                    places[*place] = row;
-                }
-                at += appended;
-                first += rows.len();
-            }
-        }
-        places.retain(|place| *place != usize::MAX);
-        Ok(if places.is_sorted() { spans } else { spans.select(places) })
-    }
-
     /// Gives memory back.
     fn release(&self, bytes: usize) {
         self.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
@@ -335,120 +239,6 @@ impl Shared {
 impl Frozen {
     fn bytes(&self) -> usize {
         self.tables.values().map(Memtable::bytes).sum()
-    }
-}
-
-/// Writes the log: the only writer of the log and of the active memtable.
-struct LogThread {
-    shared: Arc<Shared>,
-    writer: LogWriter,
-    number: u64,
-    /// How much of the file before this one was acknowledged.
-    before: u64,
-    /// After a failed write the end of the file is unknown, so it takes no more.
-    failed: bool,
-}
-
-impl LogThread {
-    fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
-        let mut group = Vec::new();
-        while let Some(first) = waiting.blocking_recv() {
-            let mut bytes = 0;
-            let mut next = Some(first);
-            while let Some(request) = next.take() {
-                match request {
-                    Request::Append(append) => {
-                        bytes += append.record.len();
-                        group.push(append);
-                        if bytes < GROUP_BYTES {
-                            next = waiting.try_recv().ok();
-                        }
-                    }
-                    Request::Freeze { done } => {
-                        self.commit(&mut group);
-                        // The receiver is gone only when its caller is.
-                        let _ = done.send(self.freeze());
-                    }
-                }
-            }
-            self.commit(&mut group);
-        }
-    }
-
-    fn commit(&mut self, group: &mut Vec<Waiting>) {
-        if group.is_empty() {
-            return;
-        }
-        let written = if self.failed { self.freeze() } else { Ok(()) }.and_then(|()| self.write(group));
-        if let Err(error) = written {
-            if !self.failed {
-                tracing::error!(%error, "cannot write the log; appends are refused until it can be written again");
-            }
-            self.failed = true;
-            for append in group.drain(..) {
-                self.shared.release(append.kept.bytes());
-                let _ = append.done.send(Err(StoreError::Busy(format!("the log cannot be written: {error}"))));
-            }
-            return;
-        }
-        let active_bytes = {
-            let mut state = self.shared.state_mut();
-            for append in group.iter() {
-                state.log_bytes += append.record.len() as u64;
-                match state.active.get_mut(&append.tenant) {
-                    Some(table) => table.insert(append.kept.clone()),
-                    None => state.active.entry(append.tenant.clone()).or_default().insert(append.kept.clone()),
-                }
-            }
-            state.active.values().map(Memtable::bytes).sum::<usize>()
-        };
-        for append in group.drain(..) {
-            let _ = append.done.send(Ok(()));
-        }
-        if active_bytes >= self.shared.options.memory_bytes / MEMTABLES_PER_BUDGET
-            && let Err(error) = self.freeze()
-        {
-            tracing::error!(%error, "cannot begin a new log file");
-        }
-    }
-
-    fn write(&mut self, group: &[Waiting]) -> Result<(), StoreError> {
-        let sync = self.shared.options.commit == Commit::Group;
-        match group {
-            [only] => self.writer.write(&only.record, sync),
-            several => {
-                let mut records = Vec::with_capacity(several.iter().map(|append| append.record.len()).sum());
-                several.iter().for_each(|append| records.extend_from_slice(&append.record));
-                self.writer.write(&records, sync)
-            }
-        }
-    }
-
-    /// Hands the active memtable with its log file to the flush thread and begins a new file.
-    fn freeze(&mut self) -> Result<(), StoreError> {
-        let (disk, limits) = (&*self.shared.disk, &self.shared.options.limits);
-        if self.writer.is_empty() {
-            if self.failed {
-                // Nothing in the file counts, so it is begun anew under its number.
-                let path = log_path(&self.shared.folder, self.number);
-                self.writer = LogWriter::create(disk, &path, limits, self.before)?;
-                self.failed = false;
-            }
-            return Ok(());
-        }
-        let number = self.number + 1;
-        let before = self.writer.bytes;
-        let writer = LogWriter::create(disk, &log_path(&self.shared.folder, number), limits, before)?;
-        let old = std::mem::replace(&mut self.writer, writer);
-        let mut state = self.shared.state_mut();
-        let tables = std::mem::take(&mut state.active);
-        state.frozen.push(Arc::new(Frozen { log_number: self.number, log_bytes: old.bytes, tables }));
-        drop(state);
-        self.before = before;
-        self.number = number;
-        self.failed = false;
-        self.shared.flush.wake();
-        Ok(())
     }
 }
 
@@ -588,5 +378,7 @@ impl SpanStore for EmbeddedStore {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

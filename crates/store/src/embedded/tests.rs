@@ -172,3 +172,23 @@ async fn a_closed_store_refuses_appends() {
     let refused = store.append(&Tenant::default(), append_of(batch_of(1, &[2]))).await;
     assert!(matches!(refused, Err(StoreError::Closed)));
 }
+
+#[tokio::test]
+async fn a_clock_that_leaps_and_comes_back_deletes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicU64::new(5_000));
+    let now = clock.clone();
+    let options = EmbeddedOptions {
+        retention_age: Some(Duration::from_secs(3_600)),
+        now_unix_nano: Arc::new(move || now.load(Ordering::SeqCst)),
+        ..EmbeddedOptions::default()
+    };
+    let store = EmbeddedStore::open(folder.path(), options).unwrap();
+    for (id, unix_nano) in [(1, u64::MAX), (2, 5_000), (3, 0), (4, 1 << 62), (5, 5_000)] {
+        store.append(&Tenant::default(), append_of(batch_of(1, &[id]))).await.unwrap();
+        store.settle().await.unwrap();
+        clock.store(unix_nano, Ordering::SeqCst);
+        store.settle().await.unwrap();
+    }
+    assert_eq!(span_ids(&store).await, [1, 2, 3, 4, 5]);
+}

@@ -78,7 +78,8 @@ fn cause(study: &Study<'_>, change: &Change, drift: f64, prior: f64) -> Option<C
     let is_gone = change.slow_calls == 0.0;
     let effect =
         if is_gone { Effect { difference: -change.effect.difference, ..change.effect } } else { change.effect };
-    if effect.difference <= 0.0 {
+    let evidence = log_bayes(effect, drift, FAULT);
+    if effect.difference <= 0.0 || evidence <= 0.0 {
         return None;
     }
     let of = |which: fn(&Link) -> f64| {
@@ -107,29 +108,61 @@ fn cause(study: &Study<'_>, change: &Change, drift: f64, prior: f64) -> Option<C
         signal: Signal::Calls { parent, child },
         places: vec![child],
         slowed: vec![child],
-        strength: log_bayes(effect, drift, FAULT) + prior,
+        strength: evidence + prior,
         prior,
         drift,
         slower_nanos: 0.0,
         more_often_nanos: more,
-        sure_nanos: more * sure.max(0.0),
+        // A call that is gone adds nothing, but something is wrong by as much as it took.
+        sure_nanos: if is_gone { more.abs() } else { more } * sure.max(0.0),
     })
 }
 
-/// The places below calls that became more: that they are met more often is explained.
-pub(super) fn below<'a>(study: &Study<'_>, calls: impl Iterator<Item = &'a Cause>) -> BTreeSet<u32> {
+/// Takes calls that are gone out of the ranking where something in another call of the same caller explains it: a callee that
+/// fails, or answers early, keeps its caller from going on.
+pub(super) fn drop_consequences(study: &Study<'_>, causes: &mut [Cause]) {
+    let children = children(study);
+    let origins: Vec<u32> = causes
+        .iter()
+        .filter(|cause| cause.strength > 0.0 && cause.sure_nanos > 0.0)
+        .filter_map(|cause| match cause.signal {
+            Signal::Calls { parent, .. } if cause.kind == FindingKind::MissingCall => Some(parent),
+            Signal::Errors { place } => Some(place),
+            _ => None,
+        })
+        .collect();
+    for cause in causes.iter_mut().filter(|cause| cause.kind == FindingKind::MissingCall) {
+        let Signal::Calls { parent, child } = cause.signal else { continue };
+        let others = children.get(&parent).into_iter().flatten().copied().filter(|other| *other != child);
+        let elsewhere = reached(&children, others);
+        if origins.iter().any(|origin| *origin != parent && elsewhere.contains(origin)) {
+            cause.sure_nanos = 0.0;
+        }
+    }
+}
+
+fn children(study: &Study<'_>) -> BTreeMap<u32, BTreeSet<u32>> {
     let mut children: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for (_, _, trace) in study.compared() {
         for link in &trace.links {
             children.entry(link.parent).or_default().insert(link.child);
         }
     }
+    children
+}
+
+fn reached(children: &BTreeMap<u32, BTreeSet<u32>>, from: impl Iterator<Item = u32>) -> BTreeSet<u32> {
     let mut found: BTreeSet<u32> = BTreeSet::new();
-    let mut open: Vec<u32> = calls.flat_map(|cause| cause.places.iter().copied()).collect();
+    let mut open: Vec<u32> = from.collect();
     while let Some(place) = open.pop() {
         if found.insert(place) {
             open.extend(children.get(&place).into_iter().flatten());
         }
     }
     found
+}
+
+/// The places below calls that became more: that they are met more often is explained.
+pub(super) fn below<'a>(study: &Study<'_>, calls: impl Iterator<Item = &'a Cause>) -> BTreeSet<u32> {
+    reached(&children(study), calls.flat_map(|cause| cause.places.iter().copied()))
 }

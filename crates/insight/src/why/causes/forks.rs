@@ -25,10 +25,11 @@ pub(super) fn causes(study: &Study<'_>) -> Vec<Cause> {
             |trace: &Observation| fork(trace).map(|fork| fork.saved_nanos as f64 / fork.possible_nanos as f64);
         let Some(mut effect) = study.samples(overlap).effect() else { continue };
         effect.difference = -effect.difference;
-        if effect.difference <= 0.0 {
+        let evidence = log_bayes(effect, OVERLAP_DRIFT, 0.5);
+        if effect.difference <= 0.0 || evidence <= 0.0 {
             continue;
         }
-        let strength = log_bayes(effect, OVERLAP_DRIFT, 0.5) + prior;
+        let strength = evidence + prior;
         let possible = study.compare(|trace| fork(trace).map_or(0.0, |fork| fork.possible_nanos as f64));
         let lost = effect.difference * possible.slow_mean;
         let sure = 1.0 - SURE * (effect.variance + OVERLAP_DRIFT * OVERLAP_DRIFT).sqrt() / effect.difference.max(1e-9);

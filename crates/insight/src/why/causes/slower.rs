@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::observe::PlaceSet;
 use crate::place::Place;
 use crate::why::FindingKind;
 use crate::why::effect::{Effect, Samples, TAILS, drift, log_bayes};
@@ -216,7 +217,8 @@ fn slower_cause(
     let slower_nanos = sum(&|(slower, _, _)| slower);
     // Two lower bounds, of which either may be the better: by the typical call, which outliers do not move; and by the
     // mean, which sees what hits only some requests.
-    let compared = study.compare(|trace| trace.path_nanos(&members) as f64);
+    let set = PlaceSet::new(places.len(), &members);
+    let compared = study.compare(|trace| trace.path_nanos(&set) as f64);
     let by_typical = slow_nanos * (1.0 - (-sure).exp());
     let by_mean = slower_nanos - SURE * (compared.difference.error() + drift * compared.normal_mean);
     Cause {

@@ -385,6 +385,21 @@ async fn why_names_the_service_that_got_slow_with_and_without_a_baseline() {
 }
 
 #[tokio::test]
+async fn why_compares_with_the_time_before_where_the_time_itself_has_one_kind_of_latency() {
+    let app = app_with(requests(500)).await;
+    let why = json(&app, "/api/v1/why?start=-30m").await;
+    // As long as from the first request that was found to the last one's end, which is a little less than half an hour.
+    assert_eq!((&why["slow"]["traces"], &why["normal"]["traces"]), (&value!(20), &value!(19)), "{why}");
+    assert_eq!((&why["significant"], &why["findings"][0]["service"]), (&value!(true), &value!("db")), "{why}");
+    assert!(why["caveats"][0].as_str().unwrap().contains("as long a time before"), "{why}");
+    let finding = &why["findings"][0];
+    let parts = finding["slower_nanos"].as_i64().unwrap() + finding["more_often_nanos"].as_i64().unwrap();
+    assert_eq!(finding["added_nanos"].as_i64().unwrap(), parts);
+    let (low, high) = (finding["confidence"][0].as_i64().unwrap(), finding["confidence"][1].as_i64().unwrap());
+    assert!(low <= parts && parts <= high, "{finding}");
+}
+
+#[tokio::test]
 async fn why_says_so_when_it_looked_at_a_sample() {
     let limits = ApiLimits { why_traces: 20, ..ApiLimits::default() };
     let app = app_limited(requests(500), limits).await;

@@ -94,6 +94,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn emit(&mut self, zstd: &mut Zstd, block: &mut Block<'_>, rows: &[usize]) -> Result<(), StoreError> {
         block.load(zstd, Chunk::START)?;
         block.load(zstd, Chunk::SPAN_ID)?;
+        self.out.batch().reserve_spans(rows.len());
         let result = if self.projection == Projection::Ids {
             self.emit_ids(block, rows);
             Ok(())

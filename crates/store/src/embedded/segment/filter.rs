@@ -7,11 +7,11 @@
 use super::hash;
 
 /// Blocks that share a filter.
-pub(super) const GROUP_BLOCKS: usize = 8;
+pub(super) const GROUP_BLOCKS: usize = 4;
 const LINE_BYTES: usize = 64;
 const LINE_BITS: u64 = LINE_BYTES as u64 * 8;
-/// Ten bits a value and six of them set: one in a hundred values that are not there seems to be.
-const BITS_PER_VALUE: usize = 10;
+/// Twelve bits a value, six of them set by each: of values that are not there, one in two hundred seems to be.
+const BITS_PER_VALUE: usize = 12;
 const PROBES: u32 = 6;
 
 /// The hash of a value of a key, whatever part of a span it stands in.

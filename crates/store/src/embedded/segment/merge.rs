@@ -14,7 +14,7 @@ use tracewell_model::{BatchCopier, NewSpan, SpanBatch, TraceId};
 use tracewell_wire::otlp::parts;
 
 use super::block::Chunk;
-use super::coding::{Damaged, Zstd};
+use super::coding::{Borrowed, Damaged};
 use super::dictionary::Dictionary;
 use super::footer::Origin;
 use super::index::{self, ENTRY_BYTES};
@@ -77,7 +77,7 @@ impl Lists {
 struct Input<'a> {
     segment: &'a Segment,
     contents: Arc<Contents>,
-    zstd: Zstd,
+    zstd: Borrowed,
     lists: Lists,
     templates: Vec<u32>,
     resources: Vec<u32>,
@@ -180,14 +180,13 @@ impl<'a> Merge<'a> {
         let Some(left) = self.split.get(&hash).copied() else {
             let rows = self.inputs[place].run_rows();
             self.writer.before_trace(rows)?;
-            return self.inputs[place]
-                .copy_trace(id, |input, rows| input.copy_rows(rows, self.lists, &mut self.writer, None));
+            return self.inputs[place].copy_trace(id, |input, rows| input.copy_rows(rows, &mut self.writer, None));
         };
         let columns = &self.writer.table.columns;
         let mut held = self.held.remove(&id).unwrap_or_else(|| Held { rows: Rows::new(columns), left });
         self.held_bytes -= held.rows.size_bytes();
         let taken = self.inputs[place]
-            .copy_trace(id, |input, rows| input.copy_rows(rows, self.lists, &mut self.writer, Some(&mut held.rows)))?;
+            .copy_trace(id, |input, rows| input.copy_rows(rows, &mut self.writer, Some(&mut held.rows)))?;
         held.left = held.left.saturating_sub(1);
         if held.left == 0 {
             self.release(&held.rows)?;
@@ -208,29 +207,42 @@ impl<'a> Merge<'a> {
         held.iter().try_for_each(|(_, held)| self.release(&held.rows))
     }
 
-    /// Writes the rows of a trace that was held back.
+    /// Writes the rows of a trace that was held back, by start: its parts overlap in time.
     fn release(&mut self, rows: &Rows) -> Result<(), StoreError> {
         self.writer.before_trace(rows.len())?;
+        // Where the values of each row lie: column and place.
+        let mut values: Vec<(u32, u32)> = Vec::new();
+        let mut ends = Vec::with_capacity(rows.len());
         let mut places = vec![0; rows.values.len()];
-        let mut traces = rows
+        for template in &rows.template {
+            let variables = &self.writer.table.variables[*template as usize];
+            for_each_value(variables, self.lists, rows, &mut places, |column, place| {
+                values.push((column as u32, place as u32));
+                true
+            });
+            ends.push(values.len());
+        }
+        let ids: Vec<TraceId> = rows
             .trace_ids
             .iter()
             .zip(&rows.trace_rows)
-            .flat_map(|(id, count)| std::iter::repeat_n(*id, *count as usize));
-        for row in 0..rows.len() {
-            let template = rows.template[row];
-            let Some(trace_id) = traces.next() else { break };
-            self.writer.rows.push(Row { trace_id, template, resource: rows.resource[row], ..row_of(rows, row) });
-            let variables = &self.writer.table.variables[template as usize];
-            for_each_value(variables, self.lists, rows, &mut places, |column, place| {
+            .flat_map(|(id, count)| std::iter::repeat_n(*id, *count as usize))
+            .collect();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|row| rows.start_unix_nano[*row]);
+        for row in order {
+            self.writer.rows.push(Row { trace_id: ids[row], ..row_of(rows, row) });
+            let begin = if row == 0 { 0 } else { ends[row - 1] };
+            for (column, place) in &values[begin..ends[row]] {
+                let (column, place) = (*column as usize, *place as usize);
                 match (&rows.values[column], &mut self.writer.rows.values[column]) {
                     (Values::Numbers(from), Values::Numbers(to)) => to.push(from[place]),
                     (Values::Codes(from), Values::Codes(to)) => to.push(from[place]),
                     (Values::Texts(from), Values::Texts(to)) => to.push(from.get(place)),
+                    // Both have the columns of the output.
                     _ => {}
                 }
-                true
-            });
+            }
             self.writer.after_row()?;
         }
         Ok(())
@@ -336,7 +348,6 @@ impl Input<'_> {
     fn copy_rows(
         &mut self,
         count: usize,
-        _lists: Lists,
         writer: &mut SegmentWriter,
         mut held: Option<&mut Rows>,
     ) -> Result<(), StoreError> {

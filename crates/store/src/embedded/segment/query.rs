@@ -181,6 +181,28 @@ impl Segment {
         Ok(())
     }
 
+    /// Keys of span attributes with the names of their types, those of the most templates first.
+    pub(crate) fn attribute_columns(&self) -> Result<Vec<(String, &'static str)>, StoreError> {
+        let contents = self.contents()?;
+        let table = &contents.table;
+        let mut counts: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
+        for (span, variables) in table.templates.iter().zip(&table.variables) {
+            for (place, (key, value)) in span.attributes().iter().enumerate() {
+                let column = variables.iter().find(|variable| variable.place == Place::Attribute(place as u32));
+                let value_type = match column {
+                    Some(variable) => Some(table.columns[variable.column as usize].value_type),
+                    None => ValueType::of_ref(value),
+                };
+                if let Some(value_type) = value_type {
+                    *counts.entry((key.to_owned(), value_type.name())).or_default() += 1;
+                }
+            }
+        }
+        let mut columns: Vec<_> = counts.into_iter().collect();
+        columns.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        Ok(columns.into_iter().map(|(column, _)| column).collect())
+    }
+
     /// How many traces have spans here; one that lies in two places counts twice.
     pub(crate) fn traces_held(&self) -> u64 {
         self.footer.traces

@@ -1,12 +1,13 @@
 //! Reading a segment: the file, its footer, and single blocks of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracewell_model::TraceId;
 
 use super::block::{self, Chunk, ChunkPlace};
-use super::coding::{Damaged, Input, Texts, Zstd, get_texts};
+use super::coding::{Borrowed, Damaged, Input, Texts, Zstd, get_texts};
 use super::filter;
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::{self, ENTRY_BYTES};
@@ -28,18 +29,24 @@ pub(crate) struct Segment {
     path: PathBuf,
     file: Box<dyn ReadFile>,
     pub(super) footer: Footer,
-    contents: OnceLock<Arc<Contents>>,
+    /// Held until others need the memory: see [`Segment::forget`].
+    contents: Mutex<Option<Arc<Contents>>>,
+    used: AtomicU64,
     names: OnceLock<Arc<Names>>,
     /// Whether the index, and the filter, are as they were written: looked at once, as only parts of them are read.
     index_is_whole: OnceLock<bool>,
     filter_is_whole: OnceLock<bool>,
 }
 
-/// What is read once and then held.
+/// What is read once and then held for a while.
 pub(super) struct Contents {
     pub(super) table: Table,
     pub(super) dictionaries: Vec<Texts>,
+    bytes: usize,
 }
+
+/// Counts uses of contents over all segments, to tell which was used last.
+static USES: AtomicU64 = AtomicU64::new(0);
 
 impl Segment {
     pub(crate) fn open(disk: &dyn Disk, folder: &Path, entry: SegmentEntry) -> Result<Self, StoreError> {
@@ -49,7 +56,8 @@ impl Segment {
             path,
             file,
             footer,
-            contents: OnceLock::new(),
+            contents: Mutex::new(None),
+            used: AtomicU64::new(0),
             names: OnceLock::new(),
             index_is_whole: OnceLock::new(),
             filter_is_whole: OnceLock::new(),
@@ -122,7 +130,8 @@ impl Segment {
 
     /// The templates and the dictionaries.
     pub(super) fn contents(&self) -> Result<Arc<Contents>, StoreError> {
-        if let Some(known) = self.contents.get() {
+        self.used.store(USES.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if let Some(known) = &*self.contents.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(known.clone());
         }
         let mut zstd = self.zstd()?;
@@ -143,12 +152,25 @@ impl Segment {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|damaged| self.damaged(place.offset, damaged))?;
-        let contents = Arc::new(Contents { table, dictionaries });
-        Ok(self.contents.get_or_init(|| contents).clone())
+        let bytes = table.size_bytes() + dictionaries.iter().map(Texts::size_bytes).sum::<usize>();
+        let contents = Arc::new(Contents { table, dictionaries, bytes });
+        *self.contents.lock().unwrap_or_else(PoisonError::into_inner) = Some(contents.clone());
+        Ok(contents)
     }
 
-    pub(super) fn zstd(&self) -> Result<Zstd, StoreError> {
-        Zstd::new(1).map_err(|source| StoreError::Io { context: "start zstd".to_owned(), source })
+    /// Bytes that are held to read faster the next time, and when they were last used.
+    pub(crate) fn held(&self) -> Option<(u64, usize)> {
+        let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        contents.as_ref().map(|contents| (self.used.load(Ordering::Relaxed), contents.bytes))
+    }
+
+    /// Lets go of what [`held`](Self::held) counts.
+    pub(crate) fn forget(&self) {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(super) fn zstd(&self) -> Result<Borrowed, StoreError> {
+        Borrowed::take().map_err(|source| StoreError::Io { context: "start zstd".to_owned(), source })
     }
 
     pub(crate) fn names(&self) -> Result<Arc<Names>, StoreError> {
@@ -157,7 +179,8 @@ impl Segment {
         }
         let place = self.footer.names;
         let section = self.section(place)?;
-        let names = block::get_section(&mut self.zstd()?, &section)
+        let mut zstd = self.zstd()?;
+        let names = block::get_section(&mut zstd, &section)
             .and_then(|bytes| Names::get(&bytes))
             .map_err(|damaged| self.damaged(place.offset, damaged))?;
         Ok(self.names.get_or_init(|| Arc::new(names)).clone())

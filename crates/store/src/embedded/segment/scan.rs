@@ -1,7 +1,7 @@
 //! Which rows of a segment a scan asks for: predicates are evaluated on templates, resources and dictionaries once, then
 //! on their numbers; values are looked at only where these leave it open, and only in blocks that may hold some.
 
-use tracewell_model::{SpanBatch, SpanKind, ValueRef};
+use tracewell_model::{SpanBatch, SpanKind, StrId, UNKNOWN_SERVICE, Value, ValueRef};
 use tracewell_wire::otlp::parts::PartsDecoder;
 
 use super::block::Chunk;
@@ -10,7 +10,7 @@ use super::filter::{self, GROUP_BLOCKS};
 use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
-use super::write::special_key;
+use super::write::{KIND_KEY, STATUS_KEY, special_key};
 use crate::embedded::damage::Damages;
 use crate::scan::{Found, Source, Top};
 use crate::{AttributeScope, Field, Literal, Op, Predicate, Scan, ScanPosition, StoreError};
@@ -151,7 +151,15 @@ impl Condition {
         let mut templates = vec![Answer::No; table.templates.len()];
         let mut resources = vec![false; table.resources.len()];
         let mut open: Vec<(Part, Option<Part>)> = Vec::new();
-        let mut asked: Option<&str> = None;
+        let mut asks_spans = false;
+        // Keys are compared as the table's numbers.
+        let key_id = match &predicate.field {
+            Field::Attribute(_, key) => table.templates.strings().find(key),
+            _ => None,
+        };
+        let has = |attributes: &[(StrId, Value)]| {
+            attributes.iter().any(|(known, value)| Some(*known) == key_id && passes(table.templates.value(*value)))
+        };
         match &predicate.field {
             Field::DurationNanos => {}
             Field::Service => {
@@ -165,16 +173,13 @@ impl Condition {
             Field::Kind | Field::Status => {}
             Field::Attribute(scope, key) => {
                 let is = |part| *scope == AttributeScope::Any || *scope == part;
-                if is(AttributeScope::Resource) {
+                if is(AttributeScope::Resource) && key_id.is_some() {
                     for (pass, id) in resources.iter_mut().zip(&table.resources) {
-                        let resource = &table.templates.resources()[id.index()];
-                        *pass = resource.attributes.iter().any(|(known, value)| {
-                            table.templates.string(*known) == key && passes(table.templates.value(*value))
-                        });
+                        *pass = has(&table.templates.resources()[id.index()].attributes);
                     }
                 }
                 if is(AttributeScope::Span) {
-                    asked = Some(key);
+                    asks_spans = true;
                     open.push((Part::Attribute(key.clone()), None));
                     open.push((Part::Attributes, None));
                 }
@@ -199,14 +204,16 @@ impl Condition {
                 Field::StatusMessage => !varies(Place::StatusMessage) && passes(ValueRef::Str(span.status_message())),
                 Field::Kind => passes(ValueRef::Str(span.kind().as_str())),
                 Field::Status => passes(ValueRef::Str(span.status_code().as_str())),
-                Field::Attribute(scope, key) => {
+                Field::Attribute(scope, _) => {
                     let is = |part| *scope == AttributeScope::Any || *scope == part;
-                    let own = |(place, (known, value)): (usize, (&str, ValueRef<'_>))| {
-                        known == key && !varies(Place::Attribute(place as u32)) && passes(value)
+                    let own = span.attributes();
+                    let passes_at = |place: usize| {
+                        Some(own.raw_keys()[place]) == key_id
+                            && !varies(Place::Attribute(place as u32))
+                            && passes(table.templates.value(own.raw_values()[place]))
                     };
-                    (asked.is_some() && span.attributes().iter().enumerate().any(own))
-                        || (is(AttributeScope::Scope)
-                            && span.scope_attributes().any(|(known, value)| known == key && passes(value)))
+                    (asks_spans && key_id.is_some() && (0..own.len()).any(passes_at))
+                        || (is(AttributeScope::Scope) && has(&span.scope().attributes))
                 }
             };
             let is_open = columns.iter().any(|column| {
@@ -233,7 +240,14 @@ impl Condition {
             Field::Name => filter::of_key(special_key(&Part::Name)),
             Field::StatusMessage => filter::of_key(special_key(&Part::StatusMessage)),
             Field::Attribute(_, key) => filter::of_key(key),
-            _ => return None,
+            Field::Kind => filter::of_key(KIND_KEY),
+            Field::Status => filter::of_key(STATUS_KEY),
+            // Spans without a service are not known by it.
+            Field::Service => match &self.predicate.value {
+                Literal::Str(text) | Literal::Text(text) if text != UNKNOWN_SERVICE => filter::of_key("service.name"),
+                _ => return None,
+            },
+            Field::DurationNanos => return None,
         };
         let text = |text: &str| filter::of_text(key, text.as_bytes());
         let int = |number: i64| filter::of_int(key, number);
@@ -262,20 +276,20 @@ impl Condition {
         });
         let constants = || {
             let Field::Attribute(_, key) = &self.predicate.field else { return true };
-            let other = |value: ValueRef<'_>| !matches!(value, ValueRef::Str(_) | ValueRef::Int(_));
-            let table = &contents.table;
-            let of_templates = table.templates.iter().all(|span| {
-                let all = span.attributes().iter().chain(span.scope_attributes());
-                all.filter(|(known, _)| known == key)
-                    .all(|(_, value)| !other(value) || !self.predicate.op.passes(value, &self.predicate.value))
-            });
-            of_templates
-                && table.templates.resources().iter().flat_map(|resource| &resource.attributes).all(|(known, value)| {
-                    let value = table.templates.value(*value);
-                    table.templates.string(*known) != key
-                        || !other(value)
-                        || !self.predicate.op.passes(value, &self.predicate.value)
-                })
+            let table = &contents.table.templates;
+            let Some(key) = table.strings().find(key) else { return true };
+            // A constant of another type that passes is not in the filter.
+            let is_known = |(known, value): (&StrId, &Value)| {
+                *known != key
+                    || matches!(value, Value::Str(_) | Value::Int(_))
+                    || !self.predicate.op.passes(table.value(*value), &self.predicate.value)
+            };
+            let all_known =
+                |attributes: &[(StrId, Value)]| attributes.iter().all(|(known, value)| is_known((known, value)));
+            let own = table.span_attributes();
+            own.key.iter().zip(&own.value).all(is_known)
+                && table.resources().iter().all(|resource| all_known(&resource.attributes))
+                && table.scopes().iter().all(|scope| all_known(&scope.attributes))
         };
         (known && constants()).then_some(hashes)
     }

@@ -7,7 +7,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use tracewell_model::{NewSpan, ResourceId, SpanBatch, SpanKind, SpanRef, StatusCode, Value};
+use tracewell_model::{NewSpan, ResourceId, SpanBatch, SpanKind, SpanRef, StatusCode, Value, ValueRef};
 use tracewell_wire::otlp::parts::{self, PartsDecoder};
 
 use super::coding::{Damaged, Input, put_varint};
@@ -116,6 +116,31 @@ impl ValueType {
             Value::Bytes(_) => Self::Bytes,
             Value::Nested(_) => Self::Nested,
         })
+    }
+
+    /// The type of a value as it is read.
+    pub(super) fn of_ref(value: ValueRef<'_>) -> Option<Self> {
+        Some(match value {
+            ValueRef::Empty => return None,
+            ValueRef::Str(_) => Self::Str,
+            ValueRef::Bool(_) => Self::Bool,
+            ValueRef::Int(_) => Self::Int,
+            ValueRef::Double(_) => Self::Double,
+            ValueRef::Bytes(_) => Self::Bytes,
+            ValueRef::Nested(_) => Self::Nested,
+        })
+    }
+
+    /// The name that people see.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Str => "string",
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::Double => "double",
+            Self::Bytes => "bytes",
+            Self::Nested => "nested",
+        }
     }
 
     /// Whether values are bytes or text, not numbers.
@@ -240,6 +265,12 @@ fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) {
 impl Table {
     pub(super) fn template(&self, number: u32) -> SpanRef<'_> {
         self.templates.span(number as usize)
+    }
+
+    /// Bytes held, for bounds.
+    pub(super) fn size_bytes(&self) -> usize {
+        let variables: usize = self.variables.iter().map(|variables| 24 + variables.len() * 12).sum();
+        self.templates.size_bytes() + variables + self.columns.len() * 64 + self.resources.len() * 4
     }
 
     pub(super) fn column(&self, part: &Part) -> Option<u32> {

@@ -347,6 +347,10 @@ impl SegmentWriter {
     }
 }
 
+/// Keys of kinds and status codes, by their names.
+pub(super) const KIND_KEY: &str = "\0kind";
+pub(super) const STATUS_KEY: &str = "\0status";
+
 /// Keys that no attribute has, for the filter's sake.
 pub(super) fn special_key(part: &Part) -> &'static str {
     match part {
@@ -378,5 +382,7 @@ fn constant_hashes(table: &Table, template: u32) -> Vec<u64> {
     let part = |part: Part, text: &str| filter::of_text(filter::of_key(special_key(&part)), text.as_bytes());
     hashes.push(part(Part::Name, span.name()));
     hashes.push(part(Part::StatusMessage, span.status_message()));
+    hashes.push(filter::of_text(filter::of_key(KIND_KEY), span.kind().as_str().as_bytes()));
+    hashes.push(filter::of_text(filter::of_key(STATUS_KEY), span.status_code().as_str().as_bytes()));
     hashes
 }

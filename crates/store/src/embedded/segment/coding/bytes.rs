@@ -1,6 +1,8 @@
 //! Runs of bytes, compressed where it pays, and reading them back without trust.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are not what a writer of this version writes; the text says what is wrong with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +12,43 @@ pub(crate) struct Damaged(pub(crate) &'static str);
 pub(crate) struct Zstd {
     compressor: zstd::bulk::Compressor<'static>,
     decompressor: zstd::bulk::Decompressor<'static>,
+}
+
+/// Decompressors that no one uses at the moment: one takes 150 KiB, and longer to make than a block to read.
+static SPARE: Mutex<Vec<Zstd>> = Mutex::new(Vec::new());
+const MOST_SPARE: usize = 8;
+
+/// A [`Zstd`] for reading, given back when dropped.
+pub(in crate::embedded::segment) struct Borrowed(Option<Zstd>);
+
+impl Borrowed {
+    pub(in crate::embedded::segment) fn take() -> io::Result<Self> {
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Self(Some(spare.map_or_else(|| Zstd::new(1), Ok)?)))
+    }
+}
+
+impl Deref for Borrowed {
+    type Target = Zstd;
+
+    fn deref(&self) -> &Zstd {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Borrowed {
+    fn deref_mut(&mut self) -> &mut Zstd {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MOST_SPARE {
+            spare.extend(self.0.take());
+        }
+    }
 }
 
 impl Zstd {

@@ -6,7 +6,7 @@ mod numbers;
 mod tests;
 mod texts;
 
-pub(super) use bytes::Zstd;
+pub(super) use bytes::{Borrowed, Zstd};
 pub(crate) use bytes::{Damaged, Input, put_varint};
 pub(super) use bytes::{get_bytes, put_bytes};
 pub(super) use numbers::{get_codes, get_numbers, put_codes, put_numbers};

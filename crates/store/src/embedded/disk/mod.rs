@@ -1,5 +1,8 @@
 //! Files, as the store uses them: passed in, so that tests can crash, fill and damage the disk at any moment.
 
+#[cfg(test)]
+pub(crate) mod simulated;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;

@@ -1,0 +1,178 @@
+//! `tracewell fsck` and `tracewell store`: a store's directory looked at from outside.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+use super::client::{print_json, print_line};
+
+/// Arguments of `tracewell fsck`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct FsckArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Takes out what is damaged: what can be read of it is kept, the damaged file is moved into DIR/damaged
+    #[arg(long)]
+    repair: bool,
+}
+
+/// What `tracewell store` can do.
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum StoreCommand {
+    /// Shows segments, their ages, and what each column takes; a server may be running
+    Stats(DataArgs),
+    /// Writes each segment as a Parquet file, for DuckDB, Polars or Spark; a server may be running
+    Parquet(ParquetArgs),
+}
+
+/// Arguments of `tracewell store parquet`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ParquetArgs {
+    /// Directory of the spans
+    #[arg(long, env = "TRACEWELL_DATA", default_value = "tracewell-data", value_name = "DIR")]
+    data: PathBuf,
+    /// Directory to write to, made if it is not there
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+}
+
+/// Which directory.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DataArgs {
+    /// Directory of the spans
+    #[arg(long, env = "TRACEWELL_DATA", default_value = "tracewell-data", value_name = "DIR")]
+    data: PathBuf,
+    /// Prints JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl DataArgs {
+    /// A store makes its directory; looking at one must not.
+    fn check(&self) -> Result<()> {
+        anyhow::ensure!(self.data.is_dir(), "{} is not a directory", self.data.display());
+        Ok(())
+    }
+}
+
+pub(super) fn fsck(args: &FsckArgs) -> Result<ExitCode> {
+    args.data.check()?;
+    let report = tracewell_store::fsck(&args.data.data, args.repair)
+        .with_context(|| format!("check {}", args.data.data.display()))?;
+    if args.data.json {
+        print_json(&serde_json::json!({
+            "segments": report.segments,
+            "segment_spans": report.segment_spans,
+            "log_files": report.log_files,
+            "log_spans": report.log_spans,
+            "damages": report.damages,
+            "repairs": report.repairs,
+        }))?;
+    } else {
+        print_line(&format!("{} spans in {} segments", report.segment_spans, report.segments))?;
+        print_line(&format!("{} spans in {} log files", report.log_spans, report.log_files))?;
+        for damage in &report.damages {
+            print_line(&format!("damaged: {damage}"))?;
+        }
+        for repair in &report.repairs {
+            print_line(&format!("repaired: {repair}"))?;
+        }
+        if report.damages.is_empty() {
+            print_line("nothing is damaged")?;
+        } else if !args.repair {
+            eprintln!("hint: --repair keeps what can be read and moves damaged files away");
+        }
+    }
+    let is_well = report.damages.is_empty() || args.repair;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(super) fn run(command: &StoreCommand) -> Result<()> {
+    match command {
+        StoreCommand::Stats(args) => stats(args),
+        StoreCommand::Parquet(args) => {
+            anyhow::ensure!(args.data.is_dir(), "{} is not a directory", args.data.display());
+            for file in tracewell_store::export_parquet(&args.data, &args.output)? {
+                print_line(&file.display().to_string())?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn stats(args: &DataArgs) -> Result<()> {
+    args.check()?;
+    let report =
+        tracewell_store::store_report(&args.data).with_context(|| format!("look into {}", args.data.display()))?;
+    let spans: u64 = report.segments.iter().map(|segment| segment.spans).sum();
+    let bytes: u64 = report.segments.iter().map(|segment| segment.bytes).sum();
+    if args.json {
+        let segments: Vec<_> = report
+            .segments
+            .iter()
+            .map(|segment| {
+                serde_json::json!({
+                    "number": segment.number,
+                    "tenant": segment.tenant,
+                    "spans": segment.spans,
+                    "traces": segment.traces,
+                    "bytes": segment.bytes,
+                    "first_start_unix_nano": segment.first_start_unix_nano.to_string(),
+                    "last_start_unix_nano": segment.last_start_unix_nano.to_string(),
+                })
+            })
+            .collect();
+        let columns: Vec<_> =
+            report.columns.iter().map(|(name, bytes)| serde_json::json!({ "name": name, "bytes": bytes })).collect();
+        return print_json(&serde_json::json!({
+            "spans": spans,
+            "bytes": bytes,
+            "log_files": report.log_files,
+            "log_bytes": report.log_bytes,
+            "segments": segments,
+            "columns": columns,
+        }));
+    }
+    let each = |bytes: u64, spans: u64| bytes as f64 / spans.max(1) as f64;
+    print_line(&format!(
+        "{spans} spans in {} segments, {bytes} bytes, {:.2} bytes a span",
+        report.segments.len(),
+        each(bytes, spans)
+    ))?;
+    print_line(&format!("{} log files, {} bytes", report.log_files, report.log_bytes))?;
+    if report.segments.is_empty() {
+        return Ok(());
+    }
+    print_line("")?;
+    print_line(&format!(
+        "{:>8} {:<12} {:>12} {:>10} {:>14} {:>7}  {:<30} to",
+        "segment", "tenant", "spans", "traces", "bytes", "B/span", "from"
+    ))?;
+    for segment in &report.segments {
+        print_line(&format!(
+            "{:>8} {:<12} {:>12} {:>10} {:>14} {:>7.2}  {:<30} {}",
+            segment.number,
+            segment.tenant,
+            segment.spans,
+            segment.traces,
+            segment.bytes,
+            each(segment.bytes, segment.spans),
+            time(segment.first_start_unix_nano),
+            time(segment.last_start_unix_nano)
+        ))?;
+    }
+    print_line("")?;
+    print_line(&format!("{:<44} {:>14} {:>7}", "column", "bytes", "B/span"))?;
+    for (name, bytes) in &report.columns {
+        print_line(&format!("{name:<44} {bytes:>14} {:>7.2}", each(*bytes, spans)))?;
+    }
+    Ok(())
+}
+
+/// A moment for people; its number if it is none that a calendar has.
+fn time(unix_nano: u64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(unix_nano))
+        .map_or_else(|_| unix_nano.to_string(), |time| time.to_string())
+}

@@ -1,0 +1,102 @@
+//! What is asked of memtables and segments together.
+
+use std::sync::Arc;
+
+use tracewell_model::{SpanBatch, TraceId};
+
+use super::Shared;
+use super::segment::Segment;
+use crate::memtable::Memtable;
+use crate::names::Names;
+use crate::scan::{Top, fetch};
+use crate::{Projection, Scan, ScanPage, StoreError, Tenant};
+
+/// Bytes of templates and dictionaries that open segments hold together, to be read faster.
+const MOST_HELD_BYTES: usize = 48 << 20;
+
+impl Shared {
+    /// The memtables and the segments of a tenant: together one moment's state, to be read without a lock.
+    pub(super) fn look(&self, tenant: &Tenant) -> (Vec<Memtable>, Vec<Arc<Segment>>) {
+        let state = self.state();
+        let frozen = state.frozen.iter().filter_map(|frozen| frozen.tables.get(tenant));
+        let tables = frozen.chain(state.active.get(tenant)).cloned().collect();
+        let is_own = |segment: &&Arc<Segment>| segment.entry.tenant == tenant.as_str();
+        (tables, state.segments.iter().filter(is_own).cloned().collect())
+    }
+
+    pub(super) fn names(&self, tenant: &Tenant) -> Result<Names, StoreError> {
+        let mut names = Names::default();
+        let (tables, segments) = self.look(tenant);
+        tables.iter().for_each(|table| names.merge(&table.names()));
+        for segment in segments {
+            if let Some(own) = self.damages.tolerate(segment.names())? {
+                names.merge(&own);
+            }
+        }
+        Ok(names)
+    }
+
+    pub(super) fn traces(
+        &self,
+        tenant: &Tenant,
+        ids: &[TraceId],
+        projection: Projection,
+    ) -> Result<SpanBatch, StoreError> {
+        let mut out = SpanBatch::new();
+        let (tables, segments) = self.look(tenant);
+        tables.iter().for_each(|table| table.traces(ids, projection, &mut out));
+        for segment in segments {
+            self.damages.tolerate(segment.traces(ids, projection, &self.damages, &mut out))?;
+        }
+        Ok(out)
+    }
+
+    pub(super) fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
+        let mut top = Top::new(scan);
+        let (tables, mut segments) = self.look(tenant);
+        for (part, table) in tables.iter().enumerate() {
+            table.scan(scan, part as u32, &mut top);
+        }
+        segments.retain(|segment| {
+            scan.time.overlaps(segment.entry.first_start_unix_nano, segment.entry.last_start_unix_nano)
+        });
+        segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
+        for (place, segment) in segments.iter().enumerate() {
+            if top.worst().is_some_and(|worst| segment.entry.last_start_unix_nano < worst.start_unix_nano) {
+                break;
+            }
+            let part = (tables.len() + place) as u32;
+            self.damages.tolerate(segment.scan(scan, part, &self.damages, &mut top))?;
+        }
+        let (found, next) = top.page();
+        let spans = fetch(&found, |part, wanted, spans| match tables.get(part) {
+            Some(table) => {
+                for (block, rows) in wanted {
+                    table.rows(*block, rows, scan.projection, spans);
+                }
+                Ok(wanted.iter().map(|(_, rows)| rows.len()).collect())
+            }
+            None => segments[part - tables.len()].rows(wanted, scan.projection, &self.damages, spans),
+        })?;
+        Ok(ScanPage { spans, next })
+    }
+
+    /// Keeps what segments hold to be read faster within its bound.
+    pub(super) fn forget_least_used(&self) {
+        let segments = self.state().segments.clone();
+        let mut held: Vec<(u64, usize, &Arc<Segment>)> =
+            segments.iter().filter_map(|segment| segment.held().map(|(used, bytes)| (used, bytes, segment))).collect();
+        let mut bytes: usize = held.iter().map(|(_, bytes, _)| bytes).sum();
+        if bytes <= MOST_HELD_BYTES {
+            return;
+        }
+        held.sort_unstable_by_key(|(used, ..)| *used);
+        for (_, own, segment) in held {
+            if bytes <= MOST_HELD_BYTES {
+                break;
+            }
+            segment.forget();
+            bytes -= own;
+        }
+    }
+}
