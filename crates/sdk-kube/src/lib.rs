@@ -1,73 +1,116 @@
-//! Spans of requests to the Kubernetes API, for the client of `kube`: one line where the client is built.
+//! Spans of requests to the Kubernetes API, for the client of `kube`.
 //!
-//! ```ignore
-//! let config = kube::Config::infer().await?;
-//! let layer = tracewell_kube::layer(config.cluster_url.clone());
-//! let client = kube::client::ClientBuilder::try_from(config)?.with_layer(&layer).build();
+//! ```no_run
+//! use k8s_openapi::api::core::v1::Pod;
+//! use kube::api::Api;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = tracewell_kube::Traced::new(kube::Config::infer().await?)?; // once
+//! let pods: Api<Pod> = Api::default_namespaced(client.here()); // where it is used
+//! let own = pods.get("gallery-7").await?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! A request is a client span named by its template, such as `GET /api/v1/namespaces/{namespace}/pods/{name}`, and carries
 //! its context: an API server that is traced itself goes on with it.
 
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::Poll;
 
-use http::{Request, Uri};
-use tower_layer::Layer;
+use http::{Request, Response, Uri};
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
+use tower_layer::Layer as _;
 use tower_service::Service;
-use tracewell::{ClientLayer, ClientService, Tracer};
+use tracewell::{ClientLayer, ClientService, Context, Tracer};
 
-/// The layer for a client of the API at this address, which requests get only further in.
-#[must_use]
-pub fn layer(cluster: Uri) -> KubeLayer {
-    KubeLayer { cluster, layer: ClientLayer::new().target(template) }
-}
-
-/// See [`layer`].
-#[derive(Clone, Debug)]
-pub struct KubeLayer {
+/// A client of the API that makes spans.
+#[derive(Clone)]
+pub struct Traced {
+    client: Client,
     cluster: Uri,
+    namespace: String,
     layer: ClientLayer,
 }
 
-impl KubeLayer {
+impl Traced {
+    /// A client as `kube` makes it of this configuration.
+    ///
+    /// # Errors
+    /// Those of `kube`, such as for certificates that cannot be read.
+    pub fn new(config: Config) -> kube::Result<Self> {
+        let (cluster, namespace) = (config.cluster_url.clone(), config.default_namespace.clone());
+        let client = ClientBuilder::try_from(config)?.build();
+        Ok(Self { client, cluster, namespace, layer: ClientLayer::new().target(template) })
+    }
+
     /// With this tracer instead of the global one.
     #[must_use]
     pub fn tracer(mut self, tracer: Tracer) -> Self {
         self.layer = self.layer.tracer(tracer);
         self
     }
-}
 
-impl<S> Layer<S> for KubeLayer {
-    type Service = KubeService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        KubeService { cluster: self.cluster.clone(), inner: self.layer.layer(inner) }
+    /// The client for what is done in the current context. Connections are shared by all.
+    //
+    // `kube` hands requests over to a task of the client's own, which knows nothing of the caller's context. So the context
+    // is told to a client that is used in no other.
+    #[must_use]
+    pub fn here(&self) -> Client {
+        let inner = self.layer.layer(Send { client: self.client.clone() });
+        let service = Here { context: Context::current(), cluster: self.cluster.clone(), inner };
+        ClientBuilder::new(service, self.namespace.clone()).build()
     }
 }
 
-/// The service that [`layer`] makes.
-#[derive(Clone, Debug)]
-pub struct KubeService<S> {
-    cluster: Uri,
-    inner: ClientService<S>,
+impl std::fmt::Debug for Traced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Traced").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
 }
 
-impl<S, B> Service<Request<B>> for KubeService<S>
-where
-    ClientService<S>: Service<Request<B>>,
-{
-    type Response = <ClientService<S> as Service<Request<B>>>::Response;
-    type Error = <ClientService<S> as Service<Request<B>>>::Error;
-    type Future = <ClientService<S> as Service<Request<B>>>::Future;
+type Sending = Pin<Box<dyn Future<Output = kube::Result<Response<Body>>> + std::marker::Send>>;
 
-    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+/// `kube`'s client as a service.
+struct Send {
+    client: Client,
+}
+
+impl Service<Request<Body>> for Send {
+    type Response = Response<Body>;
+    type Error = kube::Error;
+    type Future = Sending;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<kube::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Sending {
+        let client = self.client.clone();
+        Box::pin(async move { client.send(request).await })
+    }
+}
+
+/// A service that works in a context.
+struct Here {
+    context: Context,
+    cluster: Uri,
+    inner: ClientService<Send>,
+}
+
+impl Service<Request<Body>> for Here {
+    type Response = Response<Body>;
+    type Error = kube::Error;
+    type Future = <ClientService<Send> as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, task: &mut std::task::Context<'_>) -> Poll<kube::Result<()>> {
         self.inner.poll_ready(task)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if request.uri().authority().is_none() {
-            // The client replaces it by the same.
+            // For the span; the client puts the same there further in.
             let mut parts = request.uri().clone().into_parts();
             parts.scheme = self.cluster.scheme().cloned();
             parts.authority = self.cluster.authority().cloned();
@@ -75,7 +118,8 @@ where
                 *request.uri_mut() = uri;
             }
         }
-        self.inner.call(request)
+        let inner = &mut self.inner;
+        self.context.clone().in_scope(|| inner.call(request))
     }
 }
 

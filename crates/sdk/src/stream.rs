@@ -6,13 +6,13 @@ use pin_project_lite::pin_project;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What is done with each item of a stream in a span.
-pub type Observe<Item> = fn(&Span, Option<&Item>);
+/// What is done with each item of a stream.
+type Each<T> = fn(&Span, Option<&T>);
 
 /// Gives streams a span. `use tracewell::StreamExt as _;`
 pub trait StreamExt: Stream + Sized {
     /// Runs the stream inside the span, which ends with the stream or when it is dropped.
-    fn in_span(self, span: Span) -> InSpanStream<Self, Observe<Self::Item>> {
+    fn in_span(self, span: Span) -> InSpanStream<Self, Each<Self::Item>> {
         self.in_span_with(span, |_, _| {})
     }
 

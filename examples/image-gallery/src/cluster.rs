@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
-use kube::client::ClientBuilder;
 use serde::Serialize;
 
 /// The pods of the gallery's own services.
@@ -12,7 +11,7 @@ const PEERS: &str = "app.kubernetes.io/part-of=image-gallery";
 /// The cluster that this program runs in.
 #[derive(Clone)]
 pub struct Cluster {
-    pods: Api<Pod>,
+    client: tracewell_kube::Traced,
     own: String,
 }
 
@@ -33,17 +32,16 @@ impl Cluster {
         // Unlike in a cluster, a kubeconfig may say something else.
         let config = kube::Config::infer().await.context("find the Kubernetes API")?;
         let own = std::env::var("HOSTNAME").context("HOSTNAME is the pod's name")?;
-        let namespace = config.default_namespace.clone();
-        let layer = tracewell_kube::layer(config.cluster_url.clone());
-        let client = ClientBuilder::try_from(config)?;
-        let client = if level >= 2 { client.with_layer(&layer).build() } else { client.build() };
-        Ok(Some(Self { pods: Api::namespaced(client, &namespace), own }))
+        let client = tracewell_kube::Traced::new(config)?;
+        let client = if level >= 2 { client } else { client.tracer(tracewell::Tracer::noop()) };
+        Ok(Some(Self { client, own }))
     }
 
     /// Asks where this pod is, and who is beside it.
     pub async fn place(&self) -> Result<Place> {
-        let (all, of_gallery) = (&self.pods, ListParams::default().labels(PEERS));
-        let (own, peers) = tokio::try_join!(all.get(&self.own), all.list(&of_gallery))?;
+        let pods: Api<Pod> = Api::default_namespaced(self.client.here());
+        let of_gallery = ListParams::default().labels(PEERS);
+        let (own, peers) = tokio::try_join!(pods.get(&self.own), pods.list(&of_gallery))?;
         let mut peers: Vec<String> = peers.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
         peers.retain(|peer| *peer != self.own);
         Ok(Place { pod: self.own.clone(), node: own.spec.and_then(|spec| spec.node_name), peers })

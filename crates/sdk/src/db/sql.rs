@@ -414,11 +414,8 @@ impl Summary {
     }
 
     fn done(self) -> String {
-        let mut summary = self.parts.join(" ");
-        let fits = |end: &usize| summary.is_char_boundary(*end);
-        let end = (0..=summary.len().min(MOST_SUMMARY_BYTES)).rev().find(fits).unwrap_or(0);
-        summary.truncate(end);
-        summary
+        let summary = self.parts.join(" ");
+        crate::value::truncated(&summary, MOST_SUMMARY_BYTES).to_owned()
     }
 }
 
