@@ -145,7 +145,7 @@ pub use span::{EventTags, Span, SpanBuilder};
 pub use span_context::{SpanContext, TraceFlags, TraceState};
 pub use stats::Stats;
 #[cfg(feature = "stream")]
-pub use stream::{InSpanStream, Observe, StreamExt};
+pub use stream::{InSpanStream, StreamExt};
 pub use tags::{Scalar, TagValue, ValueWriter, debug, display};
 #[cfg(feature = "tower")]
 pub use tower::{ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService};
