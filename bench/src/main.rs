@@ -42,6 +42,9 @@ struct Args {
     /// A binary of Jaeger for `--peer jaeger`
     #[arg(long, value_name = "BINARY")]
     jaeger: Option<PathBuf>,
+    /// The version of that binary, which a build from a Go module does not know
+    #[arg(long, value_name = "VERSION", requires = "jaeger")]
+    jaeger_version: Option<String>,
     /// The page that holds the table
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -52,14 +55,18 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let mut peers = vec![Peer { kind: Kind::Tracewell, binary: args.tracewell.clone() }];
+    let mut peers = vec![Peer { kind: Kind::Tracewell, binary: args.tracewell.clone(), version: None }];
     for named in &args.peers {
         let (name, binary) = named.split_once('=').map_or((named.as_str(), None), |(n, b)| (n, Some(PathBuf::from(b))));
         let kind =
             Kind::from_name(name).with_context(|| format!("--peer {named}: unknown; known are {}", Kind::NAMES))?;
-        let built = if kind == Kind::Jaeger { args.jaeger.clone() } else { None };
-        let Some(binary) = binary.or(built) else { bail!("--peer {name}: say where it is, as {name}=BINARY") };
-        peers.push(Peer { kind, binary });
+        let (binary, version) = match binary {
+            Some(binary) => (Some(binary), None),
+            None if kind == Kind::Jaeger => (args.jaeger.clone(), args.jaeger_version.clone()),
+            None => (None, None),
+        };
+        let Some(binary) = binary else { bail!("--peer {name}: say where it is, as {name}=BINARY") };
+        peers.push(Peer { kind, binary, version });
     }
 
     eprintln!("making {} spans", args.spans);

@@ -48,6 +48,8 @@ impl Kind {
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
     pub(crate) binary: PathBuf,
+    /// What whoever built it knows, where the program itself does not.
+    pub(crate) version: Option<String>,
 }
 
 /// A store that runs.
@@ -107,6 +109,9 @@ impl Peer {
 
     /// What it says its version is.
     pub(crate) fn version(&self) -> String {
+        if let Some(version) = &self.version {
+            return version.clone();
+        }
         let argument = match self.kind {
             Kind::Tracewell | Kind::Jaeger => "version",
             Kind::VictoriaTraces | Kind::Tempo => "--version",
@@ -114,10 +119,6 @@ impl Peer {
         let output = Command::new(&self.binary).arg(argument).output();
         let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
         let said = String::from_utf8_lossy(&said).into_owned();
-        if self.kind == Kind::Jaeger {
-            // A build from the Go module knows its version from the module only.
-            return crate::report::JAEGER_VERSION.to_owned();
-        }
         said.lines().next().unwrap_or_default().trim().to_owned()
     }
 }

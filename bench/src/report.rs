@@ -9,8 +9,6 @@ use anyhow::{Context, Result};
 use crate::run::Outcome;
 use crate::workload::Workload;
 
-/// The version that `cargo xtask bench store --peer jaeger` builds.
-pub(crate) const JAEGER_VERSION: &str = "jaeger v1.76.0";
 /// What stands between these lines of the page is replaced.
 const BEGIN: &str = "<!-- begin: store -->";
 const END: &str = "<!-- end: store -->";

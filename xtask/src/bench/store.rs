@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for peer in &args.peers {
         bench.args(["--peer", peer]);
         if peer == "jaeger" {
-            bench.arg("--jaeger").arg(build_jaeger()?);
+            bench.arg("--jaeger").arg(build_jaeger()?).args(["--jaeger-version", JAEGER_VERSION]);
         }
     }
     if !args.dry {
