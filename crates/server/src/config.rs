@@ -134,6 +134,7 @@ impl Settings {
             Some(text) => size(&text).with_context(|| format!("{name}: {text:?} is not a size such as 64MiB")),
         };
         let defaults = ReceiveLimits::default();
+        let attribute_bytes = size(self.attribute_size, "attribute_size", defaults.request.attribute_bytes.into())?;
         let receive = ReceiveLimits {
             body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
             decompressed_bytes: size(self.decompressed_size, "decompressed_size", defaults.decompressed_bytes as u64)?
@@ -142,16 +143,7 @@ impl Settings {
             request: Limits {
                 spans_per_request: self.spans_per_request.unwrap_or(defaults.request.spans_per_request),
                 attributes_per_span: self.attributes_per_span.unwrap_or(defaults.request.attributes_per_span),
-                attribute_bytes: match size(
-                    self.attribute_size,
-                    "attribute_size",
-                    defaults.request.attribute_bytes.into(),
-                )?
-                .try_into()
-                {
-                    Ok(bytes) => bytes,
-                    Err(_) => anyhow::bail!("attribute_size: more than 4GiB"),
-                },
+                attribute_bytes: attribute_bytes.try_into().context("attribute_size: more than 4GiB")?,
                 events_per_span: self.events_per_span.unwrap_or(defaults.request.events_per_span),
                 links_per_span: self.links_per_span.unwrap_or(defaults.request.links_per_span),
                 ..defaults.request

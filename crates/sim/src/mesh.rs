@@ -5,6 +5,8 @@ pub(crate) mod request;
 
 use fastrand::Rng;
 
+use crate::topology::NAMES;
+
 /// Services; each calls only later ones, and requests enter at the first.
 #[derive(Clone, Debug)]
 pub(crate) struct Mesh {
@@ -74,28 +76,6 @@ pub(crate) const STATEMENTS: [(&str, &str); 10] = [
     ("UPDATE", "stock_levels"),
 ];
 
-const NAMES: [&str; 20] = [
-    "gateway",
-    "storefront",
-    "account",
-    "checkout",
-    "search",
-    "catalog",
-    "cart",
-    "pricing",
-    "payment",
-    "inventory",
-    "recommend",
-    "shipping",
-    "review",
-    "fraud",
-    "notification",
-    "ledger",
-    "media",
-    "profile",
-    "translation",
-    "audit",
-];
 const OPERATIONS: [&str; 6] = ["list", "detail", "create", "update", "quote", "check"];
 const WORK: [&str; 6] = ["validate", "render", "serialize response", "apply discounts", "authorize", "merge results"];
 

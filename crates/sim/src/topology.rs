@@ -27,7 +27,8 @@ pub(crate) struct Operation {
     pub(crate) route: String,
 }
 
-const NAMES: [&str; 20] = [
+/// What services are called, in the order in which they are made.
+pub(crate) const NAMES: [&str; 20] = [
     "gateway",
     "storefront",
     "account",
