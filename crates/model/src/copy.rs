@@ -57,8 +57,14 @@ impl<'a> BatchCopier<'a> {
                 links.dropped_attributes_count[link],
             );
         }
-        let spans = from.spans();
-        let span = NewSpan {
+        let span = self.fixed(row, to);
+        to.push_span(span)
+    }
+
+    /// The fixed part of a span, without its attributes, events and links, as the other batch holds it.
+    pub fn fixed(&mut self, row: usize, to: &mut SpanBatch) -> NewSpan {
+        let spans = self.from.spans();
+        NewSpan {
             trace_id: spans.trace_id[row],
             span_id: spans.span_id[row],
             parent_span_id: spans.parent_span_id[row],
@@ -75,8 +81,7 @@ impl<'a> BatchCopier<'a> {
             dropped_links_count: spans.dropped_links_count[row],
             resource: self.resource(spans.resource[row], to),
             scope: self.scope(spans.scope[row], to),
-        };
-        to.push_span(span)
+        }
     }
 
     /// The other batch's number of a string.

@@ -337,22 +337,9 @@ impl<'a> Emitter<'a> {
         let table = &contents.table;
         let row = number as usize;
         let own = table.templates.span(row);
-        let spans = table.templates.spans();
         let batch = self.out.batch();
         let all = self.projection == Projection::All;
-        let scope = self.copier.scope(spans.scope[row], batch);
-        let span = NewSpan {
-            name: self.copier.string(spans.name[row], batch),
-            status_message: self.copier.string(spans.status_message[row], batch),
-            trace_state: self.copier.string(spans.trace_state[row], batch),
-            kind: spans.kind[row],
-            status_code: spans.status_code[row],
-            flags: spans.flags[row],
-            dropped_attributes_count: spans.dropped_attributes_count[row],
-            dropped_events_count: spans.dropped_events_count[row],
-            dropped_links_count: spans.dropped_links_count[row],
-            ..NewSpan::new(batch.add_resource(&[], 0, ""), scope)
-        };
+        let span = self.copier.fixed(row, batch);
         let mut attributes = Vec::new();
         if all {
             for (key, value) in own.attributes().raw_keys().iter().zip(own.attributes().raw_values()) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
-use tracewell_model::{BatchCopier, NewSpan, SpanBatch, TraceId};
+use tracewell_model::{BatchCopier, SpanBatch, TraceId};
 use tracewell_wire::otlp::parts;
 
 use super::block::Chunk;
@@ -491,7 +491,7 @@ impl Joined {
             let key = template_key(batch, row, &variables);
             let table = &mut self.table;
             templates.push(*self.templates.entry(key).or_insert_with(|| {
-                copy_template(batch, row, &mut copier, &mut table.templates);
+                copier.copy_span(row, &mut table.templates);
                 table.variables.push(variables);
                 table.variables.len() as u32 - 1
             }));
@@ -538,27 +538,4 @@ fn template_key(batch: &SpanBatch, row: usize, variables: &[Variable]) -> Vec<u8
         parts::encode_attribute(name, value, &mut key);
     }
     key
-}
-
-fn copy_template(from: &SpanBatch, row: usize, copier: &mut BatchCopier<'_>, to: &mut SpanBatch) {
-    let own_resource = to.add_resource(&[], 0, "");
-    let span = from.span(row);
-    for (key, value) in span.attributes().raw_keys().iter().zip(span.attributes().raw_values()) {
-        let (key, value) = (copier.string(*key, to), copier.value(*value, to));
-        to.push_attribute(key, value);
-    }
-    let spans = from.spans();
-    let new = NewSpan {
-        name: copier.string(spans.name[row], to),
-        status_message: copier.string(spans.status_message[row], to),
-        trace_state: copier.string(spans.trace_state[row], to),
-        kind: spans.kind[row],
-        status_code: spans.status_code[row],
-        flags: spans.flags[row],
-        dropped_attributes_count: spans.dropped_attributes_count[row],
-        dropped_events_count: spans.dropped_events_count[row],
-        dropped_links_count: spans.dropped_links_count[row],
-        ..NewSpan::new(own_resource, copier.scope(spans.scope[row], to))
-    };
-    to.push_span(new);
 }

@@ -392,7 +392,7 @@ impl Finder {
 
     /// The table, with columns for what varies, and the templates without the values that do.
     fn finish(self) -> Table {
-        let Self { mut table, varying, attribute_varies, is_rest, has_events, has_links, own_resource, .. } = self;
+        let Self { mut table, varying, attribute_varies, is_rest, has_events, has_links, .. } = self;
         let mut places = ColumnPlaces::default();
         let mut columns = Vec::new();
         let old = std::mem::take(&mut table.templates);
@@ -401,7 +401,6 @@ impl Finder {
         for id in &mut table.resources {
             *id = copier.resource(*id, &mut new);
         }
-        let own_resource = copier.resource(own_resource, &mut new);
         for row in 0..old.len() {
             let mut variables = Vec::new();
             let keeps_as_one = is_rest[row] || columns.len() >= MOST_COLUMNS;
@@ -453,19 +452,7 @@ impl Finder {
                 add(Some(Place::Links), Part::Links, ValueType::Int);
                 add(None, Part::LinkBody, ValueType::Bytes);
             }
-            let spans = old.spans();
-            let span = NewSpan {
-                name: copier.string(spans.name[row], &mut new),
-                status_message: copier.string(spans.status_message[row], &mut new),
-                trace_state: copier.string(spans.trace_state[row], &mut new),
-                kind: spans.kind[row],
-                status_code: spans.status_code[row],
-                flags: spans.flags[row],
-                dropped_attributes_count: spans.dropped_attributes_count[row],
-                dropped_events_count: spans.dropped_events_count[row],
-                dropped_links_count: spans.dropped_links_count[row],
-                ..NewSpan::new(own_resource, copier.scope(spans.scope[row], &mut new))
-            };
+            let span = copier.fixed(row, &mut new);
             new.push_span(span);
             table.variables.push(variables);
         }
