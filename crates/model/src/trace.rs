@@ -218,57 +218,66 @@ impl Trace {
 /// Rows in the order of a trace, of equal spans only one.
 fn rows_in_order(spans: &SpanBatch, mut rows: Vec<usize>) -> Vec<usize> {
     let columns = spans.spans();
-    let compare = |left: &usize, right: &usize| {
-        let (left, right) = (*left, *right);
-        let numbers = |row: usize| {
-            (
-                columns.start_unix_nano[row],
-                std::cmp::Reverse(columns.end_unix_nano[row]),
-                columns.span_id[row],
-                columns.kind[row],
-            )
-        };
-        // Names are looked at only where nothing else tells two spans apart.
-        numbers(left).cmp(&numbers(right)).then_with(|| {
-            let names = |row: usize| (spans.span(row).service(), spans.span(row).name());
-            names(left).cmp(&names(right))
-        })
-    };
-    // Stores keep a trace by start, so mostly nothing is to be done.
     let starts = &columns.start_unix_nano;
-    if rows.windows(2).all(|pair| starts[pair[0]] < starts[pair[1]]) {
+    // Stores keep a trace by start, so mostly nothing is to be moved.
+    if !rows.is_sorted_by_key(|row| starts[*row]) {
+        rows.sort_by_key(|row| starts[*row]);
+    }
+    if rows.windows(2).all(|pair| starts[pair[0]] != starts[pair[1]]) {
         return rows;
     }
-    if !rows.is_sorted_by(|left, right| compare(left, right).is_le()) {
-        rows.sort_by(compare);
+    let compare = |left: &usize, right: &usize| {
+        let numbers =
+            |row: usize| (std::cmp::Reverse(columns.end_unix_nano[row]), columns.span_id[row], columns.kind[row]);
+        // Names are looked at only where nothing else tells two spans apart.
+        numbers(*left).cmp(&numbers(*right)).then_with(|| {
+            let names = |row: usize| (spans.span(row).service(), spans.span(row).name());
+            names(*left).cmp(&names(*right))
+        })
+    };
+    let pending = spans.strings().find(PENDING);
+    let is_pending = |row: usize| pending.is_some_and(|key| spans.span(row).attributes().raw_keys().contains(&key));
+    let mut kept = Vec::with_capacity(rows.len());
+    // Spans that are equal, or the same before and after its end, have the same start, and few others have it too.
+    for group in rows.chunk_by_mut(|left, right| starts[*left] == starts[*right]) {
+        if let [row] = group {
+            kept.push(*row);
+            continue;
+        }
+        group.sort_by(compare);
+        let first = kept.len();
+        for row in group.iter() {
+            if kept.len() == first || compare(&kept[kept.len() - 1], row).is_ne() {
+                kept.push(*row);
+            }
+        }
+        if pending.is_some() {
+            let group = kept.split_off(first);
+            kept.extend(without_replaced(spans, &group, is_pending));
+        }
     }
-    rows.dedup_by(|right, left| compare(right, left).is_eq());
-    without_replaced(spans, rows)
+    kept
 }
 
 /// The attribute of a span that was sent before it had ended; sent again when it has.
 const PENDING: &str = "tracewell.pending";
 
-/// Without what a span was said to be before it ended, where it is known how it ended, or later.
-fn without_replaced(spans: &SpanBatch, rows: Vec<usize>) -> Vec<usize> {
+/// Rows of one start without what a span was said to be before it ended, where it is known how it ended, or later.
+fn without_replaced(
+    spans: &SpanBatch,
+    rows: &[usize],
+    is_pending: impl Fn(usize) -> bool,
+) -> impl Iterator<Item = usize> {
     let columns = spans.spans();
-    let is_pending = |row: usize| spans.span(row).attributes().get(PENDING).is_some();
     let same = |left: usize, right: usize| {
         columns.span_id[left] == columns.span_id[right] && columns.kind[left] == columns.kind[right]
     };
-    let mut kept = Vec::with_capacity(rows.len());
-    // Spans that are the same have the same start, and few others have it too.
-    for group in rows.chunk_by(|left, right| columns.start_unix_nano[*left] == columns.start_unix_nano[*right]) {
-        for (at, row) in group.iter().enumerate() {
-            let others = || group.iter().enumerate().filter(|(other, twin)| *other != at && same(*row, **twin));
-            // Of two that are pending, the one that ends later is listed first.
-            let is_replaced = others().any(|(other, twin)| other < at || !is_pending(*twin));
-            if !(is_replaced && is_pending(*row)) {
-                kept.push(*row);
-            }
-        }
-    }
-    kept
+    rows.iter().enumerate().filter_map(move |(at, row)| {
+        let mut others = rows.iter().enumerate().filter(|(other, twin)| *other != at && same(*row, **twin));
+        // Of two that are pending, the one that ends later is listed first.
+        let is_replaced = is_pending(*row) && others.any(|(other, twin)| other < at || !is_pending(*twin));
+        (!is_replaced).then_some(*row)
+    })
 }
 
 /// The rows of each span id. More than one span can carry an id: a client and the server it called (Zipkin), or a broken
