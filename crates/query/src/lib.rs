@@ -8,7 +8,7 @@
 //! |----------------|-----------------------------------------------------------------------|
 //! | `conditions`   | what a span must be like: [`Conditions`]                               |
 //! | `cursor`       | where the next page begins: [`Cursor`]                                 |
-//! | `search`       | which traces have such a span, newest first: [`search`]                |
+//! | `search`       | which traces have such a span, newest first: [`search`], [`Search`]    |
 //! | `summary`      | what a trace is about in a few lines: [`TraceSummary`]                 |
 //! | `sample`       | some such traces, spread over a time: [`sample`]                       |
 //! | `dependencies` | which service calls which: [`dependencies`]                            |
@@ -31,7 +31,7 @@ pub use conditions::Conditions;
 pub use cursor::{Cursor, ParseCursorError};
 pub use dependencies::{Dependencies, Dependency, dependencies};
 pub use sample::{Sample, SampleRequest, sample};
-pub use search::{Page, SearchRequest, search, search_with};
+pub use search::{Found, Page, Search, SearchRequest, search, search_with};
 pub use summary::{ServiceCount, TraceSummary};
 
 /// Why a question has no answer.
