@@ -5,6 +5,7 @@
 //! | `cli`     | the command line: `serve` and the client commands                       |
 //! | `config`  | settings from flags, environment and file                               |
 //! | `serve`   | listeners, their routers, an orderly end                                |
+//! | `queries` | threads that give way to those that take spans                         |
 //! | `receive` | OTLP over HTTP and gRPC: admission, decompression, decoding, the store  |
 //! | `api`     | the native HTTP API and Jaeger's                                        |
 //! | `guard`   | headers and host checks that protect the UI and the APIs                |
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod guard;
+mod queries;
 pub mod receive;
 pub mod serve;
 pub mod ui;

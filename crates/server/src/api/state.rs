@@ -127,10 +127,13 @@ impl ApiState {
     /// Runs a query within the bounds; the error says which one it met.
     pub(crate) async fn bounded<T>(&self, query: impl Future<Output = T>) -> Result<T, String> {
         let _place = self.place().await?;
-        timeout(self.limits.query_timeout, query).await.map_err(|_| {
-            let seconds = self.limits.query_timeout.as_secs_f64();
-            format!("the query took longer than {seconds} s; ask for a shorter time or add conditions")
-        })
+        timeout(self.limits.query_timeout, query).await.map_err(|_| self.too_slow())
+    }
+
+    /// What is said of a query that met its bound of time.
+    pub(crate) fn too_slow(&self) -> String {
+        let seconds = self.limits.query_timeout.as_secs_f64();
+        format!("the query took longer than {seconds} s; ask for a shorter time or add conditions")
     }
 }
 
