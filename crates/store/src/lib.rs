@@ -147,7 +147,8 @@ pub trait SpanStore: Send + Sync + 'static {
     async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError>;
 
     /// Distinct values of one attribute as text, sorted, those that begin with `prefix`, at most `limit`. Only spans
-    /// that start in `time` are looked at.
+    /// that start in `time` are looked at; where values hardly repeat, as those of request ids, a store may look at the
+    /// newest alone.
     async fn attribute_values(
         &self,
         tenant: &Tenant,

@@ -322,9 +322,10 @@ impl SpanStore for EmbeddedStore {
     ) -> Result<Vec<String>, StoreError> {
         let (tenant, key, prefix) = (tenant.clone(), key.to_owned(), prefix.to_owned());
         self.read(move |shared| {
-            let wanted = ValuesOf { key: &key, prefix: &prefix, time, limit };
+            let wanted = ValuesOf::new(&key, &prefix, time, limit);
             let mut out = BTreeSet::new();
-            let (tables, segments) = shared.look(&tenant);
+            let (tables, mut segments) = shared.look(&tenant);
+            segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
             tables.iter().for_each(|table| table.values(&wanted, &mut out));
             for segment in segments {
                 let entry = &segment.entry;
