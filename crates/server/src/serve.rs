@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::serve::ListenerExt;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -148,6 +149,11 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
         // An error means that the sender is gone, which is a reason to stop, too.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
+    // The end of an answer does not wait until its beginning is acknowledged.
+    let listener = listener.tap_io(|connection| {
+        // Without it, answers only come later.
+        let _ = connection.set_nodelay(true);
+    });
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
