@@ -7,9 +7,11 @@
 //! | `peer`     | how each store is started and where its doors are                              |
 //! | `sender`   | four connections, OTLP/HTTP                                                    |
 //! | `question` | searches over the HTTP API that all of them share, timed and checked           |
+//! | `floor`    | what the bytes of answers take by themselves                                   |
 //! | `run`      | one store from its start to its end                                            |
 //! | `report`   | the table and the picture in docs/benchmarks.md                                |
 
+mod floor;
 mod peer;
 mod process;
 mod question;

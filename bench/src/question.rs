@@ -23,6 +23,12 @@ pub(crate) struct Answers {
     pub(crate) question: &'static str,
     /// Sorted.
     pub(crate) times: Vec<Duration>,
+    /// Bytes of each answer, sorted.
+    pub(crate) bytes: Vec<usize>,
+    /// CPU that the store used for all of them.
+    pub(crate) cpu: Duration,
+    /// What the bytes of the median answer, and of the 95th percentile, take by themselves.
+    pub(crate) floor: [Duration; 2],
     /// Answers that were not what they should be; the first as text.
     pub(crate) wrong: usize,
     pub(crate) example: Option<String>,
@@ -30,11 +36,20 @@ pub(crate) struct Answers {
 
 impl Answers {
     fn new(question: &'static str) -> Self {
-        Self { question, times: Vec::new(), wrong: 0, example: None }
+        Self {
+            question,
+            times: Vec::new(),
+            bytes: Vec::new(),
+            cpu: Duration::ZERO,
+            floor: [Duration::ZERO; 2],
+            wrong: 0,
+            example: None,
+        }
     }
 
-    fn add(&mut self, time: Duration, checked: Result<(), String>) {
-        self.times.push(time);
+    fn add(&mut self, taken: Taken, checked: Result<(), String>) {
+        self.times.push(taken.time);
+        self.bytes.push(taken.bytes);
         if let Err(why) = checked {
             self.wrong += 1;
             self.example.get_or_insert(why);
@@ -43,14 +58,30 @@ impl Answers {
 
     fn sorted(mut self) -> Self {
         self.times.sort_unstable();
+        self.bytes.sort_unstable();
         self
     }
 
     /// The time that this part of the answers took at most.
     pub(crate) fn quantile(&self, part: f64) -> Duration {
-        let last = self.times.len().saturating_sub(1);
-        self.times.get((part * last as f64).round() as usize).copied().unwrap_or_default()
+        at(&self.times, part)
     }
+
+    /// The bytes that this part of the answers had at most.
+    pub(crate) fn bytes_quantile(&self, part: f64) -> usize {
+        at(&self.bytes, part)
+    }
+}
+
+fn at<T: Copy + Default>(sorted: &[T], part: f64) -> T {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((part * last as f64).round() as usize).copied().unwrap_or_default()
+}
+
+/// What an answer took.
+struct Taken {
+    time: Duration,
+    bytes: usize,
 }
 
 /// A connection to one store.
@@ -69,15 +100,24 @@ impl<'a> Asker<'a> {
 
     /// Every question that the store can be asked.
     pub(crate) fn all(&mut self) -> Result<Vec<Answers>> {
-        let mut all = vec![self.traces(TIMES)?, self.largest(TIMES / 10)?];
+        let failed = r#"&tags={"http.response.status_code":"500"}"#;
+        let mut all = vec![self.timed(|asker| asker.traces(TIMES))?, self.timed(|asker| asker.largest(TIMES / 10))?];
         if self.store.kind.searches() {
-            all.push(self.search("newest 20 of a service", "", |matches| &matches.any)?);
-            let failed = r#"&tags={"http.response.status_code":"500"}"#;
-            all.push(self.search("status 500", failed, |matches| &matches.failed)?);
-            all.push(self.search("slower than 1 s", "&minDuration=1s", |matches| &matches.slow)?);
-            all.push(self.needles()?);
+            all.extend([
+                self.timed(|asker| asker.search("newest 20 of a service", "", |matches| &matches.any))?,
+                self.timed(|asker| asker.search("status 500", failed, |matches| &matches.failed))?,
+                self.timed(|asker| asker.search("slower than 1 s", "&minDuration=1s", |matches| &matches.slow))?,
+                self.timed(Self::needles)?,
+            ]);
         }
         Ok(all)
+    }
+
+    /// Answers with what they cost the store, which tells more than time where others share the machine.
+    fn timed(&mut self, ask: impl FnOnce(&mut Self) -> Result<Answers>) -> Result<Answers> {
+        let before = self.store.process.cpu()?;
+        let answers = ask(self)?;
+        Ok(Answers { cpu: self.store.process.cpu()? - before, ..answers })
     }
 
     /// Traces by id, drawn at random.
@@ -87,8 +127,8 @@ impl<'a> Asker<'a> {
         let mut answers = Answers::new("trace by id");
         for _ in 0..times {
             let id = ids[self.random.usize(..ids.len())];
-            let (time, checked) = self.trace(id)?;
-            answers.add(time, checked);
+            let (taken, checked) = self.trace(id)?;
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
@@ -96,20 +136,20 @@ impl<'a> Asker<'a> {
     pub(crate) fn largest(&mut self, times: usize) -> Result<Answers> {
         let mut answers = Answers::new("largest trace");
         for _ in 0..times {
-            let (time, checked) = self.trace(self.workload.largest)?;
-            answers.add(time, checked);
+            let (taken, checked) = self.trace(self.workload.largest)?;
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
 
-    fn trace(&self, id: TraceId) -> Result<(Duration, Result<(), String>)> {
-        let (time, answer) = self.get(&format!("/traces/{id}"))?;
+    fn trace(&self, id: TraceId) -> Result<(Taken, Result<(), String>)> {
+        let (taken, answer) = self.get(&format!("/traces/{id}"))?;
         let spans = answer.data.iter().map(|trace| trace.spans.len()).sum::<usize>()
             + answer.batches.iter().flat_map(|resource| &resource.scopes).map(|scope| scope.spans.len()).sum::<usize>();
         let wanted = self.workload.traces[&id] as usize;
         let checked =
             if spans == wanted { Ok(()) } else { Err(format!("trace {id}: {spans} spans instead of {wanted}")) };
-        Ok((time, checked))
+        Ok((taken, checked))
     }
 
     /// The newest traces of a service with a further condition, within a window that ends anywhere.
@@ -133,7 +173,7 @@ impl<'a> Asker<'a> {
             } else {
                 first + (last - first) / 4 + self.random.u64(..(last - first) / 4 * 3)
             };
-            let (time, found) = self.find(service, condition, first, end)?;
+            let (taken, found) = self.find(service, condition, first, end)?;
             let wanted = matching(&self.workload.services[service]);
             let stray = found.iter().find(|id| !wanted.contains(id));
             let checked = match stray {
@@ -145,7 +185,7 @@ impl<'a> Asker<'a> {
                 )),
                 None => Ok(()),
             };
-            answers.add(time, checked);
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
@@ -156,37 +196,37 @@ impl<'a> Asker<'a> {
         for round in 0..TIMES.min(self.workload.needles.len()) {
             let (value, service, trace) = &self.workload.needles[round * self.workload.needles.len() / TIMES];
             let condition = format!(r#"&tags={{"request.id":"{value}"}}"#);
-            let (time, found) =
+            let (taken, found) =
                 self.find(service, &condition, self.workload.first_start, self.workload.last_start + 1_000)?;
             let checked = if found == BTreeSet::from([*trace]) {
                 Ok(())
             } else {
                 Err(format!("request.id {value}: found {found:?}"))
             };
-            answers.add(time, checked);
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
 
-    fn find(&self, service: &str, condition: &str, start: u64, end: u64) -> Result<(Duration, BTreeSet<TraceId>)> {
+    fn find(&self, service: &str, condition: &str, start: u64, end: u64) -> Result<(Taken, BTreeSet<TraceId>)> {
         let condition = condition.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
         let (start, end) = (start / 1_000, end.div_ceil(1_000));
-        let (time, answer) =
+        let (taken, answer) =
             self.get(&format!("/traces?service={service}&start={start}&end={end}&limit={LIMIT}{condition}"))?;
         let ids = answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect();
-        Ok((time, ids))
+        Ok((taken, ids))
     }
 
     /// Up to the last byte of the answer; reading it as JSON is not the store's time.
-    fn get(&self, path: &str) -> Result<(Duration, Answer)> {
+    fn get(&self, path: &str) -> Result<(Taken, Answer)> {
         let url = format!("{}{path}", self.store.api);
         let begin = Instant::now();
         let mut response = self.agent.get(&url).call().with_context(|| format!("GET {url}"))?;
         let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        let time = begin.elapsed();
+        let taken = Taken { time: begin.elapsed(), bytes: body.len() };
         let answer = serde_json::from_slice(&body)
             .with_context(|| format!("GET {url} answered {}: {}", response.status(), String::from_utf8_lossy(&body)))?;
-        Ok((time, answer))
+        Ok((taken, answer))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::floor::Floor;
 use crate::peer::{Kind, Peer};
 use crate::process::bytes_below;
 use crate::question::{Answers, Asker};
@@ -30,6 +31,10 @@ pub(crate) struct Outcome {
     /// Traces by id while as many other spans come in, and how long those took.
     pub(crate) busy: Answers,
     pub(crate) busy_send_wall: Duration,
+    /// How long as many spans take just before, with nobody asking.
+    pub(crate) calm_send_wall: Duration,
+    /// The most memory that it had by then.
+    pub(crate) asked_peak_bytes: u64,
     /// From a start to the first answer with every span in the log; measured for Tracewell only.
     pub(crate) restart: Option<Duration>,
 }
@@ -48,7 +53,11 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
     let peak_bytes = store.process.peak_bytes()?;
     let disk_bytes = if peer.kind == Kind::Jaeger { None } else { Some(bytes_below(&data)?) };
     eprintln!("{name}: {:.2} us of CPU a span; asking", cpu.as_secs_f64() * 1e6 / workload.spans as f64);
-    let answers = Asker::new(&store, workload).all()?;
+    let mut answers = Asker::new(&store, workload).all()?;
+    let floor = Floor::start()?;
+    for answer in &mut answers {
+        answer.floor = [floor.time(answer.bytes_quantile(0.5))?, floor.time(answer.bytes_quantile(0.95))?];
+    }
     for answer in answers.iter().filter(|answer| answer.wrong > 0) {
         eprintln!(
             "{name}: {} of {} answers to {:?} are not what they should be, such as: {}",
@@ -59,7 +68,9 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
         );
     }
 
-    eprintln!("{name}: asking while other spans come in");
+    eprintln!("{name}: sending other spans, then the same while asking");
+    let calm_sent = send(more, &store.otlp)?;
+    store.process.wait_until_quiet()?;
     let done = AtomicBool::new(false);
     let (busy, busy_sent) = std::thread::scope(|scope| -> Result<_> {
         let sending = scope.spawn(|| {
@@ -76,6 +87,7 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
         let sent = sending.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
         Ok((busy, sent))
     })?;
+    let asked_peak_bytes = store.process.peak_bytes()?;
     drop(store);
     remove(&data);
     let restart = if peer.kind == Kind::Tracewell { Some(restart(peer, workload, &data)?) } else { None };
@@ -90,6 +102,8 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
         answers,
         busy,
         busy_send_wall: busy_sent.wall,
+        calm_send_wall: calm_sent.wall,
+        asked_peak_bytes,
         restart,
     })
 }
