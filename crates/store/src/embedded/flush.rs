@@ -139,8 +139,11 @@ impl Flusher {
         let mut was_failing = false;
         loop {
             let mut failed = None;
-            let steps = [Self::retain, Self::flush_all, Self::merge_all];
+            let steps = [Self::check_owned, Self::retain, Self::flush_all, Self::merge_all];
             for step in steps {
+                if failed.is_some() && shared.files.taken_over().is_some() {
+                    break;
+                }
                 if let Err(error) = step(&mut self, shared) {
                     // Said once, not at every try.
                     if !was_failing && failed.is_none() && !shared.closed.load(Ordering::SeqCst) {
@@ -205,6 +208,10 @@ impl Flusher {
             state.log_bytes = state.log_bytes.saturating_sub(frozen.log_bytes);
         }
         Ok(())
+    }
+
+    fn check_owned(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        shared.check_owned()
     }
 
     fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
