@@ -98,6 +98,14 @@ mod off;
 mod clock;
 mod tsc;
 
+#[cfg(not(feature = "off"))]
+mod fork;
+#[cfg(not(any(feature = "off", feature = "loom")))]
+mod sync;
+#[cfg(feature = "loom")]
+#[path = "sync/loom.rs"]
+mod sync;
+
 mod config;
 mod error;
 mod exporter;

@@ -1,5 +1,6 @@
 use super::*;
-use crate::SpanData;
+use crate::exporter::{Batch, ExportError};
+use crate::{Exporter, SpanData};
 use std::sync::mpsc;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -123,7 +124,7 @@ fn an_unreachable_receiver_costs_bounded_memory_and_each_lost_span_is_counted() 
     // The exporter is now busy with the first batch; everything else has to wait.
     assert_eq!(rig.offered.recv_timeout(LONG).unwrap().len(), 64);
     rig.record(64 * 20);
-    assert_eq!(lock(&rig.tracer.pipeline().unwrap().state).queued_spans, 640);
+    assert_eq!(lock(&rig.tracer.pipeline().unwrap().state).queue.spans(), 640);
     assert_eq!(rig.tracer.stats().dropped_queue_full, 64 * 10);
     // Eight attempts, then the batch is given up.
     for _ in 0..8 {
