@@ -66,37 +66,41 @@ fn dropped(stats: &Stats) -> u64 {
 }
 
 #[test]
-fn a_span_that_meets_the_shutdown_is_exported_or_counted() {
-    every_order(|| {
+fn spans_that_meet_the_shutdown_are_exported_or_counted() {
+    // Spans that go to the queue one by one, and those that wait in their thread's buffer.
+    for batch in [1, 8] {
+        every_order(move || spans_meet_the_shutdown(batch));
+    }
+    fn spans_meet_the_shutdown(batch: usize) {
         let kept = Kept::default();
-        let tracer = tracer(1, kept.clone());
+        let tracer = tracer(batch, kept.clone());
         let other = tracer.clone();
-        let recorder = thread::spawn(move || other.span("span").start().end());
+        let recorder = thread::spawn(move || (0..2).for_each(|_| other.span("span").start().end()));
         tracer.shutdown(LONG).ok();
         recorder.join().unwrap();
         let stats = tracer.stats();
         assert_eq!(stats.exported, kept.ended());
-        assert_eq!(stats.exported + stats.dropped_shutdown, 1);
+        assert_eq!(stats.exported + stats.dropped_shutdown, 2);
         assert_eq!(dropped(&stats), stats.dropped_shutdown);
-    });
+    }
 }
 
 #[test]
 fn what_ended_before_a_flush_is_exported_when_it_returns() {
     every_order(|| {
         let kept = Kept::default();
-        let tracer = tracer(2, kept.clone());
+        let tracer = tracer(8, kept.clone());
         let other = tracer.clone();
         // A thread that has ended, and one that goes on meanwhile.
         thread::spawn(move || other.span("span").start().end()).join().unwrap();
         let other = tracer.clone();
-        let recorder = thread::spawn(move || other.span("span").start().end());
+        let recorder = thread::spawn(move || (0..2).for_each(|_| other.span("span").start().end()));
         tracer.flush(LONG).unwrap();
         assert!(kept.ended() >= 1);
         recorder.join().unwrap();
         tracer.shutdown(LONG).unwrap();
-        assert_eq!((kept.ended(), tracer.stats().exported), (2, 2));
-        assert_eq!(kept.reported.lock().unwrap().as_ref().map(|stats| stats.exported), Some(2));
+        assert_eq!((kept.ended(), tracer.stats().exported), (3, 3));
+        assert_eq!(kept.reported.lock().unwrap().as_ref().map(|stats| stats.exported), Some(3));
     });
 }
 
@@ -106,12 +110,20 @@ fn two_that_flush_at_once_and_a_shutdown_all_return() {
         let kept = Kept::default();
         let tracer = tracer(8, kept.clone());
         tracer.span("span").start().end();
-        let other = tracer.clone();
-        let flusher = thread::spawn(move || other.flush(LONG).unwrap());
-        tracer.flush(Duration::ZERO).ok();
-        tracer.shutdown(LONG).unwrap();
+        let (other, exported) = (tracer.clone(), kept.clone());
+        let flusher = thread::spawn(move || {
+            let span = other.span("flushed").start();
+            let id = span.span_context().span_id;
+            span.end();
+            if other.flush(LONG).is_ok() && other.stats().dropped_shutdown == 0 {
+                let spans = exported.spans.lock().unwrap();
+                assert!(spans.iter().any(|span| span.context.span_id == id), "a flush that did not see it");
+            }
+        });
+        tracer.flush(LONG).unwrap();
+        tracer.shutdown(LONG).ok();
         flusher.join().unwrap();
-        assert_eq!(kept.ended(), 1);
+        assert_eq!(kept.ended() + tracer.stats().dropped_shutdown, 2);
     });
 }
 
