@@ -98,7 +98,6 @@ mod off;
 mod clock;
 mod tsc;
 
-#[cfg(not(feature = "off"))]
 mod fork;
 #[cfg(not(any(feature = "off", feature = "loom")))]
 mod sync;

@@ -242,3 +242,24 @@ fn no_span_is_lost_or_doubled_between_threads_flushes_and_shutdown() {
     let ids: std::collections::HashSet<_> = spans.iter().map(|span| span.context.span_id).collect();
     assert_eq!(ids.len(), spans.len());
 }
+
+#[test]
+fn a_report_that_hangs_does_not_make_a_shutdown_fail() {
+    /// Takes spans, and does not return from a report before the test ends.
+    struct Hangs(mpsc::Receiver<()>);
+    impl Exporter for Hangs {
+        fn export(&mut self, _batch: &Batch<'_>) -> Result<(), ExportError> {
+            Ok(())
+        }
+        fn report(&mut self, _report: &crate::Report<'_>) {
+            self.0.recv().unwrap_err();
+        }
+    }
+    let (end, ended) = mpsc::channel();
+    let tracer = crate::Tracer::new(Config::new("test").exporter(Hangs(ended))).unwrap();
+    tracer.span("span").start().end();
+    tracer.flush(LONG).unwrap();
+    tracer.shutdown(Duration::from_secs(1)).unwrap();
+    assert_eq!(tracer.stats().exported, 1);
+    drop(end);
+}
