@@ -1,22 +1,17 @@
 //! The questions of a person who looks for something, timed and checked.
-//!
-//! They go through Jaeger's HTTP query API, which Tracewell, Jaeger and VictoriaTraces share.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use anyhow::Result;
 use tracewell_model::TraceId;
 
+use crate::api::{Api, Condition, LIMIT, Taken};
 use crate::peer::Running;
-use crate::workload::{Matches, Workload};
+use crate::workload::{Facts, Matches};
 
 /// How often each question is asked.
 const TIMES: usize = 100;
-/// Traces that a search returns at most.
-const LIMIT: usize = 20;
 
 /// What was asked, how long answers took, and whether they were right.
 pub(crate) struct Answers {
@@ -78,35 +73,30 @@ fn at<T: Copy + Default>(sorted: &[T], part: f64) -> T {
     sorted.get((part * last as f64).round() as usize).copied().unwrap_or_default()
 }
 
-/// What an answer took.
-struct Taken {
-    time: Duration,
-    bytes: usize,
-}
-
-/// A connection to one store.
+/// Whoever asks one store.
 pub(crate) struct Asker<'a> {
-    agent: ureq::Agent,
+    api: Api<'a>,
     store: &'a Running,
-    workload: &'a Workload,
+    facts: &'a Facts,
     random: fastrand::Rng,
 }
 
 impl<'a> Asker<'a> {
-    pub(crate) fn new(store: &'a Running, workload: &'a Workload) -> Self {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        Self { agent, store, workload, random: fastrand::Rng::with_seed(11) }
+    pub(crate) fn new(store: &'a Running, facts: &'a Facts) -> Self {
+        Self { api: Api::new(store), store, facts, random: fastrand::Rng::with_seed(11) }
     }
 
     /// Every question that the store can be asked.
     pub(crate) fn all(&mut self) -> Result<Vec<Answers>> {
-        let failed = r#"&tags={"http.response.status_code":"500"}"#;
         let mut all = vec![self.timed(|asker| asker.traces(TIMES))?, self.timed(|asker| asker.largest(TIMES / 10))?];
         if self.store.kind.searches() {
+            let any = Condition::default();
+            let failed = Condition { tag: Some(("http.response.status_code", "500")), ..any };
+            let slow = Condition { min_duration: Some(Duration::from_secs(1)), ..any };
             all.extend([
-                self.timed(|asker| asker.search("newest 20 of a service", "", |matches| &matches.any))?,
+                self.timed(|asker| asker.search("newest 20 of a service", any, |matches| &matches.any))?,
                 self.timed(|asker| asker.search("status 500", failed, |matches| &matches.failed))?,
-                self.timed(|asker| asker.search("slower than 1 s", "&minDuration=1s", |matches| &matches.slow))?,
+                self.timed(|asker| asker.search("slower than 1 s", slow, |matches| &matches.slow))?,
                 self.timed(Self::needles)?,
             ]);
         }
@@ -122,7 +112,7 @@ impl<'a> Asker<'a> {
 
     /// Traces by id, drawn at random.
     pub(crate) fn traces(&mut self, times: usize) -> Result<Answers> {
-        let mut ids: Vec<TraceId> = self.workload.traces.keys().copied().collect();
+        let mut ids: Vec<TraceId> = self.facts.traces.keys().copied().collect();
         ids.sort_unstable();
         let mut answers = Answers::new("trace by id");
         for _ in 0..times {
@@ -136,17 +126,15 @@ impl<'a> Asker<'a> {
     pub(crate) fn largest(&mut self, times: usize) -> Result<Answers> {
         let mut answers = Answers::new("largest trace");
         for _ in 0..times {
-            let (taken, checked) = self.trace(self.workload.largest)?;
+            let (taken, checked) = self.trace(self.facts.largest)?;
             answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
 
     fn trace(&self, id: TraceId) -> Result<(Taken, Result<(), String>)> {
-        let (taken, answer) = self.get(&format!("/traces/{id}"))?;
-        let spans = answer.data.iter().map(|trace| trace.spans.len()).sum::<usize>()
-            + answer.batches.iter().flat_map(|resource| &resource.scopes).map(|scope| scope.spans.len()).sum::<usize>();
-        let wanted = self.workload.traces[&id] as usize;
+        let (taken, spans) = self.api.trace(id)?;
+        let wanted = self.facts.traces[&id] as usize;
         let checked =
             if spans == wanted { Ok(()) } else { Err(format!("trace {id}: {spans} spans instead of {wanted}")) };
         Ok((taken, checked))
@@ -156,13 +144,13 @@ impl<'a> Asker<'a> {
     fn search(
         &mut self,
         question: &'static str,
-        condition: &str,
+        condition: Condition<'_>,
         matching: impl Fn(&Matches) -> &BTreeSet<TraceId>,
     ) -> Result<Answers> {
-        let (first, last) = (self.workload.first_start, self.workload.last_start);
+        let (first, last) = (self.facts.first_start, self.facts.last_start);
         // Services of which there is something to find.
         let services: Vec<&String> =
-            self.workload.services.iter().filter(|(_, all)| !matching(all).is_empty()).map(|(name, _)| name).collect();
+            self.facts.services.iter().filter(|(_, all)| !matching(all).is_empty()).map(|(name, _)| name).collect();
         let mut answers = Answers::new(question);
         for round in 0..TIMES {
             let service = services[round % services.len()];
@@ -173,8 +161,8 @@ impl<'a> Asker<'a> {
             } else {
                 first + (last - first) / 4 + self.random.u64(..(last - first) / 4 * 3)
             };
-            let (taken, found) = self.find(service, condition, first, end)?;
-            let wanted = matching(&self.workload.services[service]);
+            let (taken, found) = self.api.search(service, condition, first, end)?;
+            let wanted = matching(&self.facts.services[service]);
             let stray = found.iter().find(|id| !wanted.contains(id));
             let checked = match stray {
                 Some(id) => Err(format!("{question} of {service}: {id} does not match")),
@@ -193,11 +181,11 @@ impl<'a> Asker<'a> {
     /// A tag that one span has.
     fn needles(&mut self) -> Result<Answers> {
         let mut answers = Answers::new("one unique tag");
-        for round in 0..TIMES.min(self.workload.needles.len()) {
-            let (value, service, trace) = &self.workload.needles[round * self.workload.needles.len() / TIMES];
-            let condition = format!(r#"&tags={{"request.id":"{value}"}}"#);
+        for round in 0..TIMES.min(self.facts.needles.len()) {
+            let (value, service, trace) = &self.facts.needles[round * self.facts.needles.len() / TIMES];
+            let condition = Condition { tag: Some(("request.id", value)), ..Condition::default() };
             let (taken, found) =
-                self.find(service, &condition, self.workload.first_start, self.workload.last_start + 1_000)?;
+                self.api.search(service, condition, self.facts.first_start, self.facts.last_start + 1_000)?;
             let checked = if found == BTreeSet::from([*trace]) {
                 Ok(())
             } else {
@@ -207,59 +195,4 @@ impl<'a> Asker<'a> {
         }
         Ok(answers.sorted())
     }
-
-    fn find(&self, service: &str, condition: &str, start: u64, end: u64) -> Result<(Taken, BTreeSet<TraceId>)> {
-        let condition = condition.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
-        let (start, end) = (start / 1_000, end.div_ceil(1_000));
-        let (taken, answer) =
-            self.get(&format!("/traces?service={service}&start={start}&end={end}&limit={LIMIT}{condition}"))?;
-        let ids = answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect();
-        Ok((taken, ids))
-    }
-
-    /// Up to the last byte of the answer; reading it as JSON is not the store's time.
-    fn get(&self, path: &str) -> Result<(Taken, Answer)> {
-        let url = format!("{}{path}", self.store.api);
-        let begin = Instant::now();
-        let mut response = self.agent.get(&url).call().with_context(|| format!("GET {url}"))?;
-        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        let taken = Taken { time: begin.elapsed(), bytes: body.len() };
-        let answer = serde_json::from_slice(&body)
-            .with_context(|| format!("GET {url} answered {}: {}", response.status(), String::from_utf8_lossy(&body)))?;
-        Ok((taken, answer))
-    }
-}
-
-/// What is looked at of an answer; the rest is passed over.
-#[derive(Deserialize)]
-struct Answer {
-    /// Jaeger's shape.
-    #[serde(default, deserialize_with = "null_is_empty")]
-    data: Vec<Trace>,
-    /// Tempo's shape.
-    #[serde(default)]
-    batches: Vec<ResourceSpans>,
-}
-
-#[derive(Deserialize)]
-struct Trace {
-    #[serde(rename = "traceID")]
-    id: String,
-    spans: Vec<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct ResourceSpans {
-    #[serde(rename = "scopeSpans", default)]
-    scopes: Vec<ScopeSpans>,
-}
-
-#[derive(Deserialize)]
-struct ScopeSpans {
-    #[serde(default)]
-    spans: Vec<IgnoredAny>,
-}
-
-fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Trace>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -23,6 +23,7 @@ mod export;
 mod jaeger;
 mod names;
 mod params;
+mod reading;
 mod state;
 mod stream;
 mod time;

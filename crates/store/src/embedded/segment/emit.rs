@@ -25,6 +25,7 @@ pub(super) struct Emitter<'a> {
 /// Takes values from a block's columns, one after the other, into the batch.
 struct ValueReader<'a> {
     contents: &'a Contents,
+    projection: Projection,
     out: PartsDecoder,
     /// The batch's number of each text of each dictionary, made when the first is asked for.
     strings: Vec<Vec<Option<StrId>>>,
@@ -68,6 +69,11 @@ impl<'a> Emitter<'a> {
                     | Part::Links
                     | Part::LinkBody
             ),
+            Projection::Outline(keys) => match part {
+                Part::Name | Part::Attributes => true,
+                Part::Attribute(key) => keys.contains(&key.as_str()),
+                _ => false,
+            },
             Projection::All => true,
         };
         let lists = Lists {
@@ -84,6 +90,7 @@ impl<'a> Emitter<'a> {
             wanted: table.columns.iter().map(|column| wanted(&column.part)).collect(),
             values: ValueReader {
                 contents,
+                projection,
                 out: PartsDecoder::new(out),
                 strings: vec![Vec::new(); table.columns.len()],
                 cursors: vec![0; table.columns.len()],
@@ -228,15 +235,31 @@ impl<'a> Emitter<'a> {
         let row = number as usize;
         let own = table.templates.span(row);
         let batch = self.values.out.batch();
-        let all = self.projection == Projection::All;
-        let span = self.copier.fixed(row, batch);
+        let fixed = self.copier.fixed(row, batch);
+        let span = if matches!(self.projection, Projection::Outline(_)) {
+            let bare = NewSpan::new(fixed.resource, batch.add_scope("", "", &[], 0, ""));
+            NewSpan { name: fixed.name, kind: fixed.kind, status_code: fixed.status_code, ..bare }
+        } else {
+            fixed
+        };
         let (mut keys, mut values) = (Vec::new(), Vec::new());
-        if all {
-            keys.extend(own.attributes().raw_keys().iter().map(|key| self.copier.string(*key, batch)));
-            values.extend(own.attributes().raw_values().iter().map(|value| self.copier.value(*value, batch)));
+        // Where each attribute of the template lies among those that are asked for.
+        let mut places = Vec::new();
+        for (key, value) in own.attributes().raw_keys().iter().zip(own.attributes().raw_values()) {
+            places.push(keys.len() as u32);
+            if self.projection.has_attribute(table.templates.string(*key)) {
+                keys.push(self.copier.string(*key, batch));
+                values.push(self.copier.value(*value, batch));
+            }
         }
         let wanted = |variable: &&Variable| self.wanted[variable.column as usize];
-        let variables = table.variables[row].iter().filter(wanted).copied().collect();
+        let place = |variable: &Variable| match variable.place {
+            Place::Attribute(place) => {
+                Variable { place: Place::Attribute(places[place as usize]), column: variable.column }
+            }
+            _ => *variable,
+        };
+        let variables = table.variables[row].iter().filter(wanted).map(place).collect();
         Template { span, keys, values, variables }
     }
 
@@ -247,7 +270,7 @@ impl<'a> Emitter<'a> {
         let table = &self.contents.table;
         let id = table.resources[number as usize];
         let batch = self.values.out.batch();
-        let new = if self.projection == Projection::All {
+        let new = if self.projection > Projection::Core {
             self.copier.resource(id, batch)
         } else {
             let service = table.templates.resources()[id.index()].service;
@@ -299,7 +322,10 @@ impl<'a> ValueReader<'a> {
                     let read = self.out.attributes(bytes, &mut self.scratch);
                     read.map_err(|_| Damaged("attributes are not OTLP"))?;
                     for (key, value) in &self.scratch {
-                        self.out.batch().push_attribute(*key, *value);
+                        let batch = self.out.batch();
+                        if self.projection.has_attribute(batch.string(*key)) {
+                            batch.push_attribute(*key, *value);
+                        }
                     }
                 }
                 Place::Events => {
@@ -452,6 +478,7 @@ impl Segment {
             });
             match read {
                 Ok(batch) => each(batch)?,
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => damaged(error),
             }
         }

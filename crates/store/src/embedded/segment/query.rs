@@ -7,6 +7,7 @@ use tracewell_model::{SpanBatch, TraceId, ValueRef};
 use super::block::Chunk;
 use super::coding::{Damaged, Zstd};
 use super::emit::Emitter;
+use super::footer::MAGIC;
 use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::scan::Plan;
@@ -219,9 +220,14 @@ impl Segment {
     /// Reads and checks every byte, calling for each piece of damage. The number of spans that can be read is returned.
     pub(crate) fn verify(&self, mut damaged: impl FnMut(StoreError)) -> Result<u64, StoreError> {
         let mut spans = 0;
+        if self.bytes(0, MAGIC.len())? != *MAGIC {
+            damaged(self.damaged(0, Damaged("it does not begin as a segment does: no span is lost")));
+        }
         for section in [self.footer.names, self.footer.index, self.footer.filter] {
-            if let Err(error) = self.section(section) {
-                damaged(error);
+            match self.section(section) {
+                Ok(_) => {}
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => damaged(error),
             }
         }
         self.every_span(
