@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::catalog::EPOCH_BITS;
 use super::clock::Clock;
 use super::segment::{self, Merge, Origin, Segment};
 use super::{Catalog, Frozen, SegmentEntry, Shared, log_path, logs_in};
@@ -12,6 +13,9 @@ use crate::{StoreError, Tenant};
 
 /// How often retention is looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(10);
+/// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
+/// this one took over from.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// How soon what failed is tried again: a full disk may have space by then.
 const RETRY: Duration = Duration::from_millis(500);
 /// So many segments of about one size become one: each span is written once more for each eightfold of data.
@@ -113,6 +117,7 @@ pub(super) struct Flusher {
     dropped: Vec<Dropped>,
     /// Segments of commits of which it is not known whether they happened: kept until the next one has.
     in_doubt: Vec<u64>,
+    swept: Instant,
     clock: Clock,
 }
 
@@ -124,6 +129,15 @@ enum Dropped {
     File(u64),
 }
 
+impl Dropped {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Segment(segment) => segment.entry.number,
+            Self::File(number) => *number,
+        }
+    }
+}
+
 impl Flusher {
     pub(super) fn new(catalog: Catalog) -> Self {
         Self {
@@ -131,6 +145,7 @@ impl Flusher {
             left_alone: BTreeSet::new(),
             dropped: Vec::new(),
             in_doubt: Vec::new(),
+            swept: Instant::now(),
             clock: Clock::default(),
         }
     }
@@ -157,6 +172,9 @@ impl Flusher {
             }
             was_failing = failed.is_some();
             self.remove_dropped(shared);
+            if !was_failing && self.swept.elapsed() > SWEEP {
+                self.sweep(shared);
+            }
             shared.flush.finish_round(failed);
             if shared.closed.load(Ordering::SeqCst) {
                 return;
@@ -286,6 +304,23 @@ impl Flusher {
         });
     }
 
+    /// Deletes segments that neither the catalog names nor a reader has, nor a later owner has written.
+    pub(super) fn sweep(&mut self, shared: &Shared) {
+        self.swept = Instant::now();
+        if !self.in_doubt.is_empty() {
+            return;
+        }
+        let open: BTreeSet<u64> = self.dropped.iter().map(Dropped::number).collect();
+        let live: BTreeSet<u64> = self.catalog.segments.iter().map(|entry| entry.number).collect();
+        // What cannot be listed now can be later.
+        for number in shared.files.list().unwrap_or_default() {
+            let is_later_owners = number >> EPOCH_BITS > self.catalog.next_segment >> EPOCH_BITS;
+            if !is_later_owners && !live.contains(&number) && !open.contains(&number) {
+                segment::remove(&*shared.files, number);
+            }
+        }
+    }
+
     fn merge_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
         while !shared.closed.load(Ordering::SeqCst) {
             let Some((tenant, segments)) = self.find_mergeable(shared) else { return Ok(()) };
@@ -411,11 +446,7 @@ impl Flusher {
 
 /// Deletes what a crash left: segments that never came into the catalog or were dropped, log files that are in segments.
 pub(super) fn remove_strays(shared: &Shared, catalog: &Catalog) {
-    for number in shared.files.list().unwrap_or_default() {
-        if !catalog.segments.iter().any(|entry| entry.number == number) {
-            segment::remove(&*shared.files, number);
-        }
-    }
+    Flusher::new(catalog.clone()).sweep(shared);
     for number in logs_in(&*shared.disk, &shared.folder).unwrap_or_default() {
         if number < catalog.first_log
             && let Err(error) = shared.disk.remove(&log_path(&shared.folder, number))

@@ -9,10 +9,12 @@ use tracewell_model::TraceId;
 use super::faulty::{Fault, FaultyBucket};
 use super::{Bucket, Sizes};
 use crate::conformance::{self, append_of, batch_of};
+use crate::embedded::catalog::Catalog;
 use crate::embedded::damage::Damages;
 use crate::embedded::disk::Disk;
 use crate::embedded::disk::simulated::{Faults, SimulatedDisk};
 use crate::embedded::fault_tests::{Sent, found, live};
+use crate::embedded::flush::Flusher;
 use crate::embedded::fsck::{FsckReport, check};
 use crate::embedded::open::lock;
 use crate::embedded::place::Opened;
@@ -338,6 +340,24 @@ async fn a_segment_that_was_merged_away_is_there_until_its_last_reader_is_done()
     drop(segments);
     store.settle().await.unwrap();
     world.check_no_orphans("when nobody reads").await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_owner_left_is_swept_and_what_a_later_one_wrote_is_not() {
+    let world = World::new();
+    let mut sent = Sent::default();
+    let store = world.open().unwrap();
+    fill(&store, &mut sent, 3).await;
+    let catalog = Catalog::open(&*store.shared.files).unwrap();
+    let [earlier, own, later] =
+        [7, (1 << 32) + 900, 2 << 32].map(|number: u64| format!("spans/segments/{number:010}.segment"));
+    for name in [&earlier, &own, &later] {
+        world.bucket.write(name, b"spans".to_vec()).await;
+    }
+    Flusher::new(catalog).sweep(&store.shared);
+    let names = world.bucket.names().await;
+    assert!(!names.contains(&earlier) && !names.contains(&own) && names.contains(&later), "{names:?}");
+    sent.check(&found(&store).await, "swept");
 }
 
 #[tokio::test]
