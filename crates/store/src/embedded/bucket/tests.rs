@@ -65,9 +65,13 @@ impl World {
     }
 
     fn open(&self) -> Result<EmbeddedStore, StoreError> {
+        self.open_with(EmbeddedOptions::default())
+    }
+
+    fn open_with(&self, options: EmbeddedOptions) -> Result<EmbeddedStore, StoreError> {
         let lock = lock(&self.disk, Path::new(FOLDER))?;
         let (disk, opened) = self.claim()?;
-        EmbeddedStore::open_with(disk, Path::new(FOLDER), EmbeddedOptions::default(), lock, opened)
+        EmbeddedStore::open_with(disk, Path::new(FOLDER), options, lock, opened)
     }
 
     fn check(&self, repair: bool) -> FsckReport {
@@ -279,6 +283,26 @@ async fn when_the_bucket_is_away_spans_are_taken_and_what_is_cached_is_answered(
     sent.check(&found(&store).await, "it recovers by itself");
     store.settle().await.unwrap();
     sent.check(&found(&store).await, "and flushes again");
+}
+
+#[tokio::test]
+async fn when_the_bucket_is_away_for_long_senders_are_told_to_come_again() {
+    let world = World::new();
+    let store = world.open_with(EmbeddedOptions { memory_bytes: 4 << 10, ..EmbeddedOptions::default() }).unwrap();
+    let mut sent = Sent::default();
+    world.bucket.set_down(true);
+    let refused = loop {
+        if let Err(refused) = sent.send(&store).await {
+            break refused;
+        }
+        assert!(sent.acknowledged.len() < 100, "memory has no bound");
+    };
+    assert!(matches!(refused, StoreError::Busy(_)), "{refused:?}");
+    assert!(sent.acknowledged.len() > 3, "{sent:?}");
+    world.bucket.set_down(false);
+    store.settle().await.unwrap();
+    sent.send(&store).await.unwrap();
+    sent.check(&found(&store).await, "the bucket is back");
 }
 
 #[tokio::test]
