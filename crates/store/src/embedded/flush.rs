@@ -118,6 +118,8 @@ pub(super) struct Flusher {
     /// Segments of commits of which it is not known whether they happened: kept until the next one has.
     in_doubt: Vec<u64>,
     swept: Instant,
+    /// Whether the last round ended because the bucket could not be reached.
+    is_away: bool,
     clock: Clock,
 }
 
@@ -146,6 +148,7 @@ impl Flusher {
             dropped: Vec::new(),
             in_doubt: Vec::new(),
             swept: Instant::now(),
+            is_away: false,
             clock: Clock::default(),
         }
     }
@@ -154,17 +157,18 @@ impl Flusher {
         let mut was_failing = false;
         loop {
             let mut failed = None;
-            let steps = [Self::check_owned, Self::retain, Self::flush_all, Self::merge_all];
+            let steps = [Self::check_reachable, Self::retain, Self::flush_all, Self::merge_all];
             for step in steps {
-                if failed.is_some() && shared.files.taken_over().is_some() {
-                    break;
-                }
                 if let Err(error) = step(&mut self, shared) {
                     // Said once, not at every try.
                     if !was_failing && failed.is_none() && !shared.closed.load(Ordering::SeqCst) {
                         tracing::error!(%error, "cannot flush; trying again until it can be done");
                     }
                     failed = Some(error.to_string());
+                    self.is_away = matches!(error, StoreError::Unavailable(_));
+                    if self.is_away {
+                        break;
+                    }
                 }
             }
             if was_failing && failed.is_none() {
@@ -228,8 +232,14 @@ impl Flusher {
         Ok(())
     }
 
-    fn check_owned(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        shared.check_owned()
+    /// An error if nothing can be written: then no segment is made in vain.
+    fn check_reachable(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        shared.check_owned()?;
+        if self.is_away {
+            Catalog::open(&*shared.files)?;
+            self.is_away = false;
+        }
+        Ok(())
     }
 
     fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
@@ -251,6 +261,11 @@ impl Flusher {
             let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
             match segment::write(files, number, tenant, origin, &batches) {
                 Ok(entry) => entries.push(entry),
+                // What was sent so far is swept when the bucket is back.
+                Err(error @ StoreError::Unavailable(_)) => {
+                    written = Err(error);
+                    break;
+                }
                 Err(error) => {
                     // What was written so far takes space that may be what is missing.
                     segment::remove(files, number);
