@@ -1,5 +1,5 @@
 use super::*;
-use crate::NewSpan;
+use crate::{NewSpan, SpanId};
 
 /// A batch of spans given as (id, parent, start, end).
 fn batch(spans: &[(u64, u64, u64, u64)]) -> SpanBatch {

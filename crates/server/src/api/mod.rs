@@ -22,6 +22,7 @@ mod export;
 mod jaeger;
 mod names;
 mod params;
+mod reading;
 mod state;
 mod time;
 mod traces;

@@ -60,6 +60,11 @@ impl<'a> Emitter<'a> {
                     | Part::Links
                     | Part::LinkBody
             ),
+            Projection::Outline(keys) => match part {
+                Part::Name | Part::Attributes => true,
+                Part::Attribute(key) => keys.contains(&key.as_str()),
+                _ => false,
+            },
             Projection::All => true,
         };
         Self {
@@ -234,7 +239,10 @@ impl<'a> Emitter<'a> {
                     let read = self.out.attributes(bytes, &mut self.scratch);
                     read.map_err(|_| Damaged("attributes are not OTLP"))?;
                     for (key, value) in &self.scratch {
-                        self.out.batch().push_attribute(*key, *value);
+                        let batch = self.out.batch();
+                        if self.projection.has_attribute(batch.string(*key)) {
+                            batch.push_attribute(*key, *value);
+                        }
                     }
                 }
                 Place::Events => {
@@ -338,16 +346,30 @@ impl<'a> Emitter<'a> {
         let row = number as usize;
         let own = table.templates.span(row);
         let batch = self.out.batch();
-        let all = self.projection == Projection::All;
-        let span = self.copier.fixed(row, batch);
+        let fixed = self.copier.fixed(row, batch);
+        let span = if matches!(self.projection, Projection::Outline(_)) {
+            let bare = NewSpan::new(fixed.resource, batch.add_scope("", "", &[], 0, ""));
+            NewSpan { name: fixed.name, kind: fixed.kind, status_code: fixed.status_code, ..bare }
+        } else {
+            fixed
+        };
         let mut attributes = Vec::new();
-        if all {
-            for (key, value) in own.attributes().raw_keys().iter().zip(own.attributes().raw_values()) {
+        // Where each attribute of the template lies among those that are asked for.
+        let mut places = Vec::new();
+        for (key, value) in own.attributes().raw_keys().iter().zip(own.attributes().raw_values()) {
+            places.push(attributes.len() as u32);
+            if self.projection.has_attribute(table.templates.string(*key)) {
                 attributes.push((self.copier.string(*key, batch), self.copier.value(*value, batch)));
             }
         }
         let wanted = |variable: &&Variable| self.wanted[variable.column as usize];
-        let variables = table.variables[row].iter().filter(wanted).copied().collect();
+        let place = |variable: &Variable| match variable.place {
+            Place::Attribute(place) => {
+                Variable { place: Place::Attribute(places[place as usize]), column: variable.column }
+            }
+            _ => *variable,
+        };
+        let variables = table.variables[row].iter().filter(wanted).map(place).collect();
         Template { span, attributes, variables }
     }
 
@@ -358,7 +380,7 @@ impl<'a> Emitter<'a> {
         let table = &self.contents.table;
         let id = table.resources[number as usize];
         let batch = self.out.batch();
-        let new = if self.projection == Projection::All {
+        let new = if self.projection > Projection::Core {
             self.copier.resource(id, batch)
         } else {
             let service = table.templates.resources()[id.index()].service;
