@@ -1,4 +1,4 @@
-import type { SearchAnswer, TraceDetail, Why } from "./types";
+import type { SearchAnswer, Stats, TraceDetail, Why } from "./types";
 
 /** What the server refused, with the parameter to blame if there is one. */
 export class ApiError extends Error {
@@ -26,6 +26,8 @@ async function get<T>(path: string, query: [string, string][] = []): Promise<T> 
   }
   return answer as T;
 }
+
+export const stats = (): Promise<Stats> => get("/stats");
 
 export const services = async (): Promise<string[]> => (await get<{ services: string[] }>("/services")).services;
 

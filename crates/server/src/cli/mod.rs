@@ -30,7 +30,7 @@ use client::Client;
 )]
 struct Cli {
     /// What the program says of itself: error, warn, info, debug or a filter such as `tracewell_store=debug`
-    #[arg(long, global = true, env = "TRACEWELL_LOG", default_value = "info", value_name = "LEVEL")]
+    #[arg(long, global = true, env = "TRACEWELL_LOG", default_value = "info,object_store=warn", value_name = "LEVEL")]
     log: String,
     #[command(subcommand)]
     command: Command,

@@ -8,6 +8,7 @@ use super::bucket;
 use super::catalog::Catalog;
 use super::disk::Disk;
 use super::files::{LocalFiles, SegmentFiles};
+use super::logs_in;
 use crate::{BucketOptions, StoreError};
 
 /// Where a store is.
@@ -29,12 +30,14 @@ pub(super) struct Opened {
 
 fn open_catalog(files: Arc<dyn SegmentFiles>) -> Result<Opened, StoreError> {
     match Catalog::open(&*files) {
-        Err(StoreError::Corrupt(what)) => {
-            let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
-            Ok(Opened { files, catalog, damage: Some(what) })
-        }
+        Err(StoreError::Corrupt(what)) => rebuild(files, what),
         other => Ok(Opened { catalog: other?, files, damage: None }),
     }
+}
+
+fn rebuild(files: Arc<dyn SegmentFiles>, damage: String) -> Result<Opened, StoreError> {
+    let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
+    Ok(Opened { files, catalog, damage: Some(damage) })
 }
 
 impl From<&Path> for Place {
@@ -52,7 +55,17 @@ impl Place {
             return self.claim(disk, bucket, options);
         }
         self.refuse_bucket(disk)?;
-        open_catalog(Arc::new(LocalFiles::new(disk.clone(), &self.folder)))
+        let files: Arc<dyn SegmentFiles> = Arc::new(LocalFiles::new(disk.clone(), &self.folder));
+        // The first log file is there until the first commit. Without it, segments that no catalog names are not left
+        // from a crash: the catalog is lost.
+        let io = |error| StoreError::io(format!("look into {}", self.folder.display()), error);
+        let is_lost = files.read_catalog().map_err(io)?.is_none()
+            && !files.list().map_err(io)?.is_empty()
+            && !logs_in(&**disk, &self.folder)?.contains(&0);
+        if is_lost {
+            return rebuild(files.clone(), format!("{}: it is missing", files.catalog_name()));
+        }
+        open_catalog(files)
     }
 
     /// Opens the catalog to read only, while another process may be changing it.
