@@ -59,6 +59,10 @@ pub struct Settings {
     /// Length of an attribute's key, or of its value; a span with a longer one is refused [default: 256KiB]
     #[arg(long, env = "TRACEWELL_ATTRIBUTE_SIZE", value_name = "SIZE")]
     pub attribute_size: Option<String>,
+    /// Length of a span's name, its status message or its trace state; a span with a longer one is refused
+    /// [default: 64KiB]
+    #[arg(long, env = "TRACEWELL_NAME_SIZE", value_name = "SIZE")]
+    pub name_size: Option<String>,
     /// Events of a span [default: 10000]
     #[arg(long, env = "TRACEWELL_EVENTS_PER_SPAN", value_name = "N")]
     pub events_per_span: Option<u32>,
@@ -120,6 +124,7 @@ impl Settings {
             spans_per_request: self.spans_per_request.or(other.spans_per_request),
             attributes_per_span: self.attributes_per_span.or(other.attributes_per_span),
             attribute_size: self.attribute_size.or(other.attribute_size),
+            name_size: self.name_size.or(other.name_size),
             events_per_span: self.events_per_span.or(other.events_per_span),
             links_per_span: self.links_per_span.or(other.links_per_span),
             cors_origin: if self.cors_origin.is_empty() { other.cors_origin } else { self.cors_origin },
@@ -134,7 +139,9 @@ impl Settings {
             Some(text) => size(&text).with_context(|| format!("{name}: {text:?} is not a size such as 64MiB")),
         };
         let defaults = ReceiveLimits::default();
-        let attribute_bytes = size(self.attribute_size, "attribute_size", defaults.request.attribute_bytes.into())?;
+        let length = |given: Option<String>, name: &str, default: u32| {
+            u32::try_from(size(given, name, default.into())?).with_context(|| format!("{name}: more than 4GiB"))
+        };
         let receive = ReceiveLimits {
             body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
             decompressed_bytes: size(self.decompressed_size, "decompressed_size", defaults.decompressed_bytes as u64)?
@@ -143,10 +150,10 @@ impl Settings {
             request: Limits {
                 spans_per_request: self.spans_per_request.unwrap_or(defaults.request.spans_per_request),
                 attributes_per_span: self.attributes_per_span.unwrap_or(defaults.request.attributes_per_span),
-                attribute_bytes: attribute_bytes.try_into().context("attribute_size: more than 4GiB")?,
+                attribute_bytes: length(self.attribute_size, "attribute_size", defaults.request.attribute_bytes)?,
                 events_per_span: self.events_per_span.unwrap_or(defaults.request.events_per_span),
                 links_per_span: self.links_per_span.unwrap_or(defaults.request.links_per_span),
-                ..defaults.request
+                name_bytes: length(self.name_size, "name_size", defaults.request.name_bytes)?,
             },
         };
         let data = self.data.unwrap_or_else(|| PathBuf::from("tracewell-data"));
@@ -240,12 +247,13 @@ mod tests {
     #[test]
     fn every_limit_can_be_set() {
         let text = "body_size = \"1MiB\"\ndecompressed_size = \"2MiB\"\nin_flight_size = \"3MiB\"\nspans_per_request = 4\n\
-                    attributes_per_span = 5\nattribute_size = \"6KiB\"\nevents_per_span = 7\nlinks_per_span = 8\n";
+                    attributes_per_span = 5\nattribute_size = \"6KiB\"\nevents_per_span = 7\nlinks_per_span = 8\n\
+                    name_size = \"9KiB\"\n";
         let limits = toml::from_str::<Settings>(text).unwrap().check().unwrap().receive;
         assert_eq!((limits.body_bytes, limits.decompressed_bytes, limits.in_flight_bytes), (1 << 20, 2 << 20, 3 << 20));
         let request = limits.request;
         assert_eq!((request.spans_per_request, request.attributes_per_span, request.attribute_bytes), (4, 5, 6 << 10));
-        assert_eq!((request.events_per_span, request.links_per_span), (7, 8));
+        assert_eq!((request.events_per_span, request.links_per_span, request.name_bytes), (7, 8, 9 << 10));
         let settings = Settings { attribute_size: Some("1TiB".to_owned()), ..Settings::default() };
         assert!(settings.check().unwrap_err().to_string().contains("attribute_size"));
     }

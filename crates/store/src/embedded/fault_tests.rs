@@ -125,7 +125,7 @@ async fn after_a_crash_at_any_operation_every_acknowledged_span_is_there_once() 
             let store = open(&disk).unwrap_or_else(|error| panic!("{what}, again: {error}"));
             sent.check(&found(&store).await, &format!("{what}, again"));
             drop(store);
-            let report = check_on(&disk, Path::new(FOLDER), false).unwrap();
+            let report = check_on(Arc::new(disk.clone()), Path::new(FOLDER), false).unwrap();
             assert!(report.damages.iter().all(|damage| damage.contains("log")), "{what}: {report:?}");
             crashes += 1;
         }
@@ -236,12 +236,12 @@ async fn a_flipped_bit_anywhere_is_harmless_or_told_and_the_rest_is_served() {
             }
             drop(store);
             // What a repair leaves is whole, and holds what could be read.
-            check_on(&disk, Path::new(FOLDER), true).unwrap();
+            check_on(Arc::new(disk.clone()), Path::new(FOLDER), true).unwrap();
             let store = open(&disk).unwrap_or_else(|error| panic!("{what}, repaired: {error}"));
             assert_eq!(self::found(&store).await, found, "{what}, repaired");
             drop(store);
             if !path.to_string_lossy().contains("log") {
-                let report = check_on(&disk, Path::new(FOLDER), false).unwrap();
+                let report = check_on(Arc::new(disk.clone()), Path::new(FOLDER), false).unwrap();
                 assert!(report.damages.is_empty(), "{what}, repaired: {report:?}");
             }
         }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use tracewell_model::SpanBatch;
 
-use super::catalog::{self, Catalog, SegmentEntry};
+use super::catalog::{Catalog, SegmentEntry};
 use super::disk::{Disk, LocalDisk};
+use super::files::{LocalFiles, SegmentFiles};
 use super::segment::{self, Origin, Segment};
-use super::{log, log_path, numbers_in, open};
+use super::{log, log_path, logs_in, open};
 use crate::{StoreError, Tenant};
 
-/// Where a repair puts what cannot be read.
-const DAMAGED_FOLDER: &str = "damaged";
 /// A segment that a repair writes has about so many spans at most.
 const REPAIRED_SPANS: usize = 200_000;
 
@@ -65,61 +65,65 @@ pub struct SegmentReport {
 /// # Errors
 /// [`StoreError::Invalid`] when a process has the store open or a newer version wrote it.
 pub fn fsck(folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
-    check_on(&LocalDisk, folder, repair)
+    check_on(Arc::new(LocalDisk), folder, repair)
 }
 
-pub(super) fn check_on(disk: &dyn Disk, folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
-    let _lock = open::lock(disk, folder)?;
+pub(super) fn check_on(disk: Arc<dyn Disk>, folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
+    let _lock = open::lock(&*disk, folder)?;
+    let files = LocalFiles::new(disk.clone(), folder);
+    let files: &dyn SegmentFiles = &files;
     let mut report = FsckReport::default();
-    let (catalog, is_rebuilt) = match Catalog::open(disk, folder) {
+    let (catalog, is_rebuilt) = match Catalog::open(files) {
         Err(error @ StoreError::Corrupt(_)) => {
             report.damages.push(error.to_string());
-            (Catalog::rebuild(disk, folder)?, true)
+            (Catalog::rebuild(files, 0..u64::MAX)?, true)
         }
         other => (other?, false),
     };
     let mut next = catalog.clone();
-    let segments = folder.join("segments");
     let mut replaced = Vec::new();
     for entry in &catalog.segments {
         let before = report.damages.len();
-        let opened = Segment::open(disk, &segments, entry.clone());
+        let opened = Segment::open(files, entry.clone());
         match opened.and_then(|segment| segment.verify(|error| report.damages.push(error.to_string()))) {
             Ok(spans) => {
                 report.segments += 1;
                 report.segment_spans += spans;
             }
+            // What cannot be reached is not damaged, and must not be mended.
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
             Err(error) => report.damages.push(format!("{error}: its {} spans are lost", entry.spans)),
         }
         if repair && report.damages.len() > before {
-            let kept = rewrite(disk, &segments, entry, &mut next)?;
+            let kept = rewrite(files, entry, &mut next)?;
             next.segments.retain(|other| other.number != entry.number);
             replaced.push(entry.number);
             report.repairs.push(format!("segment {}: {kept} of {} spans were kept", entry.number, entry.spans));
         }
     }
     if repair && (is_rebuilt || !replaced.is_empty()) {
-        next.commit(disk, folder)?;
+        next.commit(files)?;
         if is_rebuilt {
-            report.repairs.push(format!("{} was made again from the segments", catalog::NAME));
+            report.repairs.push(format!("{} was made again from the segments", files.catalog_name()));
         }
-        let damaged = folder.join(DAMAGED_FOLDER);
-        disk.create_folder(&damaged)
-            .map_err(|source| StoreError::Io { context: format!("create {}", damaged.display()), source })?;
         for number in replaced {
-            let (from, to) = (segment::segment_path(&segments, number), segment::segment_path(&damaged, number));
-            if let Err(error) = disk.rename(&from, &to) {
-                report.damages.push(format!("cannot move {}: {error}", from.display()));
+            match files.set_aside(number) {
+                Ok(place) => report.repairs.push(format!("{} is now {place}", files.name(number))),
+                Err(error) => report.damages.push(format!("cannot move {}: {error}", files.name(number))),
             }
         }
     }
-    check_log(disk, folder, &catalog, &mut report)?;
+    check_log(&*disk, folder, &catalog, &mut report)?;
     Ok(report)
 }
 
 /// Writes what can be read of a segment as new ones; returns the number of spans.
-fn rewrite(disk: &dyn Disk, folder: &Path, entry: &SegmentEntry, catalog: &mut Catalog) -> Result<u64, StoreError> {
-    let Ok(segment) = Segment::open(disk, folder, entry.clone()) else { return Ok(0) };
+fn rewrite(files: &dyn SegmentFiles, entry: &SegmentEntry, catalog: &mut Catalog) -> Result<u64, StoreError> {
+    let segment = match Segment::open(files, entry.clone()) {
+        Ok(segment) => segment,
+        Err(error @ StoreError::Unavailable(_)) => return Err(error),
+        Err(_) => return Ok(0),
+    };
     let tenant = Tenant::new(&entry.tenant)?;
     let mut kept = 0;
     let mut batches: Vec<SpanBatch> = Vec::new();
@@ -128,7 +132,7 @@ fn rewrite(disk: &dyn Disk, folder: &Path, entry: &SegmentEntry, catalog: &mut C
         let spans: usize = all.iter().map(|batch| batch.len()).sum();
         if spans > 0 {
             let origin = Origin { log: None, merged: vec![entry.number] };
-            catalog.segments.push(segment::write(disk, folder, catalog.next_segment, &tenant, origin, &all)?);
+            catalog.segments.push(segment::write(files, catalog.next_segment, &tenant, origin, &all)?);
             catalog.next_segment += 1;
         }
         kept += spans as u64;
@@ -153,7 +157,7 @@ fn rewrite(disk: &dyn Disk, folder: &Path, entry: &SegmentEntry, catalog: &mut C
 }
 
 fn check_log(disk: &dyn Disk, folder: &Path, catalog: &Catalog, report: &mut FsckReport) -> Result<(), StoreError> {
-    for number in numbers_in(disk, &folder.join("log"), "log")? {
+    for number in logs_in(disk, folder)? {
         if number < catalog.first_log {
             continue;
         }
@@ -180,13 +184,12 @@ fn check_log(disk: &dyn Disk, folder: &Path, catalog: &Catalog, report: &mut Fsc
 
 /// Says what is in a store's directory, which a process may have open.
 pub fn store_report(folder: &Path) -> Result<StoreReport, StoreError> {
-    let disk = LocalDisk;
-    let catalog = Catalog::open(&disk, folder)?;
-    let segments = folder.join("segments");
+    let files = LocalFiles::new(Arc::new(LocalDisk), folder);
+    let catalog = Catalog::open(&files)?;
     let mut report = StoreReport::default();
     let mut columns = BTreeMap::new();
     for entry in catalog.segments {
-        let segment = match Segment::open(&disk, &segments, entry) {
+        let segment = match Segment::open(&files, entry) {
             Ok(segment) => segment,
             // It was merged or dropped since the catalog was read, or is damaged, which `fsck` tells.
             Err(error) => {
@@ -209,7 +212,7 @@ pub fn store_report(folder: &Path) -> Result<StoreReport, StoreError> {
     report.segments.sort_by_key(|segment| (segment.first_start_unix_nano, segment.number));
     report.columns = columns.into_iter().collect();
     report.columns.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    for number in numbers_in(&disk, &folder.join("log"), "log")? {
+    for number in logs_in(&LocalDisk, folder)? {
         report.log_files += 1;
         report.log_bytes += std::fs::metadata(log_path(folder, number)).map_or(0, |metadata| metadata.len());
     }

@@ -15,6 +15,7 @@ mod catalog;
 mod clock;
 mod damage;
 mod disk;
+mod files;
 mod flush;
 mod fsck;
 mod log;
@@ -23,6 +24,7 @@ mod options;
 mod parquet;
 mod reads;
 mod segment;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -45,6 +47,7 @@ use append::LogThread;
 use catalog::{Catalog, SegmentEntry};
 use damage::Damages;
 use disk::Disk;
+use files::SegmentFiles;
 pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
 pub use options::{Commit, EmbeddedOptions};
 pub use parquet::export_parquet;
@@ -69,6 +72,7 @@ pub struct EmbeddedStore {
 struct Shared {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
+    files: Arc<dyn SegmentFiles>,
     options: EmbeddedOptions,
     state: RwLock<State>,
     /// Bytes of all memtables, and of the batches that are on their way into one.
@@ -206,18 +210,11 @@ fn log_path(folder: &Path, number: u64) -> PathBuf {
     folder.join("log").join(format!("{number:010}.log"))
 }
 
-/// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted.
-fn numbers_in(disk: &dyn Disk, folder: &Path, extension: &str) -> Result<Vec<u64>, StoreError> {
-    let context = |source| StoreError::Io { context: format!("list {}", folder.display()), source };
-    let mut numbers: Vec<u64> = disk
-        .list(folder)
-        .map_err(context)?
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
-        .filter_map(|path| path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()))
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+/// The numbers of the log files, sorted.
+fn logs_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<u64>, StoreError> {
+    let folder = folder.join("log");
+    let context = |source| StoreError::io(format!("list {}", folder.display()), source);
+    disk::numbers_in(disk, &folder, "log").map_err(context)
 }
 
 impl Shared {

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use super::catalog::Catalog;
 use super::damage::Damages;
 use super::disk::Disk;
+use super::files::{LocalFiles, SegmentFiles};
 use super::flush::{self, Flusher};
 use super::log::{self, LogEnd, LogWriter};
 use super::segment::Segment;
@@ -24,17 +25,17 @@ impl EmbeddedStore {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
         let lock = lock(&*disk, folder)?;
         let damages = Damages::default();
-        let (catalog, is_rebuilt) = match Catalog::open(&*disk, folder) {
+        let files: Arc<dyn SegmentFiles> = Arc::new(LocalFiles::new(disk.clone(), folder));
+        let (mut catalog, is_rebuilt) = match Catalog::open(&*files) {
             Err(StoreError::Corrupt(what)) => {
                 damages.note(&format!("{what}; it was made again from the segments"));
-                (Catalog::rebuild(&*disk, folder)?, true)
+                (Catalog::rebuild(&*files, 0..u64::MAX)?, true)
             }
             other => (other?, false),
         };
-        let segments_folder = folder.join("segments");
         let mut state = State::default();
         for entry in &catalog.segments {
-            let opened = Segment::open(&*disk, &segments_folder, entry.clone());
+            let opened = Segment::open(&*files, entry.clone());
             let opened =
                 opened.map_err(|error| StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)));
             state.segments.extend(damages.tolerate(opened)?.map(Arc::new));
@@ -42,6 +43,7 @@ impl EmbeddedStore {
         let shared = Arc::new(Shared {
             disk,
             folder: folder.to_owned(),
+            files,
             options,
             state: RwLock::new(state),
             table_bytes: AtomicUsize::new(0),
@@ -53,7 +55,7 @@ impl EmbeddedStore {
         });
         if is_rebuilt {
             // Nothing is deleted: what is not in the catalog may be what could not be read.
-            catalog.commit(&*shared.disk, folder)?;
+            catalog.commit(&*shared.files)?;
         } else {
             flush::remove_strays(&shared, &catalog);
         }
@@ -77,7 +79,7 @@ impl EmbeddedStore {
 
 /// Makes the directory and takes its lock.
 pub(super) fn lock(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn Send + Sync>, StoreError> {
-    let io = |step: &str, path: &Path, source| StoreError::Io { context: format!("{step} {}", path.display()), source };
+    let io = |step: &str, path: &Path, source| StoreError::io(format!("{step} {}", path.display()), source);
     for path in [folder.to_owned(), folder.join("log"), folder.join("segments")] {
         disk.create_folder(&path).map_err(|source| io("create", &path, source))?;
     }
@@ -92,15 +94,14 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(run)
-        .map_err(|source| StoreError::Io { context: format!("start thread {name}"), source })
+        .map_err(|source| StoreError::io(format!("start thread {name}"), source))
 }
 
 /// Reads the log files that are not in segments into frozen memtables. Returns the number of the next file, and how much
 /// of the one before it counts.
 fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreError> {
-    let folder = shared.folder.join("log");
     let first = flusher.catalog.first_log;
-    let mut numbers = super::numbers_in(&*shared.disk, &folder, "log")?;
+    let mut numbers = super::logs_in(&*shared.disk, &shared.folder)?;
     numbers.retain(|number| *number >= first);
     let mut whole = 0;
     for (place, number) in numbers.iter().enumerate() {

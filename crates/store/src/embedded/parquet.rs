@@ -21,6 +21,7 @@ use tracewell_model::{SpanBatch, SpanRef, ValueRef};
 
 use super::catalog::Catalog;
 use super::disk::LocalDisk;
+use super::files::LocalFiles;
 use super::segment::Segment;
 use crate::StoreError;
 
@@ -30,13 +31,14 @@ const MOST_ATTRIBUTE_COLUMNS: usize = 96;
 /// Writes every segment of a store's directory as a Parquet file of its number into another directory, and returns the
 /// files. What is in the log only is not exported. A server may have the store open.
 pub fn export_parquet(folder: &Path, output: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let catalog = Catalog::open(&LocalDisk, folder)?;
-    let io = |path: &Path, source| StoreError::Io { context: format!("write {}", path.display()), source };
+    let segments = LocalFiles::new(Arc::new(LocalDisk), folder);
+    let catalog = Catalog::open(&segments)?;
+    let io = |path: &Path, source| StoreError::io(format!("write {}", path.display()), source);
     std::fs::create_dir_all(output).map_err(|source| io(output, source))?;
     let mut files = Vec::new();
     for entry in catalog.segments {
         let path = output.join(format!("{:010}.parquet", entry.number));
-        let segment = Segment::open(&LocalDisk, &folder.join("segments"), entry)?;
+        let segment = Segment::open(&segments, entry)?;
         let file = std::fs::File::create(&path).map_err(|source| io(&path, source))?;
         export(&segment, std::io::BufWriter::new(file), &path)?;
         files.push(path);

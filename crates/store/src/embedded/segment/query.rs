@@ -212,8 +212,10 @@ impl Segment {
     pub(crate) fn verify(&self, mut damaged: impl FnMut(StoreError)) -> Result<u64, StoreError> {
         let mut spans = 0;
         for section in [self.footer.names, self.footer.index, self.footer.filter] {
-            if let Err(error) = self.section(section) {
-                damaged(error);
+            match self.section(section) {
+                Ok(_) => {}
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => damaged(error),
             }
         }
         self.every_span(
