@@ -36,6 +36,8 @@ export const operations = async (service: string): Promise<string[]> => {
   return [...new Set(answer.operations.map((operation) => operation.name))];
 };
 
+export const stats = (): Promise<Stats> => get("/stats");
+
 export const search = (query: [string, string][]): Promise<SearchAnswer> => get("/traces", query);
 
 export const trace = (id: string): Promise<TraceDetail> => get(`/traces/${encodeURIComponent(id)}`);

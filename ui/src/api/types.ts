@@ -96,6 +96,22 @@ export interface TraceDetail {
   spans: Span[];
 }
 
+/** What the SDKs of a service tell of themselves, since its processes were started. */
+export interface SdkStats {
+  service: string;
+  recorded: number;
+  exported: number;
+  dropped: { reason: string; spans: number }[];
+  exported_bytes: number;
+  export_nanos: number;
+  last_unix_nano: string;
+}
+
+/** Of the server's counts what the pages show. */
+export interface Stats {
+  sdks: SdkStats[];
+}
+
 export interface WhyGroup {
   traces: number;
   median_nanos: number;
