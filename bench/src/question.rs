@@ -10,11 +10,13 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use tracewell_model::TraceId;
 
-use crate::peer::Running;
+use crate::peer::{Kind, Running};
 use crate::workload::{Matches, Workload};
 
 /// How often each question is asked.
 const TIMES: usize = 100;
+/// How often the one is asked that looks at everything.
+const WHY_TIMES: usize = 5;
 /// Traces that a search returns at most.
 const LIMIT: usize = 20;
 
@@ -76,6 +78,9 @@ impl<'a> Asker<'a> {
             all.push(self.search("status 500", failed, |matches| &matches.failed)?);
             all.push(self.search("slower than 1 s", "&minDuration=1s", |matches| &matches.slow)?);
             all.push(self.needles()?);
+        }
+        if self.store.kind == Kind::Tracewell {
+            all.push(self.why()?);
         }
         Ok(all)
     }
@@ -168,6 +173,24 @@ impl<'a> Asker<'a> {
         Ok(answers.sorted())
     }
 
+    /// What the later half of the time has that the earlier has not: a question about every span, of which no part of
+    /// the answer may be a sample.
+    fn why(&self) -> Result<Answers> {
+        let (first, end) = (self.workload.first_start, self.workload.last_start + 1);
+        let middle = first + (end - first) / 2;
+        let url =
+            format!("{}/v1/why?start={middle}&end={end}&baseline_start={first}&baseline_end={middle}", self.store.api);
+        let mut answers = Answers::new("why, over all spans");
+        for _ in 0..WHY_TIMES {
+            let (time, body) = self.body(&url)?;
+            let why: Why = serde_json::from_slice(&body).with_context(|| format!("GET {url}"))?;
+            let (found, all) = (why.slow.traces + why.normal.traces, self.workload.traces.len());
+            let checked = if found == all { Ok(()) } else { Err(format!("why: {found} traces instead of {all}")) };
+            answers.add(time, checked);
+        }
+        Ok(answers.sorted())
+    }
+
     fn find(&self, service: &str, condition: &str, start: u64, end: u64) -> Result<(Duration, BTreeSet<TraceId>)> {
         let condition = condition.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
         let (start, end) = (start / 1_000, end.div_ceil(1_000));
@@ -180,13 +203,17 @@ impl<'a> Asker<'a> {
     /// Up to the last byte of the answer; reading it as JSON is not the store's time.
     fn get(&self, path: &str) -> Result<(Duration, Answer)> {
         let url = format!("{}{path}", self.store.api);
-        let begin = Instant::now();
-        let mut response = self.agent.get(&url).call().with_context(|| format!("GET {url}"))?;
-        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        let time = begin.elapsed();
+        let (time, body) = self.body(&url)?;
         let answer = serde_json::from_slice(&body)
-            .with_context(|| format!("GET {url} answered {}: {}", response.status(), String::from_utf8_lossy(&body)))?;
+            .with_context(|| format!("GET {url} answered {}", String::from_utf8_lossy(&body)))?;
         Ok((time, answer))
+    }
+
+    fn body(&self, url: &str) -> Result<(Duration, Vec<u8>)> {
+        let begin = Instant::now();
+        let mut response = self.agent.get(url).call().with_context(|| format!("GET {url}"))?;
+        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+        Ok((begin.elapsed(), body))
     }
 }
 
@@ -199,6 +226,18 @@ struct Answer {
     /// Tempo's shape.
     #[serde(default)]
     batches: Vec<ResourceSpans>,
+}
+
+/// What is looked at of what `why` says.
+#[derive(Deserialize)]
+struct Why {
+    slow: Group,
+    normal: Group,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    traces: usize,
 }
 
 #[derive(Deserialize)]
