@@ -34,14 +34,13 @@ pub fn leeway(trace: &Trace) -> Vec<Leeway> {
     for piece in critical_path_on(trace, &timeline) {
         path_nanos[piece.span] += piece.duration_nanos();
     }
-    let order = trace.nesting.depth_first();
-    for (row, _) in order.iter().rev() {
+    for row in trace.order.iter().rev() {
         if let Some(parent) = trace.parent(*row) {
             path_nanos[parent] += path_nanos[*row];
         }
     }
     let mut leeway = vec![Leeway::default(); trace.len()];
-    for (row, _) in order {
+    for row in trace.order.iter().copied() {
         let is_on_path = path_nanos[row] > 0;
         let Some(parent) = trace.parent(row) else {
             leeway[row].drag_nanos = path_nanos[row];
