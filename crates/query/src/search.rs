@@ -69,7 +69,7 @@ async fn collect<T>(
     while let Some(found) = search.next().await? {
         items.extend(found.traces.into_iter().map(|rows| make(&found.spans, rows)));
     }
-    Ok(Page { items, next: search.next_cursor() })
+    Ok(Page { items, next: search.next_page() })
 }
 
 /// Some of the traces that a search finds, in the order of its results.
@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
 
     /// Where the page after this one begins, once [`next`](Self::next) has given all results; `None` when there is
     /// nothing more.
-    pub fn next_cursor(&self) -> Option<Cursor> {
+    pub fn next_page(&self) -> Option<Cursor> {
         self.next_cursor
     }
 

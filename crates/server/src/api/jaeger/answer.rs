@@ -55,12 +55,13 @@ async fn write(mut source: Source<'_>, outlet: Outlet) {
     loop {
         match found {
             Ok(Some(group)) => {
+                let any = !group.traces.is_empty();
                 // The store reads the next traces while these are written.
                 let (next, written) = tokio::join!(source.next(), encode(group, follows, &mut out, &outlet));
                 if let Err(Gone) = written {
                     return;
                 }
-                follows = true;
+                follows |= any;
                 found = next;
             }
             Ok(None) => break,

@@ -101,6 +101,11 @@ async fn of_several_ids_those_that_are_missing_are_named() {
     let body = answer.json();
     assert_eq!(texts(&body["data"], "traceID"), [CHECKOUT]);
     assert_eq!(body["errors"], value!([{"msg": "trace not found", "traceID": "00000000000000000000000000000077"}]));
+
+    let body =
+        json(&app().await, "/api/traces?traceID=71&traceID=72&traceID=73&traceID=74&traceID=75&traceID=abcd").await;
+    assert_eq!(texts(&body["data"], "traceID"), [CHECKOUT]);
+    assert_eq!(body["errors"].as_array().map(Vec::len), Some(5));
 }
 
 #[tokio::test]
