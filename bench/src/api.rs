@@ -20,6 +20,13 @@ pub(crate) struct Condition<'a> {
     pub(crate) min_duration: Option<Duration>,
 }
 
+/// What an answer took.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) time: Duration,
+    pub(crate) bytes: usize,
+}
+
 /// A connection to one store.
 pub(crate) struct Api<'a> {
     agent: ureq::Agent,
@@ -33,15 +40,15 @@ impl<'a> Api<'a> {
     }
 
     /// How many spans of a trace there are.
-    pub(crate) fn trace(&self, id: TraceId) -> Result<(Duration, usize)> {
+    pub(crate) fn trace(&self, id: TraceId) -> Result<(Taken, usize)> {
         if self.store.kind == Kind::Zipkin {
-            let (time, spans) = self.get::<Vec<IgnoredAny>>(&format!("/trace/{id}"))?;
-            return Ok((time, spans.len()));
+            let (taken, spans) = self.get::<Vec<IgnoredAny>>(&format!("/trace/{id}"))?;
+            return Ok((taken, spans.len()));
         }
-        let (time, answer) = self.get::<Answer>(&format!("/traces/{id}"))?;
+        let (taken, answer) = self.get::<Answer>(&format!("/traces/{id}"))?;
         let spans = answer.data.iter().map(|trace| trace.spans.len()).sum::<usize>()
             + answer.batches.iter().flat_map(|resource| &resource.scopes).map(|scope| scope.spans.len()).sum::<usize>();
-        Ok((time, spans))
+        Ok((taken, spans))
     }
 
     /// The newest traces with such a span of a service that starts between two moments, in nanoseconds.
@@ -51,7 +58,7 @@ impl<'a> Api<'a> {
         condition: Condition<'_>,
         start: u64,
         end: u64,
-    ) -> Result<(Duration, BTreeSet<TraceId>)> {
+    ) -> Result<(Taken, BTreeSet<TraceId>)> {
         let slower = condition.min_duration;
         if self.store.kind == Kind::Zipkin {
             let (start, end) = (start / 1_000_000, end.div_ceil(1_000_000));
@@ -62,9 +69,9 @@ impl<'a> Api<'a> {
             if let Some(slower) = slower {
                 path.push_str(&format!("&minDuration={}", slower.as_micros()));
             }
-            let (time, traces) = self.get::<Vec<Vec<ZipkinSpan>>>(&path)?;
+            let (taken, traces) = self.get::<Vec<Vec<ZipkinSpan>>>(&path)?;
             let ids = traces.iter().filter_map(|spans| spans.first()?.trace_id.parse().ok()).collect();
-            return Ok((time, ids));
+            return Ok((taken, ids));
         }
         let (start, end) = (start / 1_000, end.div_ceil(1_000));
         let mut path = format!("/traces?service={service}&start={start}&end={end}&limit={LIMIT}");
@@ -76,22 +83,29 @@ impl<'a> Api<'a> {
         if let Some(slower) = slower {
             path.push_str(&format!("&minDuration={}us", slower.as_micros()));
         }
-        let (time, answer) = self.get::<Answer>(&path)?;
-        Ok((time, answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect()))
+        let (taken, answer) = self.get::<Answer>(&path)?;
+        Ok((taken, answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect()))
+    }
+
+    /// How many traces were looked at to say what is different from the middle on.
+    pub(crate) fn why(&self, start: u64, middle: u64, end: u64) -> Result<(Taken, usize)> {
+        let path = format!("/v1/why?start={middle}&end={end}&baseline_start={start}&baseline_end={middle}");
+        let (taken, why) = self.get::<Why>(&path)?;
+        Ok((taken, why.slow.traces + why.normal.traces))
     }
 
     /// Up to the last byte of the answer; reading it as JSON is not the store's time.
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Duration, T)> {
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Taken, T)> {
         let url = format!("{}{path}", self.store.api);
         let begin = Instant::now();
         let mut response = self.agent.get(&url).call().with_context(|| format!("GET {url}"))?;
         let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        let time = begin.elapsed();
+        let taken = Taken { time: begin.elapsed(), bytes: body.len() };
         let answer = serde_json::from_slice(&body).with_context(|| {
             let beginning = String::from_utf8_lossy(&body[..body.len().min(1_000)]);
             format!("GET {url} answered {}: {beginning}", response.status())
         })?;
-        Ok((time, answer))
+        Ok((taken, answer))
     }
 }
 
@@ -123,6 +137,18 @@ struct ResourceSpans {
 struct ScopeSpans {
     #[serde(default)]
     spans: Vec<IgnoredAny>,
+}
+
+/// What `why` says, as far as it is looked at.
+#[derive(Deserialize)]
+struct Why {
+    slow: Group,
+    normal: Group,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    traces: usize,
 }
 
 #[derive(Deserialize)]

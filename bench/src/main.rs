@@ -10,10 +10,12 @@
 //! | `sender`   | four connections, HTTP                                                         |
 //! | `api`      | the HTTP APIs through which they are asked                                     |
 //! | `question` | what is asked, timed and checked                                               |
+//! | `floor`    | what the bytes of answers take by themselves                                   |
 //! | `run`      | one store from its start to its end                                            |
 //! | `report`   | the table and the picture in docs/benchmarks.md                                |
 
 mod api;
+mod floor;
 mod peer;
 mod process;
 mod question;

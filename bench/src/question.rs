@@ -6,18 +6,26 @@ use std::time::Duration;
 use anyhow::Result;
 use tracewell_model::TraceId;
 
-use crate::api::{Api, Condition, LIMIT};
-use crate::peer::Running;
+use crate::api::{Api, Condition, LIMIT, Taken};
+use crate::peer::{Kind, Running};
 use crate::workload::{Facts, Matches};
 
 /// How often each question is asked.
 const TIMES: usize = 100;
+/// How often the one is asked that looks at everything.
+const WHY_TIMES: usize = 5;
 
 /// What was asked, how long answers took, and whether they were right.
 pub(crate) struct Answers {
     pub(crate) question: &'static str,
     /// Sorted.
     pub(crate) times: Vec<Duration>,
+    /// Bytes of each answer, sorted.
+    pub(crate) bytes: Vec<usize>,
+    /// CPU that the store used for all of them.
+    pub(crate) cpu: Duration,
+    /// What the bytes of the median answer, and of the 95th percentile, take by themselves.
+    pub(crate) floor: [Duration; 2],
     /// Answers that were not what they should be; the first as text.
     pub(crate) wrong: usize,
     pub(crate) example: Option<String>,
@@ -25,11 +33,20 @@ pub(crate) struct Answers {
 
 impl Answers {
     fn new(question: &'static str) -> Self {
-        Self { question, times: Vec::new(), wrong: 0, example: None }
+        Self {
+            question,
+            times: Vec::new(),
+            bytes: Vec::new(),
+            cpu: Duration::ZERO,
+            floor: [Duration::ZERO; 2],
+            wrong: 0,
+            example: None,
+        }
     }
 
-    fn add(&mut self, time: Duration, checked: Result<(), String>) {
-        self.times.push(time);
+    fn add(&mut self, taken: Taken, checked: Result<(), String>) {
+        self.times.push(taken.time);
+        self.bytes.push(taken.bytes);
         if let Err(why) = checked {
             self.wrong += 1;
             self.example.get_or_insert(why);
@@ -38,14 +55,24 @@ impl Answers {
 
     fn sorted(mut self) -> Self {
         self.times.sort_unstable();
+        self.bytes.sort_unstable();
         self
     }
 
     /// The time that this part of the answers took at most.
     pub(crate) fn quantile(&self, part: f64) -> Duration {
-        let last = self.times.len().saturating_sub(1);
-        self.times.get((part * last as f64).round() as usize).copied().unwrap_or_default()
+        at(&self.times, part)
     }
+
+    /// The bytes that this part of the answers had at most.
+    pub(crate) fn bytes_quantile(&self, part: f64) -> usize {
+        at(&self.bytes, part)
+    }
+}
+
+fn at<T: Copy + Default>(sorted: &[T], part: f64) -> T {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((part * last as f64).round() as usize).copied().unwrap_or_default()
 }
 
 /// Whoever asks one store.
@@ -63,17 +90,29 @@ impl<'a> Asker<'a> {
 
     /// Every question that the store can be asked.
     pub(crate) fn all(&mut self) -> Result<Vec<Answers>> {
-        let mut all = vec![self.traces(TIMES)?, self.largest(TIMES / 10)?];
+        let mut all = vec![self.timed(|asker| asker.traces(TIMES))?, self.timed(|asker| asker.largest(TIMES / 10))?];
         if self.store.kind.searches() {
             let any = Condition::default();
-            all.push(self.search("newest 20 of a service", any, |matches| &matches.any)?);
             let failed = Condition { tag: Some(("http.response.status_code", "500")), ..any };
-            all.push(self.search("status 500", failed, |matches| &matches.failed)?);
             let slow = Condition { min_duration: Some(Duration::from_secs(1)), ..any };
-            all.push(self.search("slower than 1 s", slow, |matches| &matches.slow)?);
-            all.push(self.needles()?);
+            all.extend([
+                self.timed(|asker| asker.search("newest 20 of a service", any, |matches| &matches.any))?,
+                self.timed(|asker| asker.search("status 500", failed, |matches| &matches.failed))?,
+                self.timed(|asker| asker.search("slower than 1 s", slow, |matches| &matches.slow))?,
+                self.timed(Self::needles)?,
+            ]);
+        }
+        if self.store.kind == Kind::Tracewell {
+            all.push(self.timed(|asker| asker.why())?);
         }
         Ok(all)
+    }
+
+    /// Answers with what they cost the store, which tells more than time where others share the machine.
+    fn timed(&mut self, ask: impl FnOnce(&mut Self) -> Result<Answers>) -> Result<Answers> {
+        let before = self.store.process.cpu()?;
+        let answers = ask(self)?;
+        Ok(Answers { cpu: self.store.process.cpu()? - before, ..answers })
     }
 
     /// Traces by id, drawn at random.
@@ -83,8 +122,8 @@ impl<'a> Asker<'a> {
         let mut answers = Answers::new("trace by id");
         for _ in 0..times {
             let id = ids[self.random.usize(..ids.len())];
-            let (time, checked) = self.trace(id)?;
-            answers.add(time, checked);
+            let (taken, checked) = self.trace(id)?;
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
@@ -92,18 +131,18 @@ impl<'a> Asker<'a> {
     pub(crate) fn largest(&mut self, times: usize) -> Result<Answers> {
         let mut answers = Answers::new("largest trace");
         for _ in 0..times {
-            let (time, checked) = self.trace(self.facts.largest)?;
-            answers.add(time, checked);
+            let (taken, checked) = self.trace(self.facts.largest)?;
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
 
-    fn trace(&self, id: TraceId) -> Result<(Duration, Result<(), String>)> {
-        let (time, spans) = self.api.trace(id)?;
+    fn trace(&self, id: TraceId) -> Result<(Taken, Result<(), String>)> {
+        let (taken, spans) = self.api.trace(id)?;
         let wanted = self.facts.traces[&id] as usize;
         let checked =
             if spans == wanted { Ok(()) } else { Err(format!("trace {id}: {spans} spans instead of {wanted}")) };
-        Ok((time, checked))
+        Ok((taken, checked))
     }
 
     /// The newest traces of a service with a further condition, within a window that ends anywhere.
@@ -127,7 +166,7 @@ impl<'a> Asker<'a> {
             } else {
                 first + (last - first) / 4 + self.random.u64(..(last - first) / 4 * 3)
             };
-            let (time, found) = self.api.search(service, condition, first, end)?;
+            let (taken, found) = self.api.search(service, condition, first, end)?;
             let wanted = matching(&self.facts.services[service]);
             let stray = found.iter().find(|id| !wanted.contains(id));
             let checked = match stray {
@@ -139,7 +178,7 @@ impl<'a> Asker<'a> {
                 )),
                 None => Ok(()),
             };
-            answers.add(time, checked);
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }
@@ -150,14 +189,28 @@ impl<'a> Asker<'a> {
         for round in 0..TIMES.min(self.facts.needles.len()) {
             let (value, service, trace) = &self.facts.needles[round * self.facts.needles.len() / TIMES];
             let condition = Condition { tag: Some(("request.id", value)), ..Condition::default() };
-            let (time, found) =
+            let (taken, found) =
                 self.api.search(service, condition, self.facts.first_start, self.facts.last_start + 1_000)?;
             let checked = if found == BTreeSet::from([*trace]) {
                 Ok(())
             } else {
                 Err(format!("request.id {value}: found {found:?}"))
             };
-            answers.add(time, checked);
+            answers.add(taken, checked);
+        }
+        Ok(answers.sorted())
+    }
+
+    /// What the later half of the time has that the earlier has not: a question about every span, of which no part of
+    /// the answer may be a sample.
+    fn why(&self) -> Result<Answers> {
+        let (first, end) = (self.facts.first_start, self.facts.last_start + 1);
+        let mut answers = Answers::new("why, over all spans");
+        for _ in 0..WHY_TIMES {
+            let (taken, found) = self.api.why(first, first + (end - first) / 2, end)?;
+            let all = self.facts.traces.len();
+            let checked = if found == all { Ok(()) } else { Err(format!("why: {found} traces instead of {all}")) };
+            answers.add(taken, checked);
         }
         Ok(answers.sorted())
     }

@@ -73,12 +73,21 @@ impl Report<'_> {
                 };
                 format!("{} / {}{note}", millis(answers.quantile(0.5)), millis(answers.quantile(0.95)))
             });
+            row("- CPU each; MiB of these answers; sending as many bytes takes", &|r| {
+                let Some(answers) = r.answers.iter().find(|answers| answers.question == question) else {
+                    return "-".to_owned();
+                };
+                let mib = |part| number(answers.bytes_quantile(part) as f64 / f64::from(1 << 20));
+                let [median, late] = answers.floor.map(millis);
+                let cpu = millis(answers.cpu / answers.times.len().max(1) as u32);
+                format!("{cpu}; {} / {}; {median} / {late}", mib(0.5), mib(0.95))
+            });
         }
         row("trace by id while spans come in, p50 / p95", &|r| {
             format!("{} / {}", millis(r.busy.quantile(0.5)), millis(r.busy.quantile(0.95)))
         });
         row("taking spans is slower while asked, by", &|r| {
-            format!("{:.0} %", (r.busy_send_seconds / r.send_seconds - 1.0) * 100.0)
+            format!("{:.0} %", (r.busy_send_seconds / r.calm_send_seconds - 1.0) * 100.0)
         });
         row(&format!("restart with {} spans in the log", self.more_spans), &|r| {
             r.restart.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))

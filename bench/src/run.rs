@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::floor::Floor;
 use crate::peer::{Kind, Peer};
 use crate::process::bytes_below;
 use crate::question::{Answers, Asker};
@@ -34,6 +35,8 @@ pub(crate) struct Outcome {
     /// Traces by id while other spans come in, and seconds of sending for one of those.
     pub(crate) busy: Answers,
     pub(crate) busy_send_seconds: f64,
+    /// Seconds of sending for one of those just before, with nobody asking.
+    pub(crate) calm_send_seconds: f64,
     /// From a start to the first answer with every span in the log; measured for Tracewell only.
     pub(crate) restart: Option<Duration>,
 }
@@ -57,7 +60,11 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
     let peak_bytes = store.process.peak_bytes()?;
     let disk_bytes = if peer.kind.is_durable() { Some(bytes_below(&data)?) } else { None };
     eprintln!("{name}: {:.2} us of CPU a span; asking", cpu.as_secs_f64() * 1e6 / workload.spans as f64);
-    let answers = Asker::new(&store, &workload.facts).all()?;
+    let mut answers = Asker::new(&store, &workload.facts).all()?;
+    let floor = Floor::start()?;
+    for answer in &mut answers {
+        answer.floor = [floor.time(answer.bytes_quantile(0.5))?, floor.time(answer.bytes_quantile(0.95))?];
+    }
     for answer in answers.iter().filter(|answer| answer.wrong > 0) {
         eprintln!(
             "{name}: {} of {} answers to {:?} are not what they should be, such as: {}",
@@ -68,7 +75,9 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
         );
     }
 
-    eprintln!("{name}: asking while other spans come in");
+    eprintln!("{name}: sending other spans, then the same while asking");
+    let calm_sent = send(more_requests, &store.door)?;
+    store.process.wait_until_quiet()?;
     let done = AtomicBool::new(false);
     let (busy, busy_sent) = std::thread::scope(|scope| -> Result<_> {
         let sending = scope.spawn(|| {
@@ -101,6 +110,7 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
         answers,
         busy,
         busy_send_seconds: busy_sent.wall.as_secs_f64() / more.spans as f64,
+        calm_send_seconds: calm_sent.wall.as_secs_f64() / more.spans as f64,
         restart,
     })
 }

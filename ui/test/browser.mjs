@@ -205,6 +205,21 @@ try {
       await page.waitForSelector(".summary");
       await shot("why");
     });
+    await check("every page says how much is kept, and what is damaged", async () => {
+      await page.goto(`${origin}/why`);
+      assert.match(await page.locator("footer").innerText(), /spans kept/);
+      assert.equal(await page.locator("footer details").count(), 0);
+      await page.route("**/api/v1/stats", async (route) => {
+        const answer = await (await route.fetch()).json();
+        answer.store.damages = ["segment 0000000007.segment at offset 12: a block: its 40 spans are lost"];
+        await route.fulfill({ json: answer });
+      });
+      await page.goto(`${origin}/why`);
+      await page.getByText("The store is damaged in one place").click();
+      assert.match(await page.locator("footer li").innerText(), /0000000007\.segment at offset 12/);
+      await shot("damaged");
+      await page.unroute("**/api/v1/stats");
+    });
     await check("nothing was logged as an error and no other origin was asked", () => {
       assert.deepEqual(complaints, []);
     });

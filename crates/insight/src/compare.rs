@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tracewell_model::{SpanKind, Trace};
 
 use crate::critical_path::critical_path_on;
+use crate::outline::Outline;
 use crate::self_time::exclusive_nanos;
 use crate::timeline::Timeline;
 
@@ -71,10 +72,11 @@ struct Node {
 
 impl Tree {
     fn add(&mut self, trace: &Trace, side: usize, part: f64) {
-        let timeline = Timeline::corrected(trace);
-        let own = exclusive_nanos(trace, &timeline);
+        let outline = Outline::of(trace);
+        let timeline = Timeline::corrected(&outline);
+        let own = exclusive_nanos(&outline, &timeline);
         let mut path = vec![0; trace.len()];
-        for piece in critical_path_on(trace, &timeline) {
+        for piece in critical_path_on(&outline, &timeline) {
             path[piece.span] += piece.duration_nanos();
         }
         let mut nodes = vec![0; trace.len()];

@@ -18,6 +18,7 @@
 
 use tracewell_model::{SpanKind, Trace};
 
+use crate::outline::Outline;
 use crate::timeline::Timeline;
 
 /// A stretch of time in which the request was waiting for one span.
@@ -63,19 +64,20 @@ pub enum PieceKind {
 ///   consumer that outlives the producer of its message does not count: nobody waited for it.
 /// - Clocks are taken as they are, so that the path can be drawn over the spans as recorded: a child that another
 ///   host's clock puts wholly outside its parent is left out, and its time stays with the parent (on an edge, if the
-///   parent is a client). [`critical_path_on`] takes corrected clocks.
+///   parent is a client).
 ///
 /// Takes O(n log n) for n spans and no recursion.
 pub fn critical_path(trace: &Trace) -> Vec<Piece> {
-    critical_path_on(trace, &Timeline::as_recorded(trace))
+    let outline = Outline::of(trace);
+    critical_path_on(&outline, &Timeline::as_recorded(&outline))
 }
 
 /// The critical path by the clock of a timeline; otherwise as [`critical_path`].
-pub fn critical_path_on(trace: &Trace, timeline: &Timeline) -> Vec<Piece> {
+pub(crate) fn critical_path_on(trace: &Outline, timeline: &Timeline) -> Vec<Piece> {
     let Some(root) = trace.root() else { return Vec::new() };
     let mut pieces: Vec<Piece> = Vec::new();
-    let (start, end) = (timeline.start(root.row()), timeline.end(root.row()));
-    let mut walks = vec![Walk::new(trace, timeline, root.row(), start, end)];
+    let (start, end) = (timeline.start(root), timeline.end(root));
+    let mut walks = vec![Walk::new(trace, timeline, root, start, end)];
     while let Some(walk) = walks.last_mut() {
         let step = walk.step(timeline);
         let (span, kind) = (walk.span, walk.kind);
@@ -114,14 +116,13 @@ enum Step {
 }
 
 impl Walk {
-    fn new(trace: &Trace, timeline: &Timeline, row: usize, start: u64, end: u64) -> Self {
-        let kinds = &trace.batch().spans().kind;
+    fn new(trace: &Outline, timeline: &Timeline, row: usize, start: u64, end: u64) -> Self {
         let mut children: Vec<usize> = trace
             .children(row)
             .filter(|child| {
                 let (child_start, child_end) = (timeline.start(*child), timeline.end(*child));
                 let takes_time_inside = child_start.max(start) < child_end.min(end) && child_end > child_start;
-                let is_left_behind = kinds[*child] == SpanKind::Consumer && child_end > timeline.end(row);
+                let is_left_behind = trace.kind[*child] == SpanKind::Consumer && child_end > timeline.end(row);
                 takes_time_inside && !is_left_behind
             })
             .collect();
@@ -157,34 +158,21 @@ impl Walk {
 }
 
 /// Whose time a span's self time is.
-pub(crate) fn kind_of(trace: &Trace, row: usize) -> PieceKind {
-    let span = trace.span(row);
-    let calls_out = matches!(span.kind(), SpanKind::Client | SpanKind::Producer);
-    let is_database = || DATABASE_KEYS.iter().any(|key| span.attributes().get(key).is_some());
-    if !calls_out && (matches!(span.kind(), SpanKind::Server | SpanKind::Consumer) || !is_database()) {
+pub(crate) fn kind_of(trace: &Outline, row: usize) -> PieceKind {
+    let calls_out = |row: usize| matches!(trace.kind[row], SpanKind::Client | SpanKind::Producer);
+    let serves = |row: usize| matches!(trace.kind[row], SpanKind::Server | SpanKind::Consumer);
+    if !calls_out(row) && (serves(row) || !trace.is_database[row]) {
         return PieceKind::SelfTime;
     }
     // A server span in the same service is a call to itself, over the network like any other.
-    let remote = trace.children(row).find(|child| {
-        let child = trace.span(*child);
-        child.service() != span.service() || matches!(child.kind(), SpanKind::Server | SpanKind::Consumer)
-    });
+    let remote = trace.children(row).find(|child| trace.service[*child] != trace.service[row] || serves(*child));
     if let Some(remote) = remote {
-        return if calls_out { PieceKind::Edge { remote } } else { PieceKind::SelfTime };
+        return if calls_out(row) { PieceKind::Edge { remote } } else { PieceKind::SelfTime };
     }
     // A client span around another one (an RPC library on an HTTP library) only prepares the call.
-    let is_wrapper = trace.children(row).any(|child| {
-        matches!(trace.span(child).kind(), SpanKind::Client | SpanKind::Producer) || kind_is_database(trace, child)
-    });
+    let is_wrapper = trace.children(row).any(|child| calls_out(child) || trace.is_database[child]);
     if is_wrapper { PieceKind::SelfTime } else { PieceKind::External }
 }
-
-fn kind_is_database(trace: &Trace, row: usize) -> bool {
-    DATABASE_KEYS.iter().any(|key| trace.span(row).attributes().get(key).is_some())
-}
-
-/// What marks a database call whatever its kind: the name since semantic conventions 1.28, and the one before.
-pub(crate) const DATABASE_KEYS: [&str; 2] = ["db.system.name", "db.system"];
 
 #[cfg(test)]
 pub(crate) mod testing;

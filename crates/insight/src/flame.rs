@@ -7,6 +7,7 @@ use std::fmt::Write;
 use tracewell_model::Trace;
 
 use crate::critical_path::critical_path_on;
+use crate::outline::Outline;
 use crate::timeline::Timeline;
 
 /// Call paths with the nanoseconds of critical path that are theirs, summed over traces.
@@ -20,8 +21,9 @@ impl Flame {
     /// Adds the critical path of a trace.
     pub fn add(&mut self, trace: &Trace) {
         self.traces += 1;
-        let timeline = Timeline::corrected(trace);
-        for piece in critical_path_on(trace, &timeline) {
+        let outline = Outline::of(trace);
+        let timeline = Timeline::corrected(&outline);
+        for piece in critical_path_on(&outline, &timeline) {
             let ancestors = std::iter::successors(Some(piece.span), |row| trace.parent(*row));
             let mut stack: Vec<String> = ancestors
                 .map(|row| {

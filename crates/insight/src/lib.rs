@@ -4,11 +4,14 @@
 //! |-----------------|--------------------------------------------------------------------------------|
 //! | `self_time`     | [`self_time_nanos`]: how long each span did work of its own                    |
 //! | `critical_path` | [`critical_path`]: what the request was waiting for, at each moment            |
-//! | `timeline`      | [`Timeline`]: clocks that disagree, brought together as far as the spans allow |
+//! | `outline`       | one trace in numbers, whether it comes as a trace or as columns                |
+//! | `timeline`      | clocks that disagree, brought together as far as the spans allow               |
 //! | `place`         | where a piece of a critical path belongs: a service's own work, an edge, a dependency |
 //! | `observe`       | one trace as the few numbers a place that a comparison needs                   |
-//! | `split`         | [`split_by_latency`]: which of many traces are the slow ones                   |
-//! | `why`           | [`why`]: where the added time of slow traces went, ranked                      |
+//! | `postings`      | such numbers of many traces, packed                                            |
+//! | `split`         | which of many traces are the slow ones                                         |
+//! | `survey`        | [`Survey`]: what is known of many traces, taken in a few at a time             |
+//! | `why`           | [`why`], [`Inquiry`]: where the added time of slow traces went, ranked         |
 //! | `slack`         | [`leeway`]: drag and slack of each span                                        |
 //! | `compare`       | [`compare`]: two traces, or two sets, by structure                             |
 //! | `flame`         | [`Flame`]: critical paths of many traces as folded stacks and as a picture     |
@@ -23,7 +26,7 @@
 //! let trace = Trace::assemble(SpanBatch::new());
 //! assert!(critical_path(&trace).is_empty());
 //! assert!(self_time_nanos(&trace).is_empty());
-//! let why = explain(vec![trace], &Options::default());
+//! let why = explain(&[trace], &Options::default());
 //! assert!(!why.significant);
 //! println!("{}", why.summary);
 //! ```
@@ -32,21 +35,23 @@ mod compare;
 mod critical_path;
 mod flame;
 mod observe;
+mod outline;
 mod place;
+mod postings;
 mod self_time;
 mod slack;
 mod split;
 mod statistics;
+mod survey;
 mod symbols;
 mod timeline;
 mod why;
 mod wording;
 
 pub use compare::{ComparedPath, PathStats, compare};
-pub use critical_path::{Piece, PieceKind, critical_path, critical_path_on};
+pub use critical_path::{Piece, PieceKind, critical_path};
 pub use flame::Flame;
 pub use self_time::self_time_nanos;
 pub use slack::{Leeway, leeway};
-pub use split::{Split, has_two_groups, split_by_latency};
-pub use timeline::Timeline;
-pub use why::{Attribution, Edge, Finding, FindingKind, Group, Options, Why, explain, why};
+pub use survey::{Sampling, Survey};
+pub use why::{Attribution, Edge, Finding, FindingKind, Group, Inquiry, Options, Why, explain, why};

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use tracewell_model::{SpanKind, SpanRef, Trace, ValueRef};
+use tracewell_model::{SpanKind, StrId};
 
-use crate::critical_path::{DATABASE_KEYS, PieceKind, kind_of};
-use crate::symbols::Symbols;
+use crate::critical_path::{PieceKind, kind_of};
+use crate::outline::Outline;
+use crate::symbols::{BatchNames, Symbols};
 
 /// A place, in numbers of [`Places`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,8 @@ pub(crate) struct Places {
     pub(crate) symbols: Symbols,
     ids: HashMap<Place, u32, foldhash::fast::RandomState>,
     places: Vec<Place>,
+    /// Of each string, once it was asked for: whether it names a span that waits.
+    waiting: Vec<Option<bool>>,
 }
 
 impl Places {
@@ -75,34 +78,42 @@ impl Places {
     }
 
     /// The place of each span of a trace, by row.
-    pub(crate) fn of_rows(&mut self, trace: &Trace) -> Vec<u32> {
-        // A trace has few strings and many spans.
-        let mut known: Vec<Option<u32>> = vec![None; trace.batch().strings().len()];
-        let columns = trace.batch().spans();
-        let resources = trace.batch().resources();
+    pub(crate) fn of_rows(&mut self, trace: &Outline, names: &mut BatchNames<'_>) -> Vec<u32> {
         (0..trace.len())
             .map(|row| {
-                let mut symbol = |row: usize, is_service: bool| {
-                    let id =
-                        if is_service { resources[columns.resource[row].index()].service } else { columns.name[row] };
-                    let place = &mut known[id.index()];
-                    *place.get_or_insert_with(|| self.symbols.intern(trace.batch().string(id)))
-                };
-                let (service, operation) = (symbol(row, true), symbol(row, false));
+                let service = names.symbol(trace.service[row], &mut self.symbols);
+                let operation = names.symbol(trace.name[row], &mut self.symbols);
                 let place = match kind_of(trace, row) {
-                    PieceKind::SelfTime if is_waiting(trace.span(row)) => Place::Waiting { service, operation },
+                    PieceKind::SelfTime if self.is_waiting(trace.kind[row], operation) => {
+                        Place::Waiting { service, operation }
+                    }
                     PieceKind::SelfTime => Place::Own { service, operation },
                     // The callee's name says more: a client span is often called only "GET".
-                    PieceKind::Edge { remote } => {
-                        Place::Edge { from: service, to: symbol(remote, true), operation: symbol(remote, false) }
-                    }
+                    PieceKind::Edge { remote } => Place::Edge {
+                        from: service,
+                        to: names.symbol(trace.service[remote], &mut self.symbols),
+                        operation: names.symbol(trace.name[remote], &mut self.symbols),
+                    },
                     PieceKind::External => {
-                        Place::External { service, target: self.symbols.intern(target_of(trace.span(row))), operation }
+                        let target = names.symbol(trace.target[row], &mut self.symbols);
+                        Place::External { service, target, operation }
                     }
                 };
                 self.id(place)
             })
             .collect()
+    }
+
+    /// Whether an internal span is waiting for a lock, a pool or a queue, going by its name: there is no attribute for it.
+    fn is_waiting(&mut self, kind: SpanKind, operation: u32) -> bool {
+        if !matches!(kind, SpanKind::Internal | SpanKind::Unspecified) {
+            return false;
+        }
+        let operation = operation as usize;
+        if self.waiting.len() <= operation {
+            self.waiting.resize(operation + 1, None);
+        }
+        *self.waiting[operation].get_or_insert_with(|| says_waiting(self.symbols.text(operation as u32)))
     }
 }
 
@@ -123,70 +134,42 @@ const WAITING_WORDS: [&str; 13] = [
     "blocked",
 ];
 
-/// Whether an internal span is waiting for a lock, a pool or a queue, going by its name: there is no attribute for it.
-fn is_waiting(span: SpanRef<'_>) -> bool {
-    if !matches!(span.kind(), SpanKind::Internal | SpanKind::Unspecified) {
-        return false;
-    }
+fn says_waiting(name: &str) -> bool {
     let is_word = |word: &str| WAITING_WORDS.iter().any(|waiting| word.eq_ignore_ascii_case(waiting));
-    span.name().split(|letter: char| !letter.is_ascii_alphabetic()).any(is_word)
-}
-
-/// Attributes that name what a client span calls, the most telling first (OpenTelemetry semantic conventions, current
-/// names before older ones).
-const TARGET_KEYS: [&str; 7] = [
-    DATABASE_KEYS[0],
-    DATABASE_KEYS[1],
-    "messaging.system",
-    "peer.service",
-    "server.address",
-    "net.peer.name",
-    "rpc.service",
-];
-
-fn target_of(span: SpanRef<'_>) -> &str {
-    let attributes = span.attributes();
-    TARGET_KEYS
-        .iter()
-        .find_map(|key| match attributes.get(key) {
-            Some(ValueRef::Str(target)) if !target.is_empty() => Some(target),
-            _ => None,
-        })
-        .unwrap_or_default()
+    name.split(|letter: char| !letter.is_ascii_alphabetic()).any(is_word)
 }
 
 /// What kind of request a trace is: traces are compared only with traces of the same entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Entry<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
     /// The root's service and operation.
-    pub(crate) root: (&'a str, &'a str),
+    pub(crate) root: (StrId, StrId),
     /// Behind a root that only passes the request on (a gateway, whose one operation is often `/*`): the service and
     /// operation that it passes it to.
-    pub(crate) behind: Option<(&'a str, &'a str)>,
+    pub(crate) behind: Option<(StrId, StrId)>,
 }
 
-impl<'a> Entry<'a> {
+impl Entry {
     /// The entry of a trace; `None` if it is empty.
-    pub(crate) fn of(trace: &'a Trace) -> Option<Self> {
+    pub(crate) fn of(trace: &Outline) -> Option<Self> {
         let root = trace.root()?;
         let mut behind = None;
-        let mut row = root.row();
+        let mut row = root;
         // A framework may wrap the way on in a span of its own, beside the call: of the children, one leads elsewhere.
         while let Some(child) = only(trace, row) {
-            let span = trace.span(child);
-            if span.service() != root.service() && span.kind() == SpanKind::Server {
-                behind = Some((span.service(), span.name()));
+            if trace.service[child] != trace.service[root] && trace.kind[child] == SpanKind::Server {
+                behind = Some((trace.service[child], trace.name[child]));
                 break;
             }
             row = child;
         }
-        Some(Self { root: (root.service(), root.name()), behind })
+        Some(Self { root: (trace.service[root], trace.name[root]), behind })
     }
 }
 
 /// The only child, leaving out internal ones without children of their own.
-fn only(trace: &Trace, row: usize) -> Option<usize> {
-    let leads_on = |child: &usize| trace.span(*child).kind() != SpanKind::Internal || trace.children(*child).len() > 0;
+fn only(trace: &Outline, row: usize) -> Option<usize> {
+    let leads_on = |child: &usize| trace.kind[*child] != SpanKind::Internal || trace.children(*child).len() > 0;
     let mut children = trace.children(row).filter(leads_on);
     let first = children.next()?;
     children.next().is_none().then_some(first)

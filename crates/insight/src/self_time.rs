@@ -2,12 +2,14 @@
 
 use tracewell_model::{SpanKind, Trace};
 
+use crate::outline::Outline;
 use crate::timeline::Timeline;
 
 /// How long each span did work of its own, by row, in nanoseconds: its duration minus the union of its children's
 /// intervals clipped to it. 0 for a span that ends before it starts.
 pub fn self_time_nanos(trace: &Trace) -> Vec<u64> {
-    let timeline = Timeline::as_recorded(trace);
+    let outline = Outline::of(trace);
+    let timeline = Timeline::as_recorded(&outline);
     (0..trace.len()).map(|row| uncovered_nanos(&timeline, row, trace.children(row))).collect()
 }
 
@@ -19,8 +21,8 @@ pub fn self_time_nanos(trace: &Trace) -> Vec<u64> {
 ///   handle (internal)  ██░░░░░░░░░░░░░░░░          self time of handle: the blocks
 ///   POST (client)        ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒
 /// ```
-pub(crate) fn exclusive_nanos(trace: &Trace, timeline: &Timeline) -> Vec<u64> {
-    let kinds = &trace.batch().spans().kind;
+pub(crate) fn exclusive_nanos(trace: &Outline, timeline: &Timeline) -> Vec<u64> {
+    let kinds = &trace.kind;
     (0..trace.len())
         .map(|row| {
             if kinds[row] != SpanKind::Internal {
@@ -30,6 +32,10 @@ pub(crate) fn exclusive_nanos(trace: &Trace, timeline: &Timeline) -> Vec<u64> {
                 trace.parent(row).into_iter().flat_map(|parent| trace.children(parent)).filter(|other| {
                     *other != row && kinds[*other] == SpanKind::Client && timeline.start(*other) >= timeline.start(row)
                 });
+            let mut calls_beside = calls_beside.peekable();
+            if calls_beside.peek().is_none() {
+                return uncovered_nanos(timeline, row, trace.children(row));
+            }
             let mut inside: Vec<usize> = trace.children(row).chain(calls_beside).collect();
             inside.sort_by_key(|other| timeline.start(*other));
             uncovered_nanos(timeline, row, inside.into_iter())
@@ -86,7 +92,8 @@ mod tests {
         builder.span(root, "a", "POST", CLIENT, 20, 95);
         let trace = builder.build();
         let handle = (0..trace.len()).find(|row| trace.span(*row).name() == "handle").unwrap();
-        assert_eq!(exclusive_nanos(&trace, &Timeline::corrected(&trace))[handle], 10);
+        let outline = Outline::of(&trace);
+        assert_eq!(exclusive_nanos(&outline, &Timeline::corrected(&outline))[handle], 10);
         assert_eq!(self_time_nanos(&trace)[handle], 80);
     }
 }

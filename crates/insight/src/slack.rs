@@ -3,6 +3,7 @@
 use tracewell_model::{SpanKind, Trace};
 
 use crate::critical_path::critical_path_on;
+use crate::outline::Outline;
 use crate::timeline::Timeline;
 
 /// What a span means to the duration of its request.
@@ -27,19 +28,19 @@ pub struct Leeway {
 /// What is waited for when is not recorded. It is taken that a parent waits for a child until it does something itself,
 /// or starts another child.
 pub fn leeway(trace: &Trace) -> Vec<Leeway> {
+    let trace = &Outline::of(trace);
     let timeline = Timeline::corrected(trace);
     let mut path_nanos = vec![0u64; trace.len()];
     for piece in critical_path_on(trace, &timeline) {
         path_nanos[piece.span] += piece.duration_nanos();
     }
-    let order = trace.depth_first();
-    for (row, _) in order.iter().rev() {
+    for row in trace.order.iter().rev() {
         if let Some(parent) = trace.parent(*row) {
             path_nanos[parent] += path_nanos[*row];
         }
     }
     let mut leeway = vec![Leeway::default(); trace.len()];
-    for (row, _) in order {
+    for row in trace.order.iter().copied() {
         let is_on_path = path_nanos[row] > 0;
         let Some(parent) = trace.parent(row) else {
             leeway[row].drag_nanos = path_nanos[row];
@@ -54,7 +55,7 @@ pub fn leeway(trace: &Trace) -> Vec<Leeway> {
                 .max();
             let alone = end.saturating_sub(beside.unwrap_or(start).max(start));
             leeway[row].drag_nanos = path_nanos[row].min(alone).min(leeway[parent].drag_nanos);
-        } else if trace.span(row).kind() == SpanKind::Consumer {
+        } else if trace.kind[row] == SpanKind::Consumer {
             // Nobody waits for who takes a message.
             leeway[row].slack_nanos = u64::MAX;
         } else {
@@ -67,7 +68,7 @@ pub fn leeway(trace: &Trace) -> Vec<Leeway> {
 }
 
 /// When the parent goes on after a moment: at the first gap between its children, or the first child that starts later.
-fn joined(trace: &Trace, timeline: &Timeline, parent: usize, moment: u64) -> u64 {
+fn joined(trace: &Outline, timeline: &Timeline, parent: usize, moment: u64) -> u64 {
     let mut now = moment;
     loop {
         let running = trace

@@ -2,21 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use tracewell_model::Trace;
+use crate::observe::Observed;
 
-use crate::place::Entry;
-
-/// Traces in two groups, for [`why`](crate::why).
+/// Traces in two groups.
 #[derive(Clone, Debug, Default)]
-pub struct Split {
-    /// The slow traces, in the order given.
-    pub slow: Vec<Trace>,
-    /// The normal traces of the same entry operations, in the order given.
-    pub normal: Vec<Trace>,
+pub(crate) struct Split {
+    /// Of each trace, in the order given, whether it is slow; `None` if it takes no part.
+    pub(crate) sides: Vec<Option<bool>>,
     /// Whether latencies fall into two clear groups; otherwise slow ones are just the slowest.
-    pub two_groups: bool,
+    pub(crate) two_groups: bool,
     /// What to keep in mind, for people.
-    pub caveats: Vec<String>,
+    pub(crate) caveats: Vec<String>,
 }
 
 /// Splits traces by the duration of their root, each entry operation (the root's service and name) on its own.
@@ -28,12 +24,10 @@ pub struct Split {
 /// Two clear groups: the best split of the logarithms of the durations (Otsu 1979, the same as 2-means in one
 /// dimension) explains at least 80 % of their variance, where a normal distribution's best split explains 64 % and a
 /// uniform one's 75 %, and the groups' geometric means are at least a factor of 1.5 apart.
-pub fn split_by_latency(traces: Vec<Trace>) -> Split {
-    let mut entries: BTreeMap<Entry<'_>, Vec<(u64, usize)>> = BTreeMap::new();
-    for (place, trace) in traces.iter().enumerate() {
-        if let (Some(entry), Some(root)) = (Entry::of(trace), trace.root()) {
-            entries.entry(entry).or_default().push((root.duration_nanos(), place));
-        }
+pub(crate) fn split_by_latency(traces: &[Observed]) -> Split {
+    let mut entries: BTreeMap<u32, Vec<(u64, usize)>> = BTreeMap::new();
+    for (row, trace) in traces.iter().enumerate() {
+        entries.entry(trace.entry).or_default().push((trace.total_nanos, row));
     }
     entries.retain(|_, members| members.len() >= MIN_TRACES);
     let mut two_groups = Vec::new();
@@ -73,29 +67,12 @@ pub fn split_by_latency(traces: Vec<Trace>) -> Split {
         ));
     }
 
-    let mut split = Split { caveats, two_groups: !two_groups.is_empty(), ..Split::default() };
-    for (trace, side) in traces.into_iter().zip(sides) {
-        match side {
-            Some(true) => split.slow.push(trace),
-            Some(false) => split.normal.push(trace),
-            None => {}
-        }
-    }
-    split
+    Split { sides, caveats, two_groups: !two_groups.is_empty() }
 }
 
 /// Whether the latencies of any entry operation fall into two clear groups, as [`split_by_latency`] defines them.
-pub fn has_two_groups(traces: &[Trace]) -> bool {
-    let mut entries: BTreeMap<Entry<'_>, Vec<u64>> = BTreeMap::new();
-    for trace in traces {
-        if let (Some(entry), Some(root)) = (Entry::of(trace), trace.root()) {
-            entries.entry(entry).or_default().push(root.duration_nanos());
-        }
-    }
-    entries.into_values().filter(|durations| durations.len() >= MIN_TRACES).any(|mut durations| {
-        durations.sort_unstable();
-        clear_split(&durations).is_some()
-    })
+pub(crate) fn has_two_groups(traces: &[Observed]) -> bool {
+    split_by_latency(traces).two_groups
 }
 
 const MIN_TRACES: usize = 4;

@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use tracewell_model::{SpanBatch, StrId};
+
+use crate::outline::Keys;
+
 /// Strings by number. 0 is the empty string.
 #[derive(Clone, Debug)]
 pub(crate) struct Symbols {
@@ -32,5 +36,23 @@ impl Symbols {
     /// The string with this number.
     pub(crate) fn text(&self, id: u32) -> &str {
         &self.texts[id as usize]
+    }
+}
+
+/// The strings of one batch as symbols, each looked up once.
+pub(crate) struct BatchNames<'a> {
+    pub(crate) spans: &'a SpanBatch,
+    pub(crate) keys: Keys,
+    known: Vec<Option<u32>>,
+}
+
+impl<'a> BatchNames<'a> {
+    pub(crate) fn new(spans: &'a SpanBatch) -> Self {
+        Self { spans, keys: Keys::of(spans), known: vec![None; spans.strings().len()] }
+    }
+
+    /// The symbol of a string of the batch.
+    pub(crate) fn symbol(&mut self, id: StrId, symbols: &mut Symbols) -> u32 {
+        *self.known[id.index()].get_or_insert_with(|| symbols.intern(self.spans.string(id)))
     }
 }

@@ -13,35 +13,31 @@
 //! edge takes in both directions together does not depend on the offset; how it divides into there and back does, and
 //! cannot be known. Jaeger centres the callee instead, which moves spans that need no move.
 
-use std::collections::HashMap;
+use tracewell_model::{ResourceId, SpanKind};
 
-use tracewell_model::{ResourceId, SpanKind, Trace};
+use crate::outline::Outline;
 
 /// When the spans of a trace ran, by one clock: the root's.
 #[derive(Clone, Debug)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     start_unix_nano: Vec<u64>,
     end_unix_nano: Vec<u64>,
-    /// How many calls were seen to lie outside their callers.
-    pub corrected_calls: usize,
     /// The largest offset between two clocks.
-    pub most_skew_nanos: u64,
+    pub(crate) most_skew_nanos: u64,
 }
 
 impl Timeline {
     /// The clocks as they are.
-    pub fn as_recorded(trace: &Trace) -> Self {
-        let spans = trace.batch().spans();
+    pub(crate) fn as_recorded(trace: &Outline) -> Self {
         Self {
-            start_unix_nano: spans.start_unix_nano.clone(),
-            end_unix_nano: spans.end_unix_nano.clone(),
-            corrected_calls: 0,
+            start_unix_nano: trace.start_unix_nano.clone(),
+            end_unix_nano: trace.end_unix_nano.clone(),
             most_skew_nanos: 0,
         }
     }
 
     /// The clocks brought together.
-    pub fn corrected(trace: &Trace) -> Self {
+    pub(crate) fn corrected(trace: &Outline) -> Self {
         let mut timeline = Self::as_recorded(trace);
         let offsets = timeline.offsets(trace);
         if offsets.is_empty() {
@@ -49,9 +45,10 @@ impl Timeline {
         }
         // Parents come before their children, so a parent's total is known when a child needs it.
         let mut totals: Vec<i64> = vec![0; trace.len()];
-        for (row, _) in trace.depth_first() {
+        for row in trace.order.iter().copied() {
             let Some(parent) = trace.parent(row) else { continue };
-            let own = offsets.get(&processes(trace, parent, row)).copied().unwrap_or(0);
+            let processes = processes(trace, parent, row);
+            let own = offsets.iter().find(|(known, _)| *known == processes).map_or(0, |(_, offset)| *offset);
             totals[row] = totals[parent].saturating_add(own);
             timeline.start_unix_nano[row] = timeline.start_unix_nano[row].saturating_add_signed(totals[row]);
             timeline.end_unix_nano[row] = timeline.end_unix_nano[row].saturating_add_signed(totals[row]);
@@ -60,19 +57,19 @@ impl Timeline {
     }
 
     /// When a span started.
-    pub fn start(&self, row: usize) -> u64 {
+    pub(crate) fn start(&self, row: usize) -> u64 {
         self.start_unix_nano[row]
     }
 
     /// When it ended; may lie before the start.
-    pub fn end(&self, row: usize) -> u64 {
+    pub(crate) fn end(&self, row: usize) -> u64 {
         self.end_unix_nano[row]
     }
 
-    /// By how much each callee's clock is to be moved against its caller's.
-    fn offsets(&mut self, trace: &Trace) -> HashMap<(ResourceId, ResourceId), i64> {
+    /// By how much each callee's clock is to be moved against its caller's, where it is to be moved.
+    fn offsets(&mut self, trace: &Outline) -> Vec<(Processes, i64)> {
         // What each call allows: the callee's start not before the caller's, its end not after.
-        let mut allowed: HashMap<(ResourceId, ResourceId), (i64, i64)> = HashMap::new();
+        let mut calls: Vec<(Processes, i64, i64)> = Vec::new();
         for row in 0..trace.len() {
             let Some(parent) = trace.parent(row) else { continue };
             let (from, to) = processes(trace, parent, row);
@@ -83,28 +80,30 @@ impl Timeline {
             let most = signed(self.end(parent), self.end(row));
             // A message may be taken long after it was sent, and a callee may work on after its caller gave up: then
             // only the start says something.
-            let is_message = trace.span(row).kind() == SpanKind::Consumer;
+            let is_message = trace.kind[row] == SpanKind::Consumer;
             let most = if is_message || most < least { i64::MAX } else { most };
-            if least > 0 || most < 0 {
-                self.corrected_calls += 1;
-            }
-            let range = allowed.entry((from, to)).or_insert((i64::MIN, i64::MAX));
-            *range = (range.0.max(least), range.1.min(most));
+            calls.push(((from, to), least, most));
         }
-        allowed.retain(|_, (least, most)| *least > 0 || *most < 0);
-        let offsets: HashMap<_, _> = allowed
-            .into_iter()
-            // Where calls contradict each other, the clock stepped in between; the starts are believed.
-            .map(|(processes, (least, most))| (processes, if least > 0 || most < least { least } else { most }))
-            .collect();
-        self.most_skew_nanos = offsets.values().map(|offset| offset.unsigned_abs()).max().unwrap_or(0);
+        calls.sort_unstable();
+        let mut offsets = Vec::new();
+        for calls in calls.chunk_by(|left, right| left.0 == right.0) {
+            let least = calls.iter().map(|(_, least, _)| *least).max().unwrap_or(i64::MIN);
+            let most = calls.iter().map(|(_, _, most)| *most).min().unwrap_or(i64::MAX);
+            if least > 0 || most < 0 {
+                // Where calls contradict each other, the clock stepped in between; the starts are believed.
+                offsets.push((calls[0].0, if least > 0 || most < least { least } else { most }));
+            }
+        }
+        self.most_skew_nanos = offsets.iter().map(|(_, offset)| offset.unsigned_abs()).max().unwrap_or(0);
         offsets
     }
 }
 
-fn processes(trace: &Trace, parent: usize, row: usize) -> (ResourceId, ResourceId) {
-    let resources = &trace.batch().spans().resource;
-    (resources[parent], resources[row])
+/// Caller and callee.
+type Processes = (ResourceId, ResourceId);
+
+fn processes(trace: &Outline, parent: usize, row: usize) -> Processes {
+    (trace.process[parent], trace.process[row])
 }
 
 /// `left - right`.
@@ -116,10 +115,11 @@ fn signed(left: u64, right: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::critical_path::testing::{TraceBuilder, kind::*};
+    use tracewell_model::Trace;
 
     fn times(trace: &Trace, name: &str) -> (u64, u64) {
         let row = (0..trace.len()).find(|row| trace.span(*row).name() == name).unwrap();
-        let timeline = Timeline::corrected(trace);
+        let timeline = Timeline::corrected(&Outline::of(trace));
         (timeline.start(row), timeline.end(row))
     }
 
@@ -133,8 +133,8 @@ mod tests {
         let trace = builder.build();
         assert_eq!(times(&trace, "serve"), (1_200, 1_900));
         assert_eq!(times(&trace, "query"), (1_300, 1_400));
-        let timeline = Timeline::corrected(&trace);
-        assert_eq!((timeline.corrected_calls, timeline.most_skew_nanos), (1, 300));
+        let timeline = Timeline::corrected(&Outline::of(&trace));
+        assert_eq!(timeline.most_skew_nanos, 300);
     }
 
     #[test]
@@ -158,6 +158,6 @@ mod tests {
         builder.span(call, "b", "works on", SERVER, 1_150, 9_000);
         let trace = builder.build();
         assert_eq!(times(&trace, "works on"), (1_150, 9_000));
-        assert_eq!(Timeline::corrected(&trace).corrected_calls, 0);
+        assert_eq!(Timeline::corrected(&Outline::of(&trace)).most_skew_nanos, 0);
     }
 }

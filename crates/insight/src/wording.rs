@@ -18,7 +18,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub(crate) fn of(study: &Study<'_>, cause: &Cause) -> Self {
+    pub(crate) fn of(study: &Study, cause: &Cause) -> Self {
         let places = &study.observer.places;
         let target = cause.places.iter().find_map(|place| match places.get(*place) {
             Place::External { target, operation, .. } if operation == cause.operation => Some(target),

@@ -373,6 +373,24 @@ impl SpanBatch {
         self.span_attributes.value.push(value);
     }
 
+    /// Adds attributes to the span that the next [`push_span`](Self::push_span) closes and returns the place of the first,
+    /// for [`set_attribute`](Self::set_attribute).
+    ///
+    /// # Panics
+    /// Unless there are as many values as keys.
+    pub fn push_attributes(&mut self, keys: &[StrId], values: &[Value]) -> usize {
+        assert_eq!(keys.len(), values.len(), "attributes are keys with values");
+        let first = self.span_attributes.key.len();
+        self.span_attributes.key.extend_from_slice(keys);
+        self.span_attributes.value.extend_from_slice(values);
+        first
+    }
+
+    /// Gives another value to an attribute that [`push_attributes`](Self::push_attributes) added.
+    pub fn set_attribute(&mut self, place: usize, value: Value) {
+        self.span_attributes.value[place] = value;
+    }
+
     /// Adds an attribute to the event that the next [`push_event`](Self::push_event) closes.
     pub fn push_event_attribute(&mut self, key: StrId, value: Value) {
         self.event_attributes.key.push(key);
@@ -408,6 +426,17 @@ impl SpanBatch {
         self.links.flags.push(flags);
         self.links.dropped_attributes_count.push(dropped_attributes_count);
         self.links.attributes_end.push(self.link_attributes.key.len() as u32);
+    }
+
+    /// Makes room for more attributes of spans.
+    pub fn reserve_attributes(&mut self, attributes: usize) {
+        self.span_attributes.key.reserve(attributes);
+        self.span_attributes.value.reserve(attributes);
+    }
+
+    /// Makes room for more strings, of so many bytes together.
+    pub fn reserve_strings(&mut self, strings: usize, bytes: usize) {
+        self.strings.reserve(strings, bytes);
     }
 
     /// Makes room for more spans, which saves moving what is there while they are added.

@@ -59,7 +59,7 @@ pub use id::{ParseIdError, SpanId, TraceId};
 pub use kind::{SpanKind, StatusCode};
 pub use strings::{StrId, StringTable};
 pub use time::TimeRange;
-pub use trace::{Trace, TraceNotes};
+pub use trace::{Nesting, PENDING, Trace, TraceNotes};
 pub use value::{AnyValue, BlobId, DecodeValueError, KeyValue, MAX_VALUE_DEPTH, Value, ValueRef};
 pub use view::{Attributes, EventRef, LinkRef, SpanRef};
 

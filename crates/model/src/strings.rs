@@ -64,6 +64,15 @@ impl StringTable {
         }
     }
 
+    /// Makes room for more strings, of so many bytes together: without it, each is hashed again whenever the table grows.
+    pub fn reserve(&mut self, strings: usize, bytes: usize) {
+        self.text.reserve(bytes);
+        self.ends.reserve(strings);
+        let mut places = std::mem::take(&mut self.places);
+        places.reserve(strings, |place| self.hash(slice(&self.text, &self.ends, *place).as_bytes()));
+        self.places = places;
+    }
+
     /// The number of a string that is already in the table.
     pub fn find(&self, string: &str) -> Option<StrId> {
         self.find_hashed(string.as_bytes(), self.hash(string.as_bytes()))

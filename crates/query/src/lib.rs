@@ -8,9 +8,9 @@
 //! |----------------|-----------------------------------------------------------------------|
 //! | `conditions`   | what a span must be like: [`Conditions`]                               |
 //! | `cursor`       | where the next page begins: [`Cursor`]                                 |
-//! | `search`       | which traces have such a span, newest first: [`search`]                |
+//! | `search`       | which traces have such a span, newest first: [`search`], [`Search`]    |
 //! | `summary`      | what a trace is about in a few lines: [`TraceSummary`]                 |
-//! | `sample`       | some such traces, spread over a time: [`sample`]                       |
+//! | `portions`     | such traces as columns, a portion at a time: [`Portions`]              |
 //! | `dependencies` | which service calls which: [`dependencies`]                            |
 //!
 //! Nothing here limits time: a caller that has waited long enough drops the future.
@@ -18,7 +18,7 @@
 mod conditions;
 mod cursor;
 mod dependencies;
-mod sample;
+mod portions;
 mod search;
 mod summary;
 #[cfg(test)]
@@ -30,8 +30,8 @@ use tracewell_store::{SpanStore, StoreError, Tenant};
 pub use conditions::Conditions;
 pub use cursor::{Cursor, ParseCursorError};
 pub use dependencies::{Dependencies, Dependency, dependencies};
-pub use sample::{Sample, SampleRequest, sample};
-pub use search::{Page, SearchRequest, search, search_with};
+pub use portions::{Portions, PortionsRequest};
+pub use search::{Found, Page, Search, SearchRequest, search, search_with};
 pub use summary::{ServiceCount, TraceSummary};
 
 /// Why a question has no answer.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tracewell_store::BucketOptions;
 use tracewell_wire::Limits;
 
 use crate::receive::ReceiveLimits;
@@ -18,6 +19,14 @@ pub struct Settings {
     /// Directory for the spans; `:memory:` keeps nothing [default: ./tracewell-data]
     #[arg(long, env = "TRACEWELL_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Keeps segments in a bucket of S3 or what speaks like it, such as `s3://bucket/prefix`: the directory then holds the
+    /// log and a cache. Credentials and region come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and their
+    /// like. Segments that are in the directory already are moved [default: in the directory]
+    #[arg(long, env = "TRACEWELL_SEGMENTS", value_name = "URL")]
+    pub segments: Option<String>,
+    /// Server of the bucket if it is not AWS, such as `https://minio.example:9000`
+    #[arg(long, env = "TRACEWELL_SEGMENTS_ENDPOINT", value_name = "URL")]
+    pub segments_endpoint: Option<String>,
     /// Address of the UI and the HTTP APIs [default: 127.0.0.1:16686]
     #[arg(long, env = "TRACEWELL_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
@@ -27,6 +36,14 @@ pub struct Settings {
     /// Address of the OTLP/gRPC receiver [default: 127.0.0.1:4317]
     #[arg(long, env = "TRACEWELL_OTLP_GRPC", value_name = "ADDRESS")]
     pub otlp_grpc: Option<SocketAddr>,
+    /// Bytes of segments from the bucket that the directory holds, to be read faster [default: 10GiB]
+    #[arg(long, env = "TRACEWELL_SEGMENTS_CACHE", value_name = "SIZE")]
+    pub segments_cache: Option<String>,
+    /// Takes the place of another directory that the bucket belongs to, once that one's server is stopped for good: if it
+    /// still runs, it refuses spans from then on. Say it once, not always
+    #[arg(long, env = "TRACEWELL_SEGMENTS_TAKE_OVER")]
+    #[serde(skip)]
+    pub segments_take_over: bool,
     /// Spans older than this are deleted, such as `7d` [default: kept for ever]
     #[arg(long, env = "TRACEWELL_RETENTION", value_name = "AGE")]
     pub retention: Option<String>,
@@ -79,6 +96,8 @@ pub struct Settings {
 pub struct Config {
     /// Where spans are kept; `None` is in memory only.
     pub data: Option<PathBuf>,
+    /// The bucket of the segments; `None` keeps them in the directory.
+    pub segments: Option<BucketOptions>,
     /// Address of the UI and the APIs.
     pub http: SocketAddr,
     /// Address of the OTLP/HTTP receiver.
@@ -111,6 +130,10 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         Self {
             data: self.data.or(other.data),
+            segments: self.segments.or(other.segments),
+            segments_endpoint: self.segments_endpoint.or(other.segments_endpoint),
+            segments_cache: self.segments_cache.or(other.segments_cache),
+            segments_take_over: self.segments_take_over,
             http: self.http.or(other.http),
             otlp_http: self.otlp_http.or(other.otlp_http),
             otlp_grpc: self.otlp_grpc.or(other.otlp_grpc),
@@ -157,13 +180,19 @@ impl Settings {
             },
         };
         let data = self.data.unwrap_or_else(|| PathBuf::from("tracewell-data"));
+        let cache_bytes = size(self.segments_cache, "segments_cache", 10 << 30)?;
+        let (endpoint, take_over) = (self.segments_endpoint, self.segments_take_over);
+        let segments = self.segments.map(|url| BucketOptions { url, endpoint, cache_bytes, take_over });
+        let in_memory = data.as_os_str() == ":memory:";
+        anyhow::ensure!(!in_memory || segments.is_none(), "segments: a store in memory writes none");
         let durable = match self.commit.as_deref() {
             None | Some("group") => true,
             Some("none") => false,
             Some(other) => anyhow::bail!("commit: {other:?} is neither group nor none"),
         };
         Ok(Config {
-            data: (data.as_os_str() != ":memory:").then_some(data),
+            data: (!in_memory).then_some(data),
+            segments,
             http: address(self.http, 16686),
             otlp_http: address(self.otlp_http, 4318),
             otlp_grpc: address(self.otlp_grpc, 4317),
@@ -256,6 +285,23 @@ mod tests {
         assert_eq!((request.events_per_span, request.links_per_span, request.name_bytes), (7, 8, 9 << 10));
         let settings = Settings { attribute_size: Some("1TiB".to_owned()), ..Settings::default() };
         assert!(settings.check().unwrap_err().to_string().contains("attribute_size"));
+    }
+
+    #[test]
+    fn segments_go_into_a_bucket_from_the_file_or_a_flag() {
+        let text =
+            "segments = \"s3://spans/a\"\nsegments_endpoint = \"http://127.0.0.1:1\"\nsegments_cache = \"5MiB\"\n";
+        let settings: Settings = toml::from_str(text).unwrap();
+        let flags =
+            Settings { segments: Some("s3://spans/b".to_owned()), segments_take_over: true, ..Settings::default() };
+        let bucket = flags.or(settings).check().unwrap().segments.unwrap();
+        let endpoint = Some("http://127.0.0.1:1".to_owned());
+        let cache_bytes = 5 << 20;
+        assert_eq!(bucket, BucketOptions { url: "s3://spans/b".to_owned(), endpoint, cache_bytes, take_over: true });
+        assert!(toml::from_str::<Settings>("segments_take_over = true").is_err(), "it is no lasting setting");
+        let in_memory = "data = \":memory:\"\nsegments = \"s3://spans\"";
+        let refused = toml::from_str::<Settings>(in_memory).unwrap().check().unwrap_err();
+        assert!(refused.to_string().contains("segments"), "{refused}");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! | `cli`     | the command line: `serve` and the client commands                       |
 //! | `config`  | settings from flags, environment and file                               |
 //! | `serve`   | listeners, their routers, an orderly end                                |
+//! | `queries` | threads that give way to those that take spans                         |
+//! | `memory`  | what becomes of memory that is given back                               |
 //! | `receive` | OTLP over HTTP and gRPC: admission, decompression, decoding, the store  |
 //! | `api`     | the native HTTP API and Jaeger's                                        |
 //! | `guard`   | headers and host checks that protect the UI and the APIs                |
@@ -16,6 +18,8 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod guard;
+mod memory;
+mod queries;
 pub mod receive;
 pub mod serve;
 pub mod ui;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::serve::ListenerExt;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use tracewell_store::{Commit, EmbeddedOptions, EmbeddedStore, MemoryOptions, Mem
 
 use crate::api::{self, ApiState};
 use crate::config::{Config, Settings};
+use crate::queries::Queries;
 use crate::receive::{AllowedOrigins, Receiver};
 use crate::{guard, ui};
 
@@ -49,7 +51,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     // The signals are caught before anything is announced, so that none is missed.
     let stop = stop_signal()?;
     raise_open_files();
-    let listeners = Listeners::bind(&config).await?;
+    let queries = Queries::start()?;
+    let listeners = Listeners::bind(&config, &queries).await?;
     let store = open_store(&config)?;
     let receiver =
         Receiver::new(store.clone(), config.receive, AllowedOrigins { origins: config.cors_origins.clone() });
@@ -60,9 +63,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let (stopping, stopped) = watch::channel(false);
     let addresses = listeners.addresses()?;
     let servers = [
-        spawn(listeners.http, pages, stopped.clone()),
-        spawn(listeners.otlp_http, receiver.http_router(), stopped.clone()),
-        spawn(listeners.otlp_grpc, receiver.grpc_router(), stopped),
+        queries.handle().spawn(serve(listeners.http, pages, stopped.clone())),
+        tokio::spawn(serve(listeners.otlp_http, receiver.http_router(), stopped.clone())),
+        tokio::spawn(serve(listeners.otlp_grpc, receiver.grpc_router(), stopped)),
     ];
     announce(&config, &addresses, args.ready_file.as_deref())?;
 
@@ -103,6 +106,7 @@ fn open_store(config: &Config) -> Result<Arc<dyn SpanStore>> {
         memory_bytes: config.memory_bytes as usize,
         retention_age: config.retention_age,
         retention_bytes: config.retention_bytes,
+        segments: config.segments.clone(),
         limits: config.receive.request,
         ..EmbeddedOptions::default()
     };
@@ -118,19 +122,21 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &Config) -> Result<Self> {
-        let bind = async |flag: &str, address: SocketAddr| {
+    /// A listener belongs to the runtime that it is bound on.
+    async fn bind(config: &Config, queries: &Queries) -> Result<Self> {
+        let here = tokio::runtime::Handle::current();
+        let bind = async |runtime: &tokio::runtime::Handle, flag: &str, address: SocketAddr| {
             if !address.ip().is_loopback() {
                 tracing::warn!(%address, "--{flag} is reachable from other machines, and there is no authentication");
             }
-            TcpListener::bind(address).await.with_context(|| {
+            runtime.spawn(TcpListener::bind(address)).await?.with_context(|| {
                 format!("listen on {address}; choose another address with --{flag} (port 0 picks a free one)")
             })
         };
         Ok(Self {
-            http: bind("http", config.http).await?,
-            otlp_http: bind("otlp-http", config.otlp_http).await?,
-            otlp_grpc: bind("otlp-grpc", config.otlp_grpc).await?,
+            http: bind(queries.handle(), "http", config.http).await?,
+            otlp_http: bind(&here, "otlp-http", config.otlp_http).await?,
+            otlp_grpc: bind(&here, "otlp-grpc", config.otlp_grpc).await?,
         })
     }
 
@@ -139,16 +145,17 @@ impl Listeners {
     }
 }
 
-fn spawn(
-    listener: TcpListener,
-    router: Router,
-    mut stopped: watch::Receiver<bool>,
-) -> tokio::task::JoinHandle<std::io::Result<()>> {
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
     let stop = async move {
         // An error means that the sender is gone, which is a reason to stop, too.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await })
+    // The end of an answer does not wait until its beginning is acknowledged.
+    let listener = listener.tap_io(|connection| {
+        // Without it, answers only come later.
+        let _ = connection.set_nodelay(true);
+    });
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>> {
@@ -164,7 +171,10 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
 }
 
 fn announce(config: &Config, [http, otlp_http, otlp_grpc]: &[SocketAddr; 3], ready_file: Option<&Path>) -> Result<()> {
-    let data = config.data.as_ref().map_or("memory, nothing is kept".to_owned(), |path| path.display().to_string());
+    let mut data = config.data.as_ref().map_or("memory, nothing is kept".to_owned(), |path| path.display().to_string());
+    if let Some(bucket) = &config.segments {
+        data.push_str(&format!("\n  segments     {}", bucket.url));
+    }
     eprintln!(
         "Tracewell {}\n  UI and APIs  http://{http}\n  OTLP/HTTP    http://{otlp_http}/v1/traces\n  OTLP/gRPC    {otlp_grpc}\n  data         {data}",
         env!("CARGO_PKG_VERSION")

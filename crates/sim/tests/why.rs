@@ -49,7 +49,7 @@ fn slow_requests_are_told_from_normal_ones_without_a_baseline() {
     // One tenant's requests take many times as long: two groups in one window.
     let windows = scenario(FaultKind::OneTenant, 720).severity(20.0).run();
     let traces: Vec<Trace> = windows.window.into_iter().map(Trace::assemble).collect();
-    let why = explain(traces, &Options::default());
+    let why = explain(&traces, &Options::default());
     let truth = windows.truth.unwrap();
     assert!(why.significant, "{}", why.summary);
     assert_eq!(why.findings[0].service, truth.service, "{}", why.summary);

@@ -20,7 +20,8 @@ use tracewell_model::{SpanBatch, SpanKind, TimeRange, TraceId};
 use tracewell_wire::Format;
 
 pub use embedded::{
-    Commit, EmbeddedOptions, EmbeddedStore, FsckReport, SegmentReport, StoreReport, export_parquet, fsck, store_report,
+    BucketOptions, Commit, EmbeddedOptions, EmbeddedStore, FsckReport, Place, SegmentReport, StoreReport,
+    export_parquet, fsck, store_report,
 };
 pub use error::StoreError;
 pub use memory::{MemoryOptions, MemoryStore};
@@ -93,6 +94,8 @@ pub struct StoreStats {
     pub oldest_unix_nano: Option<u64>,
     /// The latest span start held.
     pub newest_unix_nano: Option<u64>,
+    /// What recovery and reads found broken, by file and offset, whosever it is.
+    pub damages: Vec<String>,
 }
 
 /// An operation of a service.
@@ -147,7 +150,8 @@ pub trait SpanStore: Send + Sync + 'static {
     async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError>;
 
     /// Distinct values of one attribute as text, sorted, those that begin with `prefix`, at most `limit`. Only spans
-    /// that start in `time` are looked at.
+    /// that start in `time` are looked at; where values hardly repeat, as those of request ids, a store may look at the
+    /// newest alone.
     async fn attribute_values(
         &self,
         tenant: &Tenant,

@@ -134,7 +134,7 @@ impl SpanStore for MemoryStore {
     ) -> Result<Vec<String>, StoreError> {
         self.read(tenant, |table| {
             let mut out = BTreeSet::new();
-            table.values(&ValuesOf { key, prefix, time, limit }, &mut out);
+            table.values(&ValuesOf::new(key, prefix, time, limit), &mut out);
             out.into_iter().collect()
         })
     }

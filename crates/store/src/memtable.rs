@@ -150,6 +150,17 @@ impl<'a> Projector<'a> {
                 return;
             }
             Projection::Ids => (to.add_resource(&[], 0, ""), to.add_scope("", "", &[], 0, "")),
+            Projection::Outline(_) => {
+                let attributes = self.from.span(row).attributes();
+                for (key, value) in attributes.raw_keys().iter().zip(attributes.raw_values()) {
+                    if self.projection.has_attribute(self.from.string(*key)) {
+                        let key = self.copier.string(*key, to);
+                        let value = self.copier.value(*value, to);
+                        to.push_attribute(key, value);
+                    }
+                }
+                (self.copier.resource(spans.resource[row], to), to.add_scope("", "", &[], 0, ""))
+            }
             Projection::Core => {
                 let resource = crate::embedded::service_only(to, self.from.span(row).service());
                 (resource, self.copier.scope(spans.scope[row], to))
@@ -162,23 +173,26 @@ impl<'a> Projector<'a> {
             end_unix_nano: spans.start_unix_nano[row],
             ..NewSpan::new(resource, scope)
         };
-        let span = if self.projection == Projection::Ids {
-            ids
-        } else {
-            NewSpan {
-                parent_span_id: spans.parent_span_id[row],
-                end_unix_nano: spans.end_unix_nano[row],
+        let outline = || NewSpan {
+            parent_span_id: spans.parent_span_id[row],
+            end_unix_nano: spans.end_unix_nano[row],
+            kind: spans.kind[row],
+            status_code: spans.status_code[row],
+            ..ids
+        };
+        let span = match self.projection {
+            Projection::Ids => ids,
+            Projection::Outline(_) => NewSpan { name: self.copier.string(spans.name[row], to), ..outline() },
+            _ => NewSpan {
                 name: self.copier.string(spans.name[row], to),
-                kind: spans.kind[row],
-                status_code: spans.status_code[row],
                 status_message: self.copier.string(spans.status_message[row], to),
                 trace_state: self.copier.string(spans.trace_state[row], to),
                 flags: spans.flags[row],
                 dropped_attributes_count: spans.dropped_attributes_count[row],
                 dropped_events_count: spans.dropped_events_count[row],
                 dropped_links_count: spans.dropped_links_count[row],
-                ..ids
-            }
+                ..outline()
+            },
         };
         to.push_span(span);
     }

@@ -1,5 +1,6 @@
 //! The names in use: services, operations, attribute keys.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tracewell_model::{SpanBatch, SpanKind, StrId, TimeRange, Value, ValueRef};
@@ -161,9 +162,28 @@ pub(crate) struct ValuesOf<'a> {
     pub(crate) prefix: &'a str,
     pub(crate) time: TimeRange,
     pub(crate) limit: usize,
+    /// How many values of columns that hardly repeat are still to be looked at: there is no end of them, and who wants
+    /// suggestions does not want to wait for it.
+    pub(crate) rare_left: Cell<usize>,
 }
 
-impl ValuesOf<'_> {
+/// Of values that hardly repeat, the newest so many are looked at, which takes some milliseconds.
+const MOST_RARE_VALUES: usize = 1 << 16;
+
+impl<'a> ValuesOf<'a> {
+    pub(crate) fn new(key: &'a str, prefix: &'a str, time: TimeRange, limit: usize) -> Self {
+        Self { key, prefix, time, limit, rare_left: Cell::new(MOST_RARE_VALUES) }
+    }
+
+    /// Takes so many values from those that are still to be looked at.
+    pub(crate) fn look_at_rare(&self, values: usize) {
+        self.rare_left.set(self.rare_left.get().saturating_sub(values));
+    }
+
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.rare_left.get() == 0
+    }
+
     /// Adds the values in a batch; keeps the first `limit` in order.
     pub(crate) fn collect(&self, batch: &SpanBatch, out: &mut BTreeSet<String>) {
         let Some(key) = batch.strings().find(self.key) else { return };

@@ -31,8 +31,22 @@ pub enum Projection {
     Ids,
     /// Everything but attributes, events and links; of the resource only the service.
     Core,
+    /// What a comparison of many spans looks at: ids, parent, start and end, name, kind, status code, the whole resource,
+    /// and of the span's own attributes those with these keys.
+    Outline(&'static [&'static str]),
     /// Everything.
     All,
+}
+
+impl Projection {
+    /// Whether it asks for a span's own attribute with this key.
+    pub fn has_attribute(self, key: &str) -> bool {
+        match self {
+            Self::Ids | Self::Core => false,
+            Self::Outline(keys) => keys.contains(&key),
+            Self::All => true,
+        }
+    }
 }
 
 /// A place in the order of a scan.

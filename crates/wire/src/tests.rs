@@ -225,8 +225,8 @@ fn a_span_with_a_value_nested_too_deep_is_refused_alone() {
 #[test]
 fn json_nested_too_deep_is_an_error_and_no_overflow() {
     let deep = |levels: usize| {
-        let value = (0..levels)
-            .fold(r#"{"intValue":"1"}"#.to_owned(), |inner, _| format!(r#"{{"arrayValue":{{"values":[{inner}]}}}}"#));
+        let (open, close) = (r#"{"arrayValue":{"values":["#.repeat(levels), "]}}".repeat(levels));
+        let value = format!(r#"{open}{{"intValue":"1"}}{close}"#);
         let ids = r#""traceId":"01010101010101010101010101010101","spanId":"0101010101010101""#;
         format!(
             r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{ids},"attributes":[{{"key":"a","value":{value}}}]}}]}}]}}]}}"#
@@ -401,4 +401,55 @@ fn formats_are_told_apart() {
     assert_eq!(detect(br#" {"resourceSpans":[]}"#), Format::OtlpJson);
     assert_eq!(detect(br#"{"data":[{"traceID":"a"}]}"#), Format::JaegerJson);
     assert_eq!(detect(&one_scope(vec![good_span(1)])), Format::OtlpProtobuf);
+}
+
+#[test]
+fn the_parts_of_a_json_request_come_in_any_order_and_shape() {
+    let span = r#"{"spanId": "0000000000000001", "traceId": "0000000000000000000000000000000a", "name": "a"}"#;
+    let service = r#"{"attributes": [{"value": {"stringValue": "shop"}, "key": "service.name"}]}"#;
+    let good = |body: String| {
+        let decoded =
+            decode(Format::OtlpJson, body.as_bytes(), &limits()).unwrap_or_else(|why| panic!("{body}: {why}"));
+        decoded.batch.iter().map(|span| format!("{}/{}", span.service(), batch_scope(&span))).collect::<Vec<_>>()
+    };
+    fn batch_scope(span: &tracewell_model::SpanRef<'_>) -> String {
+        span.batch().string(span.scope().name).to_owned()
+    }
+    // A span before its scope, that before its resource, and what nobody knows in between.
+    let scope_spans = format!(r#"{{"spans": [{span}], "more": {{"x": [1, "\u00e9"]}}, "scope": {{"name": "lib"}}}}"#);
+    let body = format!(r#"{{"resourceSpans": [{{"scopeSpans": [{scope_spans}], "resource": {service}}}]}}"#);
+    assert_eq!(good(body), ["shop/lib"]);
+    // The newer name goes before the older, the last of equal names before the first, and `null` is nothing.
+    let body = format!(
+        r#"{{"resource_spans": [{{"scopeSpans": [{scope_spans}]}}], "resourceSpans": null, "resourceSpans":
+            [{{"scope_spans": null, "scopeSpans": [{{"spans": []}}], "scopeSpans": [null, 7, "x", [], {scope_spans}],
+               "schemaUrl": null, "resource": null}}, true, null]}}"#
+    );
+    assert_eq!(good(body), ["unknown_service/lib"]);
+    // Scopes as they were once called, in what Tempo calls resource spans.
+    let library = format!(
+        r#"{{"instrumentation_library": {{"name": "old"}}, "scope": {{"name": "not it"}}, "spans": [{span}]}}"#
+    );
+    let body = format!(
+        r#"{{"batches": [{{"instrumentationLibrarySpans": [{library}], "scopeSpans": [{scope_spans}], "resource": {service}}}]}}"#
+    );
+    assert_eq!(good(body), ["shop/lib", "shop/old"]);
+    for (body, why) in [
+        ("[]", "not an object"),
+        ("7", "not an object"),
+        (r#"{"resourceSpans": {}}"#, "resourceSpans"),
+        (r#"{"resourceSpans": [{"scopeSpans": "x"}]}"#, "scopeSpans"),
+        (r#"{"resourceSpans": [{"scopeSpans": [{"spans": 1}]}]}"#, "spans"),
+        (r#"{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "\ud800"}]}]}]}"#, "hex escape"),
+        (r#"{"resourceSpans": []} x"#, "trailing"),
+    ] {
+        match decode(Format::OtlpJson, body.as_bytes(), &limits()) {
+            Err(DecodeError::Malformed(message)) => assert!(message.contains(why), "{body}: {message}"),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+    let refused = r#"{"resourceSpans": [{"schemaUrl": 7, "scopeSpans": [{"spans": [7]}]}]}"#;
+    let decoded = decode(Format::OtlpJson, refused.as_bytes(), &limits()).unwrap();
+    assert_eq!((decoded.batch.len(), decoded.rejected), (0, 1));
+    assert!(decoded.message.contains("schema_url"), "{}", decoded.message);
 }

@@ -17,6 +17,17 @@ export interface TraceSummary {
   services: ServiceCount[];
 }
 
+export interface StoreStats {
+  spans: number;
+  bytes: number;
+  /** What recovery and reads found broken. */
+  damages: string[];
+}
+
+export interface Stats {
+  store: StoreStats;
+}
+
 export interface SearchAnswer {
   traces: TraceSummary[];
   next_cursor: string | null;

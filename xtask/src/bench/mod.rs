@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what things cost, beside their peers in the same run.
 
+mod micro;
 mod sdk;
 mod store;
 
@@ -11,6 +12,8 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// The store beside other stores: the same spans in, the same questions asked; written to docs/benchmarks.md
     Store(store::Args),
+    /// Each step of keeping and finding a span by itself; written to docs/benchmarks.md
+    Micro(micro::Args),
     /// The Rust library beside other libraries: what a span costs its caller and in all; written to docs/benchmarks.md
     Sdk(sdk::Args),
 }
@@ -18,6 +21,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Store(args) => store::run(args),
+        Bench::Micro(args) => micro::run(args),
         Bench::Sdk(args) => sdk::run(args),
     }
 }

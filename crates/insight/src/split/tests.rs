@@ -1,49 +1,46 @@
 use super::*;
-use crate::critical_path::testing::{TraceBuilder, kind::SERVER};
 
-fn traces(operation: &str, durations_nanos: impl IntoIterator<Item = u64>) -> Vec<Trace> {
-    durations_nanos
-        .into_iter()
-        .map(|nanos| {
-            let mut builder = TraceBuilder::new(u128::from(nanos));
-            builder.span(0, "api", operation, SERVER, 1_000, 1_000 + nanos);
-            builder.build()
-        })
-        .collect()
+fn traces(entry: u32, durations_nanos: impl IntoIterator<Item = u64>) -> Vec<Observed> {
+    let trace = |total_nanos| Observed { entry, total_nanos, ..Observed::default() };
+    durations_nanos.into_iter().map(trace).collect()
 }
 
-fn durations(traces: &[Trace]) -> Vec<u64> {
-    traces.iter().map(Trace::duration_nanos).collect()
+/// Durations of the traces on a side.
+fn durations(traces: &[Observed], split: &Split, is_slow: bool) -> Vec<u64> {
+    let with_side = traces.iter().zip(&split.sides);
+    with_side.filter(|(_, side)| **side == Some(is_slow)).map(|(trace, _)| trace.total_nanos).collect()
 }
 
 #[test]
 fn two_groups_of_latency_are_told_apart() {
     let fast = (0..40).map(|n| 80_000_000 + n * 1_000_000);
     let slow = (0..5).map(|n| 10_000_000_000 + n * 50_000_000);
-    let split = split_by_latency(traces("GET /", fast.clone().chain(slow.clone())));
-    assert_eq!(durations(&split.slow), slow.collect::<Vec<_>>());
-    assert_eq!(durations(&split.normal), fast.collect::<Vec<_>>());
+    let all = traces(1, fast.clone().chain(slow.clone()));
+    let split = split_by_latency(&all);
+    assert_eq!(durations(&all, &split, true), slow.collect::<Vec<_>>());
+    assert_eq!(durations(&all, &split, false), fast.collect::<Vec<_>>());
     assert!(split.caveats.is_empty());
 }
 
 #[test]
 fn an_operation_that_is_always_slow_is_not_taken_for_the_slow_group() {
-    let mut all = traces("GET /quick", (0..30).map(|n| 1_000_000 + n * 10_000));
-    all.extend(traces("GET /report", (0..30).map(|n| 9_000_000_000 + n * 10_000_000)));
-    all.extend(traces("GET /mixed", (0..20).map(|n| if n < 5 { 700_000_000 + n } else { 20_000_000 + n })));
-    let split = split_by_latency(all);
-    assert_eq!(split.slow.len(), 5);
-    assert_eq!(split.normal.len(), 15);
-    assert!(split.slow.iter().all(|trace| trace.span(0).name() == "GET /mixed"));
+    let mut all = traces(1, (0..30).map(|n| 1_000_000 + n * 10_000));
+    all.extend(traces(2, (0..30).map(|n| 9_000_000_000 + n * 10_000_000)));
+    all.extend(traces(3, (0..20).map(|n| if n < 5 { 700_000_000 + n } else { 20_000_000 + n })));
+    let split = split_by_latency(&all);
+    assert_eq!(durations(&all, &split, true).len(), 5);
+    assert_eq!(durations(&all, &split, false).len(), 15);
+    assert!(split.sides[..60].iter().all(Option::is_none));
     assert_eq!(split.caveats, ["60 of 80 traces were left out: their operations show no slow and normal group."]);
 }
 
 #[test]
 fn without_two_groups_the_slowest_tenth_is_compared_and_that_is_said() {
-    let split = split_by_latency(traces("GET /", (0..100).map(|n| 50_000_000 + n * 1_000_000)));
-    assert_eq!(split.slow.len(), 10);
-    assert_eq!(split.normal.len(), 50);
-    assert!(split.slow.iter().all(|trace| trace.duration_nanos() >= 140_000_000));
+    let all = traces(1, (0..100).map(|n| 50_000_000 + n * 1_000_000));
+    let split = split_by_latency(&all);
+    assert_eq!(durations(&all, &split, false).len(), 50);
+    let slow = durations(&all, &split, true);
+    assert!(slow.len() == 10 && slow.iter().all(|nanos| *nanos >= 140_000_000));
     assert_eq!(split.caveats.len(), 1);
 }
 
@@ -57,8 +54,5 @@ fn one_outlier_among_many_is_no_group() {
 
 #[test]
 fn nothing_splits_into_nothing() {
-    let split = split_by_latency(Vec::new());
-    assert!(split.slow.is_empty() && split.normal.is_empty());
-    let split = split_by_latency(vec![Trace::assemble(tracewell_model::SpanBatch::new())]);
-    assert!(split.slow.is_empty() && split.normal.is_empty());
+    assert!(split_by_latency(&[]).sides.is_empty());
 }

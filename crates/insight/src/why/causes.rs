@@ -91,10 +91,10 @@ const FAMILIES: f64 = 9.0;
 const SURE: f64 = 1.645;
 
 /// All causes, the one that surely adds the most first.
-pub(crate) fn find(study: &Study<'_>) -> Vec<Cause> {
+pub(crate) fn find(study: &Study) -> Vec<Cause> {
     let calls = calls::causes(study);
     let claimed = calls::below(study, calls.iter().filter(|cause| cause.strength > 0.0));
-    let mut causes = slower::causes(study, &study.durations(), &study.added(), &claimed);
+    let mut causes = slower::causes(study, &claimed);
     causes.extend(calls);
     causes.extend(forks::causes(study));
     causes.extend(errors::causes(study));

@@ -5,8 +5,6 @@
 //! from all places together, most of which are fine. What exceeds both speaks for a fault, and how loudly it does is a
 //! Bayes factor: how much likelier the difference is if the place got slower than if it did not.
 
-use std::collections::BTreeMap;
-
 /// Numbers of slow and of normal traces, each with the number of its stratum.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples {
@@ -36,15 +34,11 @@ impl Samples {
     /// The difference within strata, each weighted by how much it can tell (Mantel and Haenszel; van Elteren), the
     /// spread pooled over them. `None` where there are too few samples to know a spread.
     pub(crate) fn effect(&self) -> Option<Effect> {
-        let mut strata: BTreeMap<u32, (Moments, Moments)> = BTreeMap::new();
-        for (stratum, value) in &self.slow {
-            strata.entry(*stratum).or_default().0.add(*value);
-        }
-        for (stratum, value) in &self.normal {
-            strata.entry(*stratum).or_default().1.add(*value);
-        }
-        strata.retain(|_, (slow, normal)| slow.count > 0.0 && normal.count > 0.0);
-        let sum = |of: fn(&(Moments, Moments)) -> f64| strata.values().map(of).sum::<f64>();
+        let mut strata: Vec<(Moments, Moments)> = vec![Default::default(); self.strata()];
+        self.slow.iter().for_each(|(stratum, value)| strata[*stratum as usize].0.add(*value));
+        self.normal.iter().for_each(|(stratum, value)| strata[*stratum as usize].1.add(*value));
+        strata.retain(|(slow, normal)| slow.count > 0.0 && normal.count > 0.0);
+        let sum = |of: fn(&(Moments, Moments)) -> f64| strata.iter().map(of).sum::<f64>();
         let (slow_freedom, normal_freedom) =
             (sum(|pair| pair.0.count) - strata.len() as f64, sum(|pair| pair.1.count) - strata.len() as f64);
         if slow_freedom + normal_freedom < 1.0 {
@@ -62,7 +56,7 @@ impl Samples {
         });
         let common = (slow_squares + normal_squares + between) / (freedom + strata.len() as f64);
         let mut effect = Effect { spread: pooled.sqrt(), freedom, ..Effect::default() };
-        for (slow, normal) in strata.values() {
+        for (slow, normal) in &strata {
             let weight = slow.count * normal.count / (slow.count + normal.count);
             effect.weight += weight;
             effect.difference += weight * (slow.mean - normal.mean);
@@ -75,20 +69,25 @@ impl Samples {
         Some(effect)
     }
 
+    fn strata(&self) -> usize {
+        self.slow.iter().chain(&self.normal).map(|(stratum, _)| *stratum as usize + 1).max().unwrap_or(0)
+    }
+
     /// How much likelier it is to lie above what most normal samples keep below, as a difference of log-odds. It sees
     /// what hits a part of requests only, which a mean of logarithms hardly does. `None` with too few normal samples.
     pub(crate) fn tail(&self, tail: Tail) -> Option<Effect> {
-        let mut means: BTreeMap<u32, Moments> = BTreeMap::new();
-        self.normal.iter().for_each(|(stratum, value)| means.entry(*stratum).or_default().add(*value));
+        let mut means = vec![Moments::default(); self.strata()];
+        self.normal.iter().for_each(|(stratum, value)| means[*stratum as usize].add(*value));
         let beyond = |samples: &[(u32, f64)]| -> Vec<f64> {
-            samples.iter().filter_map(|(stratum, value)| Some(value - means.get(stratum)?.mean)).collect()
+            let means = samples.iter().map(|(stratum, value)| (means[*stratum as usize], value));
+            means.filter(|(normal, _)| normal.count > 0.0).map(|(normal, value)| value - normal.mean).collect()
         };
         let (slow, mut normal) = (beyond(&self.slow), beyond(&self.normal));
         if (normal.len().min(slow.len()) as f64) < 2.0 / tail.part {
             return None;
         }
-        normal.sort_unstable_by(f64::total_cmp);
-        let limit = normal[normal.len() - (normal.len() as f64 * tail.part) as usize];
+        let place = normal.len() - (normal.len() as f64 * tail.part) as usize;
+        let limit = *normal.select_nth_unstable_by(place, f64::total_cmp).1;
         let count = |values: &[f64]| values.iter().filter(|value| **value >= limit).count() as f64;
         let (slow_above, normal_above) = (count(&slow), count(&normal));
         let (slow_below, normal_below) = (slow.len() as f64 - slow_above, normal.len() as f64 - normal_above);

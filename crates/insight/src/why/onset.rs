@@ -7,8 +7,8 @@
 
 use super::units::Unit;
 
-/// The trace with which a change begins, given units of normal traces and units of slow ones in the order of time; the
-/// first value of each is the trace's number. `None` where nothing became more.
+/// The trace with which a change begins, by number, given units of normal traces and units of slow ones in the order of
+/// time. `None` where nothing became more.
 pub(crate) fn onset(slow: &[Unit], normal: &[Unit]) -> Option<usize> {
     let slow = by_trace(slow);
     let normal = by_trace(normal);
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_step_is_found_where_it_is_and_an_outlier_before_is_not() {
-        let unit = |trace: usize, score: f64| Unit { trace, row: 0, score };
+        let unit = Unit::bare;
         let wobble = |trace: usize| [0.3, -0.2, 0.1, -0.4][trace % 4];
         let normal: Vec<Unit> = (0..40).map(|trace| unit(trace, wobble(trace))).collect();
         let mut slow: Vec<Unit> =

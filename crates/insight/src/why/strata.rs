@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::observe::Observation;
+use crate::observe::Observed;
 
 /// Slow and normal traces by entry.
 #[derive(Clone, Debug, Default)]
@@ -23,24 +23,25 @@ pub(crate) struct Stratum {
 const MIN_TRACES_BEHIND: usize = 3;
 
 impl Strata {
-    /// Groups traces by entry; also says how many slow traces have no normal trace to be compared with.
-    pub(crate) fn new(slow: &[Observation], normal: &[Observation]) -> (Self, usize) {
+    /// Groups traces by entry, those that are on a side: `true` for the slow one. Also says how many slow traces have no
+    /// normal trace to be compared with.
+    pub(crate) fn new(traces: &[Observed], sides: &[Option<bool>]) -> (Self, usize) {
         // Behind an entry that always leads to the same place, nothing is told apart: one more call there, and the trace
         // would be taken for another kind of request.
         let mut ways: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-        for trace in normal.iter().filter(|trace| trace.entry != trace.coarse_entry) {
+        let normal = traces.iter().zip(sides).filter(|(_, side)| **side == Some(false)).map(|(trace, _)| trace);
+        for trace in normal.filter(|trace| trace.entry != trace.coarse_entry) {
             ways.entry(trace.coarse_entry).or_default().insert(trace.entry);
         }
-        let key = |trace: &Observation| {
+        let key = |trace: &Observed| {
             let is_told_apart = ways.get(&trace.coarse_entry).is_some_and(|ways| ways.len() > 1);
             (if is_told_apart { trace.entry } else { trace.coarse_entry }, trace.coarse_entry)
         };
         let mut fine: BTreeMap<(u32, u32), Stratum> = BTreeMap::new();
-        for (row, trace) in slow.iter().enumerate() {
-            fine.entry(key(trace)).or_default().slow.push(row);
-        }
-        for (row, trace) in normal.iter().enumerate() {
-            fine.entry(key(trace)).or_default().normal.push(row);
+        for (row, (trace, side)) in traces.iter().zip(sides).enumerate() {
+            let Some(is_slow) = *side else { continue };
+            let stratum = fine.entry(key(trace)).or_default();
+            if is_slow { stratum.slow.push(row) } else { stratum.normal.push(row) }
         }
         let mut coarse: BTreeMap<u32, Stratum> = BTreeMap::new();
         let mut strata = Vec::new();

@@ -1,23 +1,22 @@
 //! Slow and normal traces side by side.
 
-use std::collections::HashMap;
-
-use crate::observe::{Observation, Observer};
+use crate::observe::{Observations, Observed, Observer, Visit};
 use crate::statistics::{Difference, Moments, median};
 
 use super::effect::Samples;
 use super::strata::Strata;
 
 /// What is compared with what.
-pub(crate) struct Study<'a> {
-    pub(crate) observer: &'a Observer,
-    pub(crate) slow: &'a [Observation],
-    pub(crate) normal: &'a [Observation],
+pub(crate) struct Study {
+    pub(crate) observer: Observer,
+    pub(crate) observed: Observations,
     pub(crate) strata: Strata,
     /// Slow traces without normal ones to compare with.
     pub(crate) unmatched: usize,
-    slow_stratum: Vec<Option<u32>>,
-    normal_stratum: Vec<Option<u32>>,
+    /// Of each trace that takes part, whether it is slow.
+    sides: Vec<Option<bool>>,
+    /// Of each trace that is compared, its stratum.
+    stratum: Vec<Option<u32>>,
     /// Times are compared by the logarithm of themselves and this: what is much shorter does not matter to a request.
     scale_nanos: f64,
 }
@@ -44,32 +43,43 @@ pub(crate) struct Compared {
     pub(crate) normal_mean: f64,
 }
 
-impl<'a> Study<'a> {
-    pub(crate) fn new(observer: &'a Observer, slow: &'a [Observation], normal: &'a [Observation]) -> Self {
-        let (strata, unmatched) = Strata::new(slow, normal);
-        let mut slow_stratum = vec![None; slow.len()];
-        let mut normal_stratum = vec![None; normal.len()];
-        for (number, stratum) in strata.strata.iter().enumerate() {
-            stratum.slow.iter().for_each(|row| slow_stratum[*row] = Some(number as u32));
-            stratum.normal.iter().for_each(|row| normal_stratum[*row] = Some(number as u32));
+impl Study {
+    /// Of the traces that are on a side: `true` for the slow one.
+    pub(crate) fn new(observer: Observer, observed: Observations, sides: Vec<Option<bool>>) -> Self {
+        let (strata, unmatched) = Strata::new(&observed.traces, &sides);
+        let mut stratum = vec![None; sides.len()];
+        for (number, rows) in strata.strata.iter().enumerate() {
+            rows.slow.iter().chain(&rows.normal).for_each(|row| stratum[*row] = Some(number as u32));
         }
-        let mut totals: Vec<u64> = normal.iter().map(|trace| trace.total_nanos).collect();
+        let is_normal = |row: &usize| sides[*row] == Some(false);
+        let mut totals: Vec<u64> =
+            (0..sides.len()).filter(is_normal).map(|row| observed.traces[row].total_nanos).collect();
         let scale_nanos = (SCALE * median(&mut totals) as f64).max(1.0);
-        Self { observer, slow, normal, strata, unmatched, slow_stratum, normal_stratum, scale_nanos }
+        Self { observer, observed, strata, unmatched, sides, stratum, scale_nanos }
     }
 
-    /// The traces that are compared, each with its stratum; first slow ones, then normal ones.
-    pub(crate) fn compared(&self) -> impl Iterator<Item = (bool, u32, &'a Observation)> {
-        let side = |traces: &'a [Observation], strata: &[Option<u32>], is_slow: bool| {
-            let strata = strata.to_vec();
-            traces.iter().zip(strata).filter_map(move |(trace, stratum)| Some((is_slow, stratum?, trace)))
-        };
-        side(self.slow, &self.slow_stratum, true).chain(side(self.normal, &self.normal_stratum, false))
+    /// The traces that take part, each with whether it is slow.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = (bool, &Observed)> {
+        self.sides.iter().zip(&self.observed.traces).filter_map(|(side, trace)| Some(((*side)?, trace)))
     }
 
-    /// The stratum of a trace, if it is compared.
-    pub(crate) fn stratum(&self, is_slow: bool, row: usize) -> Option<u32> {
-        if is_slow { self.slow_stratum[row] } else { self.normal_stratum[row] }
+    /// The side and the stratum of a trace, if it is compared.
+    pub(crate) fn compared(&self, row: usize) -> Option<(bool, u32)> {
+        Some((self.sides[row]?, self.stratum[row]?))
+    }
+
+    /// Whether a trace takes part and is slow.
+    pub(crate) fn is_slow(&self, row: usize) -> bool {
+        self.sides[row] == Some(true)
+    }
+
+    /// The traces that pass any of some places, in order.
+    pub(crate) fn passing(&self, places: &[u32]) -> Vec<usize> {
+        let mut rows: Vec<usize> =
+            places.iter().flat_map(|place| self.observed.visits(*place).map(|(row, _)| row)).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
     }
 
     /// A time on the scale on which times are compared.
@@ -77,70 +87,80 @@ impl<'a> Study<'a> {
         (nanos + self.scale_nanos).ln()
     }
 
-    /// One number of each trace that has it.
-    pub(crate) fn samples(&self, value: impl Fn(&Observation) -> Option<f64>) -> Samples {
+    /// One number of each trace that has it, given by row.
+    pub(crate) fn samples(&self, values: impl Iterator<Item = (usize, f64)>) -> Samples {
         let mut samples = Samples::default();
-        for (is_slow, stratum, trace) in self.compared() {
-            if let Some(value) = value(trace) {
+        for (row, value) in values {
+            if let Some((is_slow, stratum)) = self.compared(row) {
                 if is_slow { samples.slow.push((stratum, value)) } else { samples.normal.push((stratum, value)) }
             }
         }
         samples
     }
 
-    /// How long calls take at each place, by place.
-    pub(crate) fn durations(&self) -> Vec<Samples> {
-        let mut all = vec![Samples::default(); self.observer.places.len()];
-        for (is_slow, stratum, trace) in self.compared() {
-            for visit in &trace.visits {
-                let value = self.log_nanos(visit.own_nanos as f64 / f64::from(visit.spans));
-                let samples = &mut all[visit.place as usize];
-                if is_slow { samples.slow.push((stratum, value)) } else { samples.normal.push((stratum, value)) }
-            }
-        }
-        all
+    /// How long a call takes at a place in each trace that passes it, on the scale on which times are compared.
+    pub(crate) fn durations(&self, place: u32) -> impl Iterator<Item = (usize, f64)> {
+        let a_call = |visit: Visit| self.log_nanos(visit.own_nanos as f64 / visit.spans as f64);
+        self.observed.visits(place).map(move |(row, visit)| (row, a_call(visit)))
     }
 
     /// What each place adds, by place. All together are exactly the difference in the length of the critical path:
     /// within a stratum, a place's mean time is its calls a trace times its time a call, and a difference of products is
     /// `(n' - n) * (s + s') / 2` (more often) plus `(s' - s) * (n + n') / 2` (slower).
     pub(crate) fn added(&self) -> Vec<Added> {
-        let mut all = vec![Added::default(); self.observer.places.len()];
-        for stratum in &self.strata.strata {
-            // Nanoseconds and calls, of slow and of normal traces.
-            let mut sums: HashMap<u32, [f64; 4]> = HashMap::new();
-            for (traces, rows, offset) in [(self.slow, &stratum.slow, 0), (self.normal, &stratum.normal, 2)] {
-                for row in rows {
-                    for visit in &traces[*row].visits {
-                        let sums = sums.entry(visit.place).or_default();
-                        sums[offset] += visit.path_nanos as f64 / rows.len() as f64;
-                        sums[offset + 1] += f64::from(visit.path_spans) / rows.len() as f64;
-                    }
-                }
-            }
-            for (place, [slow_nanos, slow_calls, normal_nanos, normal_calls]) in sums {
-                let added = &mut all[place as usize];
-                let a_call = |nanos: f64, calls: f64| (calls > 0.0).then(|| nanos / calls);
-                let (slow, normal) = (a_call(slow_nanos, slow_calls), a_call(normal_nanos, normal_calls));
-                // Of calls that one side does not have at all, it is not known how long they would take there.
-                let slow_a_call = slow.or(normal).unwrap_or(0.0);
-                let normal_a_call = normal.or(slow).unwrap_or(0.0);
-                let more = (slow_calls - normal_calls) * (slow_a_call + normal_a_call) / 2.0;
-                added.more_often_nanos += stratum.weight * more;
-                added.slower_nanos += stratum.weight * (slow_nanos - normal_nanos - more);
-                added.slow_nanos += stratum.weight * slow_nanos;
-                added.normal_nanos += stratum.weight * normal_nanos;
-            }
+        (0..self.observer.places.len() as u32).map(|place| self.added_at(place)).collect()
+    }
+
+    fn added_at(&self, place: u32) -> Added {
+        // Nanoseconds and calls, of slow and of normal traces, by stratum.
+        let mut sums: Vec<Option<[f64; 4]>> = vec![None; self.strata.strata.len()];
+        for (row, visit) in self.observed.visits(place) {
+            let Some((is_slow, stratum)) = self.compared(row) else { continue };
+            let rows = &self.strata.strata[stratum as usize];
+            let (offset, traces) = if is_slow { (0, rows.slow.len()) } else { (2, rows.normal.len()) };
+            let sums = sums[stratum as usize].get_or_insert_default();
+            sums[offset] += visit.path_nanos as f64 / traces as f64;
+            sums[offset + 1] += visit.path_spans as f64 / traces as f64;
         }
+        let mut added = Added::default();
+        for (stratum, sums) in self.strata.strata.iter().zip(sums) {
+            let Some([slow_nanos, slow_calls, normal_nanos, normal_calls]) = sums else { continue };
+            let a_call = |nanos: f64, calls: f64| (calls > 0.0).then(|| nanos / calls);
+            let (slow, normal) = (a_call(slow_nanos, slow_calls), a_call(normal_nanos, normal_calls));
+            // Of calls that one side does not have at all, it is not known how long they would take there.
+            let slow_a_call = slow.or(normal).unwrap_or(0.0);
+            let normal_a_call = normal.or(slow).unwrap_or(0.0);
+            let more = (slow_calls - normal_calls) * (slow_a_call + normal_a_call) / 2.0;
+            added.more_often_nanos += stratum.weight * more;
+            added.slower_nanos += stratum.weight * (slow_nanos - normal_nanos - more);
+            added.slow_nanos += stratum.weight * slow_nanos;
+            added.normal_nanos += stratum.weight * normal_nanos;
+        }
+        added
+    }
+
+    /// Critical path at some places, by row.
+    pub(crate) fn path_nanos(&self, places: &[u32]) -> Vec<u64> {
+        let mut nanos = vec![0; self.observed.traces.len()];
+        for place in places {
+            self.observed.visits(*place).for_each(|(row, visit)| nanos[row] += visit.path_nanos);
+        }
+        nanos
+    }
+
+    /// A number of each trace, by row, from those that have one; the others have 0.
+    pub(crate) fn filled(&self, values: impl Iterator<Item = (usize, f64)>) -> Vec<f64> {
+        let mut all = vec![0.0; self.observed.traces.len()];
+        values.for_each(|(row, value)| all[row] = value);
         all
     }
 
     /// Compares the mean of a number, stratum by stratum.
-    pub(crate) fn compare(&self, value: impl Fn(&Observation) -> f64) -> Compared {
+    pub(crate) fn compare(&self, value: impl Fn(usize) -> f64) -> Compared {
         let mut compared = Compared::default();
         for stratum in &self.strata.strata {
-            let slow = Moments::of(stratum.slow.iter().map(|row| value(&self.slow[*row])));
-            let normal = Moments::of(stratum.normal.iter().map(|row| value(&self.normal[*row])));
+            let of = |rows: &[usize]| Moments::of(rows.iter().map(|row| value(*row)));
+            let (slow, normal) = (of(&stratum.slow), of(&stratum.normal));
             compared.difference.add_stratum(stratum.weight, slow, normal);
             compared.slow_mean += stratum.weight * slow.mean;
             compared.normal_mean += stratum.weight * normal.mean;

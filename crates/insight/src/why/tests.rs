@@ -114,15 +114,19 @@ fn nothing_to_compare_is_said() {
     assert!(why(&[], &requests(0..9, USUAL), &options).findings.is_empty());
 }
 
+fn study(slow: &[Trace], normal: &[Trace]) -> study::Study {
+    let mut survey = Survey::default();
+    slow.iter().for_each(|trace| survey.add_trace(trace));
+    survey.begin_baseline();
+    normal.iter().for_each(|trace| survey.add_trace(trace));
+    survey.study()
+}
+
 #[test]
 fn what_places_added_is_the_whole_difference() {
     let slow = requests(100..120, Request { own: 80, edge: 1, remote: 40, database: 3, ..USUAL });
     let normal = requests(0..50, USUAL);
-    let mut observer = Observer::default();
-    let mut observe =
-        |traces: &[Trace]| -> Vec<_> { traces.iter().filter_map(|trace| observer.observe(trace)).collect() };
-    let (slow_observed, normal_observed) = (observe(&slow), observe(&normal));
-    let added = Study::new(&observer, &slow_observed, &normal_observed).added();
+    let added = study(&slow, &normal).added();
     let sum: f64 = added.iter().map(|added| added.slower_nanos + added.more_often_nanos).sum();
     let why = why(&slow, &normal, &Options::default());
     assert!((sum - why.added_nanos as f64).abs() < 2.0, "{sum} against {}", why.added_nanos);
@@ -173,7 +177,7 @@ fn a_single_slow_edge_is_blamed_on_the_callee() {
 #[test]
 fn explain_finds_the_slow_traces_by_itself() {
     let all = [requests(0..40, USUAL), requests(40..50, Request { database: 2_000, ..USUAL })].concat();
-    let why = explain(all, &Options::default());
+    let why = explain(&all, &Options::default());
     assert!(why.significant);
     assert_eq!((why.slow.traces, why.normal.traces), (10, 40));
     assert_eq!((&*why.findings[0].service, why.findings[0].kind), ("stock", FindingKind::External));

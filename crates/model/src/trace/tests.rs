@@ -1,5 +1,5 @@
 use super::*;
-use crate::NewSpan;
+use crate::{NewSpan, SpanId};
 
 /// A batch of spans given as (id, parent, start, end).
 fn batch(spans: &[(u64, u64, u64, u64)]) -> SpanBatch {
@@ -140,4 +140,57 @@ fn a_server_that_shares_its_clients_id_is_nested_in_it() {
     }
     let trace = Trace::assemble(batch);
     assert_eq!(outline(&trace), [(1, 0), (2, 1), (2, 2), (3, 3)]);
+}
+
+/// The order as its definition has it: everything compared with everything.
+fn plainly_in_order(spans: &SpanBatch) -> Vec<usize> {
+    let key = |row: usize| {
+        let span = spans.span(row);
+        let end = std::cmp::Reverse(span.end_unix_nano());
+        (span.start_unix_nano(), end, span.span_id(), span.kind(), span.service(), span.name())
+    };
+    let is_pending = |row: usize| spans.span(row).attributes().get("tracewell.pending").is_some();
+    let mut rows: Vec<usize> = (0..spans.len()).collect();
+    rows.sort_by(|left, right| key(*left).cmp(&key(*right)));
+    rows.dedup_by_key(|row| key(*row));
+    let same = |left: usize, right: usize| {
+        let (left, right) = (spans.span(left), spans.span(right));
+        (left.span_id(), left.kind(), left.start_unix_nano())
+            == (right.span_id(), right.kind(), right.start_unix_nano())
+    };
+    let is_replaced = |at: usize| {
+        let twins = (0..rows.len()).filter(|other| *other != at && same(rows[at], rows[*other]));
+        is_pending(rows[at]) && twins.into_iter().any(|other| other < at || !is_pending(rows[other]))
+    };
+    (0..rows.len()).filter(|at| !is_replaced(*at)).map(|at| rows[at]).collect()
+}
+
+#[test]
+fn any_spans_come_into_the_order_that_is_defined() {
+    let mut state = 1u64;
+    let mut random = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    for round in 0..3_000 {
+        let mut spans = SpanBatch::new();
+        let key = spans.intern("tracewell.pending");
+        let (resource, scope) = (spans.add_resource(&[], 0, ""), spans.add_scope("", "", &[], 0, ""));
+        for _ in 0..random(10) {
+            if round % 3 != 0 && random(3) == 0 {
+                spans.push_attribute(key, crate::Value::Bool(true));
+            }
+            let start_unix_nano = random(4);
+            let name = spans.intern(["a", "b"][random(2) as usize]);
+            spans.push_span(NewSpan {
+                span_id: SpanId::from_u64(random(3)),
+                start_unix_nano,
+                end_unix_nano: start_unix_nano + random(3),
+                kind: [SpanKind::Server, SpanKind::Client][random(2) as usize],
+                name,
+                ..NewSpan::new(resource, scope)
+            });
+        }
+        assert_eq!(Trace::in_order(&spans, (0..spans.len()).collect()), plainly_in_order(&spans), "round {round}");
+    }
 }

@@ -3,25 +3,26 @@
 //! It follows Jaeger where the native API is strict: unknown parameters are ignored, a limit that is too large is
 //! lowered. It goes beyond Jaeger in one point: a search need not name a service.
 
+mod answer;
 mod request;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use tracewell_model::{SpanKind, Trace, TraceId};
-use tracewell_query::{QueryError, SearchRequest, search_with};
+use tracewell_model::{SpanKind, TraceId};
+use tracewell_query::{QueryError, SearchRequest};
 use tracewell_store::StoreError;
 
 use super::error::ApiError;
 use super::params::Params;
 use super::state::ApiState;
-use super::traces::blocking;
+use answer::{Asked, answer};
 use request::{Traces, dependencies_range, parse_traces};
 
 /// Operations in one answer.
@@ -29,13 +30,14 @@ const MAX_OPERATIONS: usize = 10_000;
 
 pub(crate) fn router(state: ApiState) -> Router<ApiState> {
     Router::new()
-        .route("/traces", get(traces))
-        .route("/traces/{trace_id}", get(trace))
         .route("/services", get(services))
         .route("/services/{service}/operations", get(operation_names))
         .route("/operations", get(operations))
         .route("/dependencies", get(dependencies))
         .layer(from_fn_with_state(state, bounded))
+        // These hold their place among the queries for longer: until the client has the answer.
+        .route("/traces", get(traces))
+        .route("/traces/{trace_id}", get(trace))
         .fallback(async || JaegerError { status: StatusCode::NOT_FOUND, message: "there is no such call".to_owned() })
 }
 
@@ -102,24 +104,17 @@ async fn bounded(State(state): State<ApiState>, request: Request, next: Next) ->
 }
 
 async fn traces(State(state): State<ApiState>, params: Params) -> Result<Response, JaegerError> {
-    match parse_traces(params, state.now_unix_nano())? {
-        Traces::ByIds(ids) => {
-            let spans = state.store.traces(&state.tenant, &ids).await?;
-            let mut found = Trace::assemble_all(&spans);
-            let place = |id: TraceId| ids.iter().position(|wanted| *wanted == id);
-            found.sort_by_key(|trace| place(trace.trace_id()));
-            let missing = ids.iter().filter(|id| !found.iter().any(|trace| trace.trace_id() == **id));
-            let errors: Vec<ErrorView> = missing
-                .map(|id| ErrorView { code: None, msg: "trace not found".to_owned(), trace_id: Some(id.to_string()) })
-                .collect();
-            traces_response(found, errors).await
+    let asked = match parse_traces(params, state.now_unix_nano())? {
+        Traces::ByIds(mut ids) => {
+            let mut seen = HashSet::new();
+            ids.retain(|id| seen.insert(*id));
+            Asked::Ids(ids)
         }
         Traces::Search { conditions, time, limit } => {
-            let request = SearchRequest { tenant: state.tenant.clone(), conditions, time, limit, cursor: None };
-            let page = search_with(&*state.store, &request, |trace| trace).await?;
-            traces_response(page.items, Vec::new()).await
+            Asked::Search(SearchRequest { tenant: state.tenant.clone(), conditions, time, limit, cursor: None })
         }
-    }
+    };
+    answer(state, asked).await
 }
 
 async fn trace(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Response, JaegerError> {
@@ -127,10 +122,7 @@ async fn trace(State(state): State<ApiState>, Path(id): Path<String>) -> Result<
         status: StatusCode::BAD_REQUEST,
         message: format!("trace id {id:?}: {error}"),
     })?;
-    match tracewell_query::trace(&*state.store, &state.tenant, id).await? {
-        Some(trace) => traces_response(vec![trace], Vec::new()).await,
-        None => Err(JaegerError { status: StatusCode::NOT_FOUND, message: "trace not found".to_owned() }),
-    }
+    answer(state, Asked::One(id)).await
 }
 
 async fn services(State(state): State<ApiState>) -> Result<Response, JaegerError> {
@@ -184,19 +176,4 @@ async fn dependencies(State(state): State<ApiState>, params: Params) -> Result<R
 
 fn list<T: Serialize>(data: Vec<T>) -> Response {
     Json(Envelope { total: data.len(), data, limit: 0, offset: 0, errors: None }).into_response()
-}
-
-async fn traces_response(traces: Vec<Trace>, errors: Vec<ErrorView>) -> Result<Response, JaegerError> {
-    const NO_ERRORS: &[u8] = b"\"errors\":null}";
-    let body = blocking(move || {
-        let mut body = tracewell_wire::jaeger::encode_traces(&traces);
-        if !errors.is_empty() && body.ends_with(NO_ERRORS) {
-            body.truncate(body.len() - NO_ERRORS.len());
-            let errors = serde_json::to_string(&errors).unwrap_or_else(|_| "null".to_owned());
-            body.extend_from_slice(format!("\"errors\":{errors}}}").as_bytes());
-        }
-        body
-    })
-    .await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

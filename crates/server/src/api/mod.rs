@@ -10,6 +10,7 @@
 //! | `values`  | attribute values in OTLP's JSON mapping                                           |
 //! | `traces`  | `/traces`: search, and one trace in full (`detail`) or as OTLP                    |
 //! | `export`  | `/export`: whole traces, streamed                                                 |
+//! | `stream`  | answers that are sent while they are made                                         |
 //! | `names`   | `/services`, `/operations`, `/attributes`, `/dependencies`                        |
 //! | `why`     | `/why`: where the added time of slow requests went                                |
 //! | `about`   | `/stats`, `/version`, `/openapi.yaml`, `/healthz`                                 |
@@ -22,7 +23,9 @@ mod export;
 mod jaeger;
 mod names;
 mod params;
+mod reading;
 mod state;
+mod stream;
 mod time;
 mod traces;
 mod values;

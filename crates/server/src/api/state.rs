@@ -18,6 +18,8 @@ pub struct ApiState {
     receivers: Arc<dyn Fn() -> ReceiverStats + Send + Sync>,
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     places: Arc<Semaphore>,
+    /// Held by the one `why` that is being answered: it keeps more than other queries.
+    pub(crate) why: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Bounds on queries, each of which an operator can set.
@@ -27,15 +29,21 @@ pub struct ApiLimits {
     pub query_timeout: Duration,
     /// Queries that run at once; others wait for their turn, at most `query_timeout`.
     pub concurrent_queries: usize,
-    /// Traces on each side that `why` looks at; of more, it takes a sample.
-    pub why_traces: usize,
-    /// Spans on each side after which `why` reads no further trace.
+    /// Spans on each side after which `why` reads no further trace; of more, it takes a sample.
     pub why_spans: usize,
+    /// Bytes that `why` keeps of what it read, about; if there is more to keep, it takes a sample. One `why` is answered
+    /// at a time.
+    pub why_bytes: usize,
 }
 
 impl Default for ApiLimits {
     fn default() -> Self {
-        Self { query_timeout: Duration::from_secs(30), concurrent_queries: 16, why_traces: 2000, why_spans: 300_000 }
+        Self {
+            query_timeout: Duration::from_secs(30),
+            concurrent_queries: 16,
+            why_spans: 12_000_000,
+            why_bytes: 144 << 20,
+        }
     }
 }
 
@@ -115,6 +123,7 @@ impl ApiState {
             receivers: Arc::new(ReceiverStats::default),
             clock: Arc::new(system_clock),
             places: Arc::new(Semaphore::new(limits.concurrent_queries)),
+            why: Arc::default(),
         }
     }
 
@@ -159,10 +168,13 @@ impl ApiState {
     /// Runs a query within the bounds; the error says which one it met.
     pub(crate) async fn bounded<T>(&self, query: impl Future<Output = T>) -> Result<T, String> {
         let _place = self.place().await?;
-        timeout(self.limits.query_timeout, query).await.map_err(|_| {
-            let seconds = self.limits.query_timeout.as_secs_f64();
-            format!("the query took longer than {seconds} s; ask for a shorter time or add conditions")
-        })
+        timeout(self.limits.query_timeout, query).await.map_err(|_| self.too_slow())
+    }
+
+    /// What is said of a query that met its bound of time.
+    pub(crate) fn too_slow(&self) -> String {
+        let seconds = self.limits.query_timeout.as_secs_f64();
+        format!("the query took longer than {seconds} s; ask for a shorter time or add conditions")
     }
 }
 

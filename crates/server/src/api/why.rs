@@ -1,20 +1,18 @@
 //! Where the added time of slow requests went.
 
-use std::collections::HashSet;
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_insight::{Attribution, Edge, Finding, Group, Options, Why, has_two_groups};
-use tracewell_model::{TimeRange, Trace, TraceId};
-use tracewell_query::{Conditions, Sample, SampleRequest, sample};
+use tracewell_insight::{Attribution, Edge, Finding, Group, Options, Why};
+use tracewell_model::{TimeRange, TraceId};
+use tracewell_query::Conditions;
 
 use super::error::ApiError;
 use super::params::{Params, range};
+use super::reading::Reading;
 use super::state::ApiState;
 use super::time::parse_moment;
-use super::traces::blocking;
 
 #[derive(Serialize)]
 struct WhyView {
@@ -81,31 +79,42 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
     let baseline = baseline(&mut params, now)?;
     params.finish()?;
 
-    let slow = take_sample(&state, &conditions, time).await?;
-    let mut caveats = Vec::new();
-    let normal = match baseline {
-        Some(baseline) => Some(take_sample(&state, &conditions, baseline).await?),
-        None if has_two_groups(&slow.traces) => None,
+    // It keeps more than other queries do, so there is one at a time.
+    let _turn = state.why.lock().await;
+    let mut reading = Reading::new(&state, conditions);
+    reading.read(time).await?;
+    let mut caveats: Vec<String> = reading.sampled("The time").into_iter().collect();
+    let other_time = match baseline {
+        Some(baseline) => Some(baseline),
+        None if reading.survey.has_two_groups() => None,
         // Nothing in the time tells slow from normal: the time before may.
-        None => Some(take_sample(&state, &conditions, before(time, &slow)).await?)
-            .filter(|normal| normal.traces.len() >= Options::default().min_traces)
-            .inspect(|_| {
-                caveats.push(
-                    "Latencies do not fall into a slow and a normal group; the time was compared with as long a time \
-                     before it."
-                        .to_owned(),
-                );
-            }),
+        None => Some(before(time, reading.survey.time())),
     };
-    let mut why = blocking(move || explain(slow, normal)).await?;
-    why.caveats.splice(0..0, caveats);
+    let mut is_compared = false;
+    if let Some(other_time) = other_time {
+        reading.survey.begin_baseline();
+        reading.read(other_time).await?;
+        is_compared = baseline.is_some() || reading.survey.len() >= Options::default().min_traces;
+        if !is_compared {
+            reading.survey.drop_baseline();
+        } else {
+            caveats.extend(reading.sampled("The baseline"));
+            if baseline.is_none() {
+                caveats.insert(0, AS_LONG_BEFORE.to_owned());
+            }
+        }
+    }
+    let mut why = reading.answer(is_compared).await?;
+    why.caveats.extend(caveats);
     Ok(Json(WhyView::from(why)).into_response())
 }
 
+const AS_LONG_BEFORE: &str =
+    "Latencies do not fall into a slow and a normal group; the time was compared with as long a time before it.";
+
 /// As long a time before as the spans that were found take, up to where the time begins.
-fn before(time: TimeRange, found: &Sample) -> TimeRange {
-    let start = found.traces.iter().map(Trace::start_unix_nano).min().unwrap_or(time.start_unix_nano);
-    let end = found.traces.iter().map(Trace::end_unix_nano).max().unwrap_or(time.end_unix_nano);
+fn before(time: TimeRange, found: Option<(u64, u64)>) -> TimeRange {
+    let (start, end) = found.unwrap_or((time.start_unix_nano, time.end_unix_nano));
     let start = start.max(time.start_unix_nano);
     let length = end.min(time.end_unix_nano).saturating_sub(start);
     TimeRange::new(time.start_unix_nano.saturating_sub(length), time.start_unix_nano)
@@ -120,41 +129,6 @@ fn baseline(params: &mut Params, now_unix_nano: u64) -> Result<Option<TimeRange>
         (Some(_), None) => Err(ApiError::invalid("baseline_end", "baseline_start needs baseline_end")),
         (None, Some(_)) => Err(ApiError::invalid("baseline_start", "baseline_end needs baseline_start")),
     }
-}
-
-async fn take_sample(state: &ApiState, conditions: &Conditions, time: TimeRange) -> Result<Sample, ApiError> {
-    let request = SampleRequest {
-        tenant: state.tenant.clone(),
-        conditions: conditions.clone(),
-        time,
-        max_traces: state.limits.why_traces,
-        max_spans: state.limits.why_spans,
-    };
-    Ok(sample(&*state.store, &request).await?)
-}
-
-fn explain(slow: Sample, normal: Option<Sample>) -> Why {
-    let options = Options::default();
-    let mut caveats = Vec::new();
-    let mut sampled = |sample: &Sample, what: &str| {
-        if !sample.complete {
-            let count = sample.traces.len();
-            caveats.push(format!("{what} has more traces than were looked at: {count}, spread over the time."));
-        }
-    };
-    sampled(&slow, "The time");
-    let mut why = match normal {
-        None => tracewell_insight::explain(slow.traces, &options),
-        Some(mut normal) => {
-            sampled(&normal, "The baseline");
-            // Where the two times overlap, or a trace reaches from one into the other, it is one of the slow ones.
-            let ids: HashSet<TraceId> = slow.traces.iter().map(|trace| trace.trace_id()).collect();
-            normal.traces.retain(|trace| !ids.contains(&trace.trace_id()));
-            tracewell_insight::why(&slow.traces, &normal.traces, &options)
-        }
-    };
-    why.caveats.extend(caveats);
-    why
 }
 
 impl From<Why> for WhyView {
@@ -211,7 +185,7 @@ impl From<Finding> for FindingView {
 
 impl From<Attribution> for AttributeView {
     fn from(attribute: Attribution) -> Self {
-        let Attribution { key, value, lift, p_value, explained, .. } = attribute;
+        let Attribution { key, value, lift, p_value, explained } = attribute;
         Self { key, value, lift, p_value, explained }
     }
 }

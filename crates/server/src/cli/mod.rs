@@ -31,7 +31,7 @@ use client::Client;
 )]
 struct Cli {
     /// What the program says of itself: error, warn, info, debug or a filter such as `tracewell_store=debug`
-    #[arg(long, global = true, env = "TRACEWELL_LOG", default_value = "info", value_name = "LEVEL")]
+    #[arg(long, global = true, env = "TRACEWELL_LOG", default_value = "info,object_store=warn", value_name = "LEVEL")]
     log: String,
     #[command(subcommand)]
     command: Command,
@@ -173,6 +173,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => {
+            crate::memory::keep_freed();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(serve::run(*args))?;
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::catalog::EPOCH_BITS;
 use super::clock::Clock;
 use super::segment::{self, Merge, Origin, Segment};
 use super::{Catalog, Frozen, SegmentEntry, Shared, log_path, logs_in};
@@ -12,6 +13,9 @@ use crate::{StoreError, Tenant};
 
 /// How often retention is looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(10);
+/// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
+/// this one took over from.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// How soon what failed is tried again: a full disk may have space by then.
 const RETRY: Duration = Duration::from_millis(500);
 /// So many segments of about one size become one: each span is written once more for each eightfold of data.
@@ -113,6 +117,9 @@ pub(super) struct Flusher {
     dropped: Vec<Dropped>,
     /// Segments of commits of which it is not known whether they happened: kept until the next one has.
     in_doubt: Vec<u64>,
+    swept: Instant,
+    /// Whether the last round ended because the bucket could not be reached.
+    is_away: bool,
     clock: Clock,
 }
 
@@ -124,6 +131,15 @@ enum Dropped {
     File(u64),
 }
 
+impl Dropped {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Segment(segment) => segment.entry.number,
+            Self::File(number) => *number,
+        }
+    }
+}
+
 impl Flusher {
     pub(super) fn new(catalog: Catalog) -> Self {
         Self {
@@ -131,6 +147,8 @@ impl Flusher {
             left_alone: BTreeSet::new(),
             dropped: Vec::new(),
             in_doubt: Vec::new(),
+            swept: Instant::now(),
+            is_away: false,
             clock: Clock::default(),
         }
     }
@@ -139,7 +157,7 @@ impl Flusher {
         let mut was_failing = false;
         loop {
             let mut failed = None;
-            let steps = [Self::retain, Self::flush_all, Self::merge_all];
+            let steps = [Self::check_reachable, Self::retain, Self::flush_all, Self::merge_all];
             for step in steps {
                 if let Err(error) = step(&mut self, shared) {
                     // Said once, not at every try.
@@ -147,6 +165,10 @@ impl Flusher {
                         tracing::error!(%error, "cannot flush; trying again until it can be done");
                     }
                     failed = Some(error.to_string());
+                    self.is_away = matches!(error, StoreError::Unavailable(_));
+                    if self.is_away {
+                        break;
+                    }
                 }
             }
             if was_failing && failed.is_none() {
@@ -154,6 +176,9 @@ impl Flusher {
             }
             was_failing = failed.is_some();
             self.remove_dropped(shared);
+            if !was_failing && self.swept.elapsed() > SWEEP {
+                self.sweep(shared);
+            }
             shared.flush.finish_round(failed);
             if shared.closed.load(Ordering::SeqCst) {
                 return;
@@ -207,6 +232,16 @@ impl Flusher {
         Ok(())
     }
 
+    /// An error if nothing can be written: then no segment is made in vain.
+    fn check_reachable(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        shared.check_owned()?;
+        if self.is_away {
+            Catalog::open(&*shared.files)?;
+            self.is_away = false;
+        }
+        Ok(())
+    }
+
     fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
         loop {
             let oldest = shared.state().frozen.first().cloned();
@@ -226,6 +261,11 @@ impl Flusher {
             let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
             match segment::write(files, number, tenant, origin, &batches) {
                 Ok(entry) => entries.push(entry),
+                // What was sent so far is swept when the bucket is back.
+                Err(error @ StoreError::Unavailable(_)) => {
+                    written = Err(error);
+                    break;
+                }
                 Err(error) => {
                     // What was written so far takes space that may be what is missing.
                     segment::remove(files, number);
@@ -277,6 +317,23 @@ impl Flusher {
                 false
             }
         });
+    }
+
+    /// Deletes segments that neither the catalog names nor a reader has, nor a later owner has written.
+    pub(super) fn sweep(&mut self, shared: &Shared) {
+        self.swept = Instant::now();
+        if !self.in_doubt.is_empty() {
+            return;
+        }
+        let open: BTreeSet<u64> = self.dropped.iter().map(Dropped::number).collect();
+        let live: BTreeSet<u64> = self.catalog.segments.iter().map(|entry| entry.number).collect();
+        // What cannot be listed now can be later.
+        for number in shared.files.list().unwrap_or_default() {
+            let is_later_owners = number >> EPOCH_BITS > self.catalog.next_segment >> EPOCH_BITS;
+            if !is_later_owners && !live.contains(&number) && !open.contains(&number) {
+                segment::remove(&*shared.files, number);
+            }
+        }
     }
 
     fn merge_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
@@ -404,11 +461,7 @@ impl Flusher {
 
 /// Deletes what a crash left: segments that never came into the catalog or were dropped, log files that are in segments.
 pub(super) fn remove_strays(shared: &Shared, catalog: &Catalog) {
-    for number in shared.files.list().unwrap_or_default() {
-        if !catalog.segments.iter().any(|entry| entry.number == number) {
-            segment::remove(&*shared.files, number);
-        }
-    }
+    Flusher::new(catalog.clone()).sweep(shared);
     for number in logs_in(&*shared.disk, &shared.folder).unwrap_or_default() {
         if number < catalog.first_log
             && let Err(error) = shared.disk.remove(&log_path(&shared.folder, number))

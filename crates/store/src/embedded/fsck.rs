@@ -8,9 +8,11 @@ use tracewell_model::SpanBatch;
 
 use super::catalog::{Catalog, SegmentEntry};
 use super::disk::{Disk, LocalDisk};
-use super::files::{LocalFiles, SegmentFiles};
+use super::files::SegmentFiles;
+use super::look::{look, read_log};
+use super::open;
+use super::place::{Opened, Place};
 use super::segment::{self, Origin, Segment};
-use super::{log, log_path, logs_in, open};
 use crate::{StoreError, Tenant};
 
 /// A segment that a repair writes has about so many spans at most.
@@ -33,17 +35,23 @@ pub struct FsckReport {
     pub repairs: Vec<String>,
 }
 
-/// What a directory holds.
+/// What a store holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreReport {
+    /// Where its catalog is.
+    pub place: String,
     /// The segments, the oldest first.
     pub segments: Vec<SegmentReport>,
     /// Bytes of the segments by column, the most first.
     pub columns: Vec<(String, u64)>,
-    /// Log files and their bytes.
+    /// Log files.
     pub log_files: u64,
     /// Bytes of the log files.
     pub log_bytes: u64,
+    /// Spans in the log files.
+    pub log_spans: u64,
+    /// What cannot be read, as far as this look tells: `fsck` reads every byte.
+    pub damages: Vec<String>,
 }
 
 /// A segment.
@@ -63,23 +71,30 @@ pub struct SegmentReport {
 /// can be read becomes a new segment, and the damaged file is moved into the directory `damaged`.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] when a process has the store open or a newer version wrote it.
-pub fn fsck(folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
-    check_on(Arc::new(LocalDisk), folder, repair)
+/// [`StoreError::Invalid`] when a process has the store open or a newer version wrote it; [`StoreError::Unavailable`]
+/// when its bucket cannot be reached.
+pub fn fsck(place: &Place, repair: bool) -> Result<FsckReport, StoreError> {
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    // Who only looks into a bucket needs no directory, and makes none.
+    let has_folder = repair || place.bucket.is_none() || place.folder.is_dir();
+    let _lock = has_folder.then(|| open::lock(&*disk, &place.folder)).transpose()?;
+    let place = place.clone().with_known_bucket(&*disk)?;
+    let opened = if repair { place.open(&disk)? } else { place.look(&disk)? };
+    check(&*disk, &place.folder, opened, repair)
 }
 
+#[cfg(test)]
 pub(super) fn check_on(disk: Arc<dyn Disk>, folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
     let _lock = open::lock(&*disk, folder)?;
-    let files = LocalFiles::new(disk.clone(), folder);
-    let files: &dyn SegmentFiles = &files;
+    check(&*disk, folder, Place::from(folder).open(&disk)?, repair)
+}
+
+pub(super) fn check(disk: &dyn Disk, folder: &Path, opened: Opened, repair: bool) -> Result<FsckReport, StoreError> {
+    let Opened { files, catalog, damage } = opened;
+    let files = &*files;
+    let is_rebuilt = damage.is_some();
     let mut report = FsckReport::default();
-    let (catalog, is_rebuilt) = match Catalog::open(files) {
-        Err(error @ StoreError::Corrupt(_)) => {
-            report.damages.push(error.to_string());
-            (Catalog::rebuild(files, 0..u64::MAX)?, true)
-        }
-        other => (other?, false),
-    };
+    report.damages.extend(damage.map(|what| StoreError::Corrupt(what).to_string()));
     let mut next = catalog.clone();
     let mut replaced = Vec::new();
     for entry in &catalog.segments {
@@ -92,6 +107,8 @@ pub(super) fn check_on(disk: Arc<dyn Disk>, folder: &Path, repair: bool) -> Resu
             }
             // What cannot be reached is not damaged, and must not be mended.
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            // A bucket's owner may have merged it away meanwhile.
+            Err(_) if !repair && !is_rebuilt && !Catalog::open(files)?.segments.contains(entry) => {}
             Err(error) => report.damages.push(format!("{error}: its {} spans are lost", entry.spans)),
         }
         if repair && report.damages.len() > before {
@@ -113,7 +130,10 @@ pub(super) fn check_on(disk: Arc<dyn Disk>, folder: &Path, repair: bool) -> Resu
             }
         }
     }
-    check_log(&*disk, folder, &catalog, &mut report)?;
+    let log = read_log(disk, folder, catalog.first_log, &mut |_, _, _| {})?;
+    report.log_files = log.files;
+    report.log_spans = log.spans;
+    report.damages.extend(log.damages);
     Ok(report)
 }
 
@@ -156,48 +176,24 @@ fn rewrite(files: &dyn SegmentFiles, entry: &SegmentEntry, catalog: &mut Catalog
     Ok(kept)
 }
 
-fn check_log(disk: &dyn Disk, folder: &Path, catalog: &Catalog, report: &mut FsckReport) -> Result<(), StoreError> {
-    for number in logs_in(disk, folder)? {
-        if number < catalog.first_log {
-            continue;
-        }
-        let path = log_path(folder, number);
-        let mut spans = 0;
-        let acknowledged = log::acknowledged_before(disk, &log_path(folder, number + 1)).unwrap_or(u64::MAX);
-        let end = log::read(disk, &path, acknowledged, |record, limits| {
-            match tracewell_wire::decode(record.format, &record.body, limits) {
-                Ok(decoded) => spans += decoded.batch.len() as u64,
-                Err(error) => {
-                    report.damages.push(format!("log {}: a record does not decode: {error}", path.display()));
-                }
-            }
-            Ok(())
-        })?;
-        report.log_files += 1;
-        report.log_spans += spans;
-        for (from, to) in end.unreadable {
-            report.damages.push(format!("log {} at offset {from}: {} bytes are no records", path.display(), to - from));
-        }
-    }
-    Ok(())
-}
-
-/// Says what is in a store's directory, which a process may have open.
-pub fn store_report(folder: &Path) -> Result<StoreReport, StoreError> {
-    let files = LocalFiles::new(Arc::new(LocalDisk), folder);
-    let catalog = Catalog::open(&files)?;
-    let mut report = StoreReport::default();
+/// Says what is in a store, which a process may have open.
+pub fn store_report(place: &Place) -> Result<StoreReport, StoreError> {
+    let found = look(place, |_| {})?;
     let mut columns = BTreeMap::new();
-    for entry in catalog.segments {
-        let segment = match Segment::open(&files, entry) {
-            Ok(segment) => segment,
-            // It was merged or dropped since the catalog was read, or is damaged, which `fsck` tells.
-            Err(error) => {
-                tracing::warn!(%error, "a segment is left out");
-                continue;
-            }
-        };
-        segment.bytes_by_column(&mut columns)?;
+    let mut report = StoreReport {
+        place: found.place,
+        log_files: found.log.files,
+        log_bytes: found.log.bytes,
+        log_spans: found.log.spans,
+        damages: found.damages,
+        ..StoreReport::default()
+    };
+    for segment in found.segments {
+        match segment.bytes_by_column(&mut columns) {
+            Ok(()) => {}
+            Err(error @ StoreError::Corrupt(_)) => report.damages.push(error.to_string()),
+            Err(other) => return Err(other),
+        }
         let entry = &segment.entry;
         report.segments.push(SegmentReport {
             number: entry.number,
@@ -212,9 +208,5 @@ pub fn store_report(folder: &Path) -> Result<StoreReport, StoreError> {
     report.segments.sort_by_key(|segment| (segment.first_start_unix_nano, segment.number));
     report.columns = columns.into_iter().collect();
     report.columns.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    for number in logs_in(&LocalDisk, folder)? {
-        report.log_files += 1;
-        report.log_bytes += std::fs::metadata(log_path(folder, number)).map_or(0, |metadata| metadata.len());
-    }
     Ok(report)
 }

@@ -11,6 +11,8 @@
 //! moment at which the segment counts and the log file does not, so no crash loses a span or doubles one.
 
 mod append;
+#[cfg(feature = "s3")]
+mod bucket;
 mod catalog;
 mod clock;
 mod damage;
@@ -19,9 +21,11 @@ mod files;
 mod flush;
 mod fsck;
 mod log;
+mod look;
 mod open;
 mod options;
 mod parquet;
+mod place;
 mod reads;
 mod segment;
 mod upgrade;
@@ -49,8 +53,9 @@ use damage::Damages;
 use disk::Disk;
 use files::SegmentFiles;
 pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
-pub use options::{Commit, EmbeddedOptions};
+pub use options::{BucketOptions, Commit, EmbeddedOptions};
 pub use parquet::export_parquet;
+pub use place::Place;
 use segment::Segment;
 pub(crate) use segment::{Damaged, Input, put_varint, service_only};
 
@@ -158,6 +163,7 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
         let read = move || {
+            shared.check_owned()?;
             let result = read(&shared);
             shared.forget_least_used();
             result
@@ -226,6 +232,11 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Refuses, with the reason, once another process has taken this one's place: what it holds is out of date.
+    fn check_owned(&self) -> Result<(), StoreError> {
+        self.files.taken_over().map_or(Ok(()), |by| Err(StoreError::Unavailable(by)))
+    }
+
     /// Gives memory back.
     fn release(&self, bytes: usize) {
         self.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
@@ -249,6 +260,7 @@ impl SpanStore for EmbeddedStore {
         if append.batch.is_empty() {
             return Ok(());
         }
+        self.shared.check_owned()?;
         let kept = Arc::new(Kept::new(append.batch));
         let bytes = kept.bytes();
         self.reserve(bytes).await?;
@@ -319,9 +331,10 @@ impl SpanStore for EmbeddedStore {
     ) -> Result<Vec<String>, StoreError> {
         let (tenant, key, prefix) = (tenant.clone(), key.to_owned(), prefix.to_owned());
         self.read(move |shared| {
-            let wanted = ValuesOf { key: &key, prefix: &prefix, time, limit };
+            let wanted = ValuesOf::new(&key, &prefix, time, limit);
             let mut out = BTreeSet::new();
-            let (tables, segments) = shared.look(&tenant);
+            let (tables, mut segments) = shared.look(&tenant);
+            segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
             tables.iter().for_each(|table| table.values(&wanted, &mut out));
             for segment in segments {
                 let entry = &segment.entry;
@@ -351,6 +364,7 @@ impl SpanStore for EmbeddedStore {
         stats.segments = segments.len() as u64;
         stats.log_bytes = self.shared.state().log_bytes;
         stats.bytes += stats.log_bytes;
+        stats.damages = self.damages();
         stats.oldest_unix_nano = starts.iter().map(|(first, _)| *first).min();
         stats.newest_unix_nano = starts.iter().map(|(_, last)| *last).max();
         Ok(stats)

@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, SegmentEntry};
 use super::damage::Damages;
 use super::disk::Disk;
-use super::files::{LocalFiles, SegmentFiles};
+use super::files::SegmentFiles;
 use super::flush::{self, Flusher};
 use super::log::{self, LogEnd, LogWriter};
+use super::place::{Opened, Place};
 use super::segment::Segment;
 use super::{
     EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, State,
@@ -24,22 +25,26 @@ use crate::{StoreError, Tenant};
 impl EmbeddedStore {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
         let lock = lock(&*disk, folder)?;
+        let place = Place { folder: folder.to_owned(), bucket: options.segments.clone() };
+        let opened = place.open(&disk)?;
+        Self::open_with(disk, folder, options, lock, opened)
+    }
+
+    /// Opens a store whose lock and catalog are held.
+    pub(super) fn open_with(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        options: EmbeddedOptions,
+        lock: Box<dyn Send + Sync>,
+        opened: Opened,
+    ) -> Result<Self, StoreError> {
+        let Opened { files, mut catalog, damage } = opened;
         let damages = Damages::default();
-        let files: Arc<dyn SegmentFiles> = Arc::new(LocalFiles::new(disk.clone(), folder));
-        let (mut catalog, is_rebuilt) = match Catalog::open(&*files) {
-            Err(StoreError::Corrupt(what)) => {
-                damages.note(&format!("{what}; it was made again from the segments"));
-                (Catalog::rebuild(&*files, 0..u64::MAX)?, true)
-            }
-            other => (other?, false),
-        };
-        let mut state = State::default();
-        for entry in &catalog.segments {
-            let opened = Segment::open(&*files, entry.clone());
-            let opened =
-                opened.map_err(|error| StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)));
-            state.segments.extend(damages.tolerate(opened)?.map(Arc::new));
+        let is_rebuilt = damage.is_some();
+        if let Some(what) = damage {
+            damages.note(&format!("{what}; it was made again from the segments"));
         }
+        let state = State { segments: open_segments(&*files, &catalog, &damages)?, ..State::default() };
         let shared = Arc::new(Shared {
             disk,
             folder: folder.to_owned(),
@@ -75,6 +80,40 @@ impl EmbeddedStore {
         shared.flush.wake();
         Ok(Self { shared, appends: Mutex::new(Some(appends)), threads: Mutex::new(threads) })
     }
+}
+
+/// Opens the segments that can be read.
+fn open_segments(
+    files: &dyn SegmentFiles,
+    catalog: &Catalog,
+    damages: &Damages,
+) -> Result<Vec<Arc<Segment>>, StoreError> {
+    let mut segments = Vec::new();
+    for (entry, opened) in catalog.segments.iter().zip(open_all(files, &catalog.segments)) {
+        let opened = opened.map_err(|error| match error {
+            StoreError::Unavailable(_) => error,
+            error => StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)),
+        });
+        segments.extend(damages.tolerate(opened)?.map(Arc::new));
+    }
+    Ok(segments)
+}
+
+/// Opens segments, as many at once as is good for where they are.
+pub(super) fn open_all(files: &dyn SegmentFiles, entries: &[SegmentEntry]) -> Vec<Result<Segment, StoreError>> {
+    let open = |entry: &SegmentEntry| Segment::open(files, entry.clone());
+    let mut opened = Vec::with_capacity(entries.len());
+    for entries in entries.chunks(files.opened_at_once()) {
+        match entries {
+            [only] => opened.push(open(only)),
+            several => std::thread::scope(|scope| {
+                let threads: Vec<_> = several.iter().map(|entry| scope.spawn(|| open(entry))).collect();
+                let panicked = |_| Err(StoreError::Corrupt("opening a segment panicked".to_owned()));
+                opened.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)));
+            }),
+        }
+    }
+    opened
 }
 
 /// Makes the directory and takes its lock.

@@ -8,36 +8,42 @@
 //! spans `batches` and writes ids in base64, as plain protobuf JSON does; before OTLP 0.15 scopes were called
 //! `instrumentationLibrary`.
 
+mod skeleton;
+
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use tracewell_model::{
     AnyValue, KeyValue, NewSpan, ResourceId, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value,
 };
 
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits, base64};
+use skeleton::{Document, ResourceSpans, ScopeSpans};
 
 /// Reads one JSON object; an empty body is an empty request.
+///
+/// Fields of an object come in any order, a span before the resource that it is of, so some of the body has to be held
+/// while it is read: where the parts of a request lie in it, and one of them at a time as a tree of values.
 pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     if body.trim_ascii().is_empty() {
         return Ok(Decoded::default());
     }
-    let document: Json = serde_json::from_slice(body)
-        .map_err(|error| DecodeError::Malformed(format!("the body is not OTLP JSON: {error}")))?;
-    decode_document(&document, limits)
-}
-
-fn decode_document(document: &Json, limits: &Limits) -> Result<Decoded, DecodeError> {
-    if !document.is_object() {
-        return Err(DecodeError::Malformed("the body is not OTLP JSON: not an object".to_owned()));
-    }
+    let document: Document<'_> = serde_json::from_slice(body).map_err(not_otlp)?;
     let mut decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits, spans: 0 };
-    for (camel, snake) in [("resourceSpans", "resource_spans"), ("batches", "batches")] {
-        for resource_spans in list(document, camel, snake).map_err(DecodeError::Malformed)? {
-            decoder.resource_spans(resource_spans)?;
-        }
+    for resource_spans in document.resource_spans() {
+        decoder.resource_spans(resource_spans)?;
     }
     let Decoder { batch, report, .. } = decoder;
     Ok(Decoded { batch, rejected: report.rejected, message: report.message() })
+}
+
+fn not_otlp(error: serde_json::Error) -> DecodeError {
+    DecodeError::Malformed(format!("the body is not OTLP JSON: {error}"))
+}
+
+/// A part of the body as a tree of values; of what is not there, `null`.
+fn tree(part: Option<&RawValue>) -> Result<Json, DecodeError> {
+    part.map_or(Ok(Json::Null), |part| serde_json::from_str(part.get()).map_err(not_otlp))
 }
 
 struct Decoder<'l> {
@@ -50,41 +56,33 @@ struct Decoder<'l> {
 type Refused = String;
 
 impl Decoder<'_> {
-    fn resource_spans(&mut self, message: &Json) -> Result<(), DecodeError> {
-        let resource = get(message, "resource", "resource").unwrap_or(&Json::Null);
-        let resource = self.shared(resource, "resource").and_then(|(attributes, dropped)| {
-            let schema_url = self.text(message, "schemaUrl", "schema_url", "resource schema_url")?;
+    fn resource_spans(&mut self, message: &ResourceSpans<'_>) -> Result<(), DecodeError> {
+        let resource = tree(message.resource())?;
+        let schema_url = tree(message.schema_url())?;
+        let resource = self.shared(&resource, "resource").and_then(|(attributes, dropped)| {
+            let schema_url = self.checked_text(Some(&schema_url), "resource schema_url")?;
             Ok(self.batch.add_resource(&attributes, dropped, schema_url))
         });
-        for (camel, snake, scope) in [
-            ("scopeSpans", "scope_spans", ("scope", "scope")),
-            (
-                "instrumentationLibrarySpans",
-                "instrumentation_library_spans",
-                ("instrumentationLibrary", "instrumentation_library"),
-            ),
-        ] {
-            for scope_spans in list(message, camel, snake).map_err(DecodeError::Malformed)? {
-                let scope = get(scope_spans, scope.0, scope.1).unwrap_or(&Json::Null);
-                self.scope_spans(scope_spans, scope, &resource)?;
-            }
+        for scope_spans in message.scope_spans() {
+            self.scope_spans(scope_spans, &resource)?;
         }
         Ok(())
     }
 
     fn scope_spans(
         &mut self,
-        message: &Json,
-        scope: &Json,
+        message: &ScopeSpans<'_>,
         resource: &Result<ResourceId, Refused>,
     ) -> Result<(), DecodeError> {
-        let scope = self.shared(scope, "scope").and_then(|(attributes, dropped)| {
-            let name = self.text(scope, "name", "name", "scope.name")?;
-            let version = self.text(scope, "version", "version", "scope.version")?;
-            let schema_url = self.text(message, "schemaUrl", "schema_url", "scope schema_url")?;
+        let scope = tree(message.scope())?;
+        let schema_url = tree(message.schema_url())?;
+        let scope = self.shared(&scope, "scope").and_then(|(attributes, dropped)| {
+            let name = self.text(&scope, "name", "name", "scope.name")?;
+            let version = self.text(&scope, "version", "version", "scope.version")?;
+            let schema_url = self.checked_text(Some(&schema_url), "scope schema_url")?;
             Ok(self.batch.add_scope(name, version, &attributes, dropped, schema_url))
         });
-        for span in list(message, "spans", "spans").map_err(DecodeError::Malformed)? {
+        for span in message.spans() {
             self.spans += 1;
             if self.spans > u64::from(self.limits.spans_per_request) {
                 return Err(DecodeError::LimitExceeded(format!(
@@ -93,7 +91,7 @@ impl Decoder<'_> {
                 )));
             }
             let kept = match (resource, &scope) {
-                (Ok(resource), Ok(scope)) => self.span(span, NewSpan::new(*resource, *scope)),
+                (Ok(resource), Ok(scope)) => self.span(&tree(Some(span))?, NewSpan::new(*resource, *scope)),
                 (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
             };
             if let Err(reason) = kept {
@@ -205,7 +203,11 @@ impl Decoder<'_> {
     }
 
     fn text<'a>(&self, message: &'a Json, camel: &str, snake: &str, field: &str) -> Result<&'a str, Refused> {
-        let text = text_of(message, camel, snake, field)?;
+        self.checked_text(get(message, camel, snake), field)
+    }
+
+    fn checked_text<'a>(&self, value: Option<&'a Json>, field: &str) -> Result<&'a str, Refused> {
+        let text = text_in(value, field)?;
         self.limits.name().check_bytes(text.len(), field)?;
         Ok(text)
     }
@@ -230,8 +232,12 @@ pub(super) fn list<'a>(message: &'a Json, camel: &str, snake: &str) -> Result<&'
 }
 
 pub(super) fn text_of<'a>(message: &'a Json, camel: &str, snake: &str, field: &str) -> Result<&'a str, Refused> {
-    match get(message, camel, snake) {
-        None => Ok(""),
+    text_in(get(message, camel, snake), field)
+}
+
+fn text_in<'a>(value: Option<&'a Json>, field: &str) -> Result<&'a str, Refused> {
+    match value {
+        None | Some(Json::Null) => Ok(""),
         Some(Json::String(text)) => Ok(text),
         Some(_) => Err(format!("{field}: not a string")),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::observe::{Link, Observation, calls_others};
+use crate::observe::{Link, calls_others};
 use crate::place::Place;
 use crate::why::FindingKind;
 use crate::why::effect::{Effect, Samples, drift, log_bayes};
@@ -30,7 +30,7 @@ struct Change {
     effect: Effect,
 }
 
-pub(super) fn causes(study: &Study<'_>) -> Vec<Cause> {
+pub(super) fn causes(study: &Study) -> Vec<Cause> {
     let changes = changes(study);
     let prior = -(FAMILIES * MIX * changes.len() as f64).ln();
     // How often an operation that always makes the same calls makes them does not drift; others tell by how much.
@@ -40,25 +40,18 @@ pub(super) fn causes(study: &Study<'_>) -> Vec<Cause> {
     changes.iter().filter_map(|change| cause(study, change, drift, prior)).collect()
 }
 
-fn changes(study: &Study<'_>) -> Vec<Change> {
-    let places = &study.observer.places;
-    let traces: Vec<_> = study.compared().collect();
-    let mut links: BTreeSet<(u32, u32)> = BTreeSet::new();
-    let mut parents: BTreeMap<u32, Vec<(usize, f64)>> = BTreeMap::new();
-    for (number, (_, _, trace)) in traces.iter().enumerate() {
-        links.extend(trace.links.iter().map(|link| (link.parent, link.child)));
-        for visit in &trace.visits {
-            parents.entry(visit.place).or_default().push((number, f64::from(visit.spans)));
-        }
-    }
+fn changes(study: &Study) -> Vec<Change> {
     let change = |(parent, child): (u32, u32)| {
         let (mut linear, mut logarithms) = (Samples::default(), Samples::default());
         let (mut slow_calls, mut normal_calls) = (0.0, 0.0);
-        for (number, spans) in parents.get(&parent)? {
-            let (is_slow, stratum, trace) = traces[*number];
-            let calls = trace.link(parent, child).map_or(0.0, |link| f64::from(link.spans));
+        let mut links = study.observed.link(parent, child).peekable();
+        for (row, visit) in study.observed.visits(parent) {
+            let link = links.next_if(|(linked, _)| *linked == row);
+            let Some((is_slow, stratum)) = study.compared(row) else { continue };
+            let calls = link.map_or(0.0, |(_, link)| link.spans as f64);
             *(if is_slow { &mut slow_calls } else { &mut normal_calls }) += calls;
-            for (samples, value) in [(&mut linear, calls / spans), (&mut logarithms, (calls / spans).ln_1p())] {
+            let rate = calls / visit.spans as f64;
+            for (samples, value) in [(&mut linear, rate), (&mut logarithms, rate.ln_1p())] {
                 let side = if is_slow { &mut samples.slow } else { &mut samples.normal };
                 side.push((stratum, value));
             }
@@ -70,10 +63,18 @@ fn changes(study: &Study<'_>) -> Vec<Change> {
         effect.variance = effect.variance.max(effect.null_variance) + unseen(&linear.slow) + unseen(&linear.normal);
         Some(Change { parent, child, slow_calls, normal_calls, linear: linear.effect()?, effect })
     };
-    links.into_iter().filter(|(parent, _)| calls_others(places.get(*parent))).filter_map(change).collect()
+    let calls_others = |(parent, _): &(u32, u32)| calls_others(study.observer.places.get(*parent));
+    links(study).into_iter().filter(calls_others).filter_map(change).collect()
 }
 
-fn cause(study: &Study<'_>, change: &Change, drift: f64, prior: f64) -> Option<Cause> {
+/// Callers and what they call in traces that are compared, sorted.
+fn links(study: &Study) -> Vec<(u32, u32)> {
+    let mut links = study.observed.links();
+    links.retain(|(parent, child)| study.observed.link(*parent, *child).any(|(row, _)| study.compared(row).is_some()));
+    links
+}
+
+fn cause(study: &Study, change: &Change, drift: f64, prior: f64) -> Option<Cause> {
     let Change { parent, child, linear, .. } = *change;
     let is_gone = change.slow_calls == 0.0;
     let effect =
@@ -82,10 +83,11 @@ fn cause(study: &Study<'_>, change: &Change, drift: f64, prior: f64) -> Option<C
     if effect.difference <= 0.0 || evidence <= 0.0 {
         return None;
     }
-    let of = |which: fn(&Link) -> f64| {
-        study.compare(move |trace: &Observation| trace.link(parent, child).map_or(0.0, which))
+    let of = |which: fn(Link) -> f64| {
+        let values = study.filled(study.observed.link(parent, child).map(|(row, link)| (row, which(link))));
+        study.compare(|row| values[row])
     };
-    let (nanos, calls) = (of(|link| link.path_nanos as f64), of(|link| f64::from(link.spans)));
+    let (nanos, calls) = (of(|link| link.path_nanos as f64), of(|link| link.spans as f64));
     let a_call = |nanos: f64, calls: f64| (calls > 0.0).then(|| nanos / calls);
     let (slow, normal) = (a_call(nanos.slow_mean, calls.slow_mean), a_call(nanos.normal_mean, calls.normal_mean));
     // Of calls that one side does not have at all, it is not known how long they would take there.
@@ -120,7 +122,7 @@ fn cause(study: &Study<'_>, change: &Change, drift: f64, prior: f64) -> Option<C
 
 /// Takes calls that are gone out of the ranking where something in another call of the same caller explains it: a callee that
 /// fails, or answers early, keeps its caller from going on.
-pub(super) fn drop_consequences(study: &Study<'_>, causes: &mut [Cause]) {
+pub(super) fn drop_consequences(study: &Study, causes: &mut [Cause]) {
     let children = children(study);
     let origins: Vec<u32> = causes
         .iter()
@@ -141,12 +143,10 @@ pub(super) fn drop_consequences(study: &Study<'_>, causes: &mut [Cause]) {
     }
 }
 
-fn children(study: &Study<'_>) -> BTreeMap<u32, BTreeSet<u32>> {
+fn children(study: &Study) -> BTreeMap<u32, BTreeSet<u32>> {
     let mut children: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-    for (_, _, trace) in study.compared() {
-        for link in &trace.links {
-            children.entry(link.parent).or_default().insert(link.child);
-        }
+    for (parent, child) in links(study) {
+        children.entry(parent).or_default().insert(child);
     }
     children
 }
@@ -163,6 +163,6 @@ fn reached(children: &BTreeMap<u32, BTreeSet<u32>>, from: impl Iterator<Item = u
 }
 
 /// The places below calls that became more: that they are met more often is explained.
-pub(super) fn below<'a>(study: &Study<'_>, calls: impl Iterator<Item = &'a Cause>) -> BTreeSet<u32> {
+pub(super) fn below<'a>(study: &Study, calls: impl Iterator<Item = &'a Cause>) -> BTreeSet<u32> {
     reached(&children(study), calls.flat_map(|cause| cause.places.iter().copied()))
 }

@@ -1,8 +1,6 @@
 //! Places where errors begin.
 
-use std::collections::BTreeSet;
-
-use crate::observe::Observation;
+use crate::observe::Visit;
 use crate::place::Place;
 use crate::statistics::log_bayes_of_parts;
 use crate::why::FindingKind;
@@ -14,19 +12,19 @@ use super::{Cause, FAMILIES, SURE, Signal, edge_of};
 /// The part of calls that fails differs by so much from hour to hour.
 const ERROR_DRIFT: f64 = 0.01;
 
-pub(super) fn causes(study: &Study<'_>) -> Vec<Cause> {
-    let mut failing: BTreeSet<u32> = BTreeSet::new();
-    for (_, _, trace) in study.compared() {
-        failing.extend(trace.visits.iter().filter(|visit| visit.first_errors > 0).map(|visit| visit.place));
-    }
+pub(super) fn causes(study: &Study) -> Vec<Cause> {
+    let fails = |place: &u32| {
+        let mut visits = study.observed.visits(*place);
+        visits.any(|(row, visit)| visit.first_errors > 0 && study.compared(row).is_some())
+    };
+    let failing: Vec<u32> = (0..study.observer.places.len() as u32).filter(fails).collect();
     let prior = -(FAMILIES * failing.len() as f64).ln();
-    let request_nanos = study.compare(|trace| trace.total_nanos as f64).normal_mean;
+    let traces = &study.observed.traces;
+    let request_nanos = study.compare(|row| traces[row].total_nanos as f64).normal_mean;
     let mut causes = Vec::new();
     for place in failing {
-        let part = |trace: &Observation| {
-            trace.visit(place).map(|visit| f64::from(visit.first_errors) / f64::from(visit.spans))
-        };
-        let samples = study.samples(part);
+        let part = |visit: Visit| visit.first_errors as f64 / visit.spans as f64;
+        let samples = study.samples(study.observed.visits(place).map(|(row, visit)| (row, part(visit))));
         let Some(mut effect) = samples.effect() else { continue };
         effect.variance +=
             [samples.slow.len(), samples.normal.len()].map(|count| (0.5 / count as f64).powi(2)).iter().sum::<f64>();
@@ -40,8 +38,9 @@ pub(super) fn causes(study: &Study<'_>) -> Vec<Cause> {
         }
         // A request that fails is lost whole; an error that somebody dealt with costs what it delays, which is counted
         // elsewhere.
-        let failed = study
-            .compare(|trace| f64::from(trace.failed && trace.visit(place).is_some_and(|visit| visit.first_errors > 0)));
+        let hit = study.observed.visits(place).filter(|(_, visit)| visit.first_errors > 0);
+        let lost = study.filled(hit.map(|(row, _)| (row, f64::from(traces[row].failed))));
+        let failed = study.compare(|row| lost[row]);
         let sure = 1.0 - SURE * (effect.variance + ERROR_DRIFT * ERROR_DRIFT).sqrt() / effect.difference.max(1e-9);
         let lost = (failed.slow_mean - failed.normal_mean).max(1e-6);
         let what = study.observer.places.get(place);

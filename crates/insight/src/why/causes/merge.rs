@@ -8,7 +8,7 @@ use super::{Cause, Signal, edge_of};
 
 /// Joins what is one cause seen in two numbers: more calls of a callee that fails are retries, with the time that the
 /// attempts take and the pauses between; a caller that fails while its callee does not, and waits for it longer, gave up.
-pub(super) fn merge(study: &Study<'_>, causes: &mut Vec<Cause>) {
+pub(super) fn merge(study: &Study, causes: &mut Vec<Cause>) {
     let places = &study.observer.places;
     let is_error = |cause: &&Cause| cause.kind == FindingKind::Error && cause.strength > 0.0;
     let errors: Vec<Cause> = causes.iter().filter(is_error).cloned().collect();
@@ -43,7 +43,7 @@ pub(super) fn merge(study: &Study<'_>, causes: &mut Vec<Cause>) {
 }
 
 /// Takes over slower causes that lie wholly at a call: the caller's operation, the way, the callee's operation.
-fn absorb(study: &Study<'_>, causes: &mut [Cause], into: usize, caller: u32, edge: (u32, u32), operation: u32) {
+fn absorb(study: &Study, causes: &mut [Cause], into: usize, caller: u32, edge: (u32, u32), operation: u32) {
     let places = &study.observer.places;
     let is_at_the_call = |place: &u32| {
         *place == caller

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::observe::PlaceSet;
 use crate::place::Place;
 use crate::why::FindingKind;
 use crate::why::effect::{Effect, Samples, TAILS, drift, log_bayes};
@@ -66,10 +65,12 @@ struct Known {
     evidence: f64,
 }
 
-pub(super) fn causes(study: &Study<'_>, durations: &[Samples], added: &[Added], claimed: &BTreeSet<u32>) -> Vec<Cause> {
+pub(super) fn causes(study: &Study, claimed: &BTreeSet<u32>) -> Vec<Cause> {
     let places = &study.observer.places;
+    let added = &study.added();
+    let durations = |id: u32| study.samples(study.durations(id));
     let effects: BTreeMap<u32, Effect> =
-        (0..places.len() as u32).filter_map(|id| Some((id, durations[id as usize].effect()?))).collect();
+        (0..places.len() as u32).filter_map(|id| Some((id, durations(id).effect()?))).collect();
     let drift = drift(&effects.values().copied().collect::<Vec<_>>());
     let shared = shared_drift(study, &effects, drift);
     let known: BTreeMap<u32, Known> = effects
@@ -77,7 +78,7 @@ pub(super) fn causes(study: &Study<'_>, durations: &[Samples], added: &[Added], 
         .map(|(id, effect)| {
             let shared = shared.get(&places.get(id).service()).copied().unwrap_or(0.0);
             let beyond = Effect { difference: effect.difference - shared, ..effect };
-            (id, Known { effect, evidence: evidence(&durations[id as usize], beyond, shared, drift) })
+            (id, Known { effect, evidence: evidence(&durations(id), beyond, shared, drift) })
         })
         .collect();
 
@@ -119,7 +120,7 @@ pub(super) fn causes(study: &Study<'_>, durations: &[Samples], added: &[Added], 
 
 /// By how much all of a service is slower, as far as that may be drift: the middle of its places, at most the drift.
 /// Its places do not drift one by one: what they share would otherwise count once for each.
-fn shared_drift(study: &Study<'_>, effects: &BTreeMap<u32, Effect>, drift: f64) -> BTreeMap<u32, f64> {
+fn shared_drift(study: &Study, effects: &BTreeMap<u32, Effect>, drift: f64) -> BTreeMap<u32, f64> {
     let mut services: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
     for (id, effect) in effects {
         let service = study.observer.places.get(*id).service();
@@ -154,7 +155,7 @@ fn evidence(samples: &Samples, effect: Effect, shared: f64, drift: f64) -> f64 {
 
 #[allow(clippy::too_many_arguments, reason = "all that is known about places")]
 fn slower_cause(
-    study: &Study<'_>,
+    study: &Study,
     gathering: Gathering,
     members: Vec<u32>,
     strength: f64,
@@ -217,8 +218,8 @@ fn slower_cause(
     let slower_nanos = sum(&|(slower, _, _)| slower);
     // Two lower bounds, of which either may be the better: by the typical call, which outliers do not move; and by the
     // mean, which sees what hits only some requests.
-    let set = PlaceSet::new(places.len(), &members);
-    let compared = study.compare(|trace| trace.path_nanos(&set) as f64);
+    let path_nanos = study.path_nanos(&members);
+    let compared = study.compare(|row| path_nanos[row] as f64);
     let by_typical = slow_nanos * (1.0 - (-sure).exp());
     let by_mean = slower_nanos - SURE * (compared.difference.error() + drift * compared.normal_mean);
     Cause {
@@ -240,7 +241,7 @@ fn slower_cause(
 
 /// Places for which nothing speaks, gathered by service, edge and dependency: they complete the sum.
 fn rest(
-    study: &Study<'_>,
+    study: &Study,
     left: &BTreeSet<u32>,
     known: &BTreeMap<u32, Known>,
     drift: f64,

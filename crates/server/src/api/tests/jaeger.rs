@@ -1,5 +1,13 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json as value};
+use tracewell_model::{NewSpan, SpanBatch, SpanId, Trace, TraceId};
+use tracewell_store::{Append, EmbeddedOptions, EmbeddedStore, SpanStore, Tenant};
+use tracewell_wire::Format;
+
+use crate::api::{ApiState, router};
 
 use super::fixture::{CHECKOUT, CHECKOUT_START, FAILED, FAILED_START, NOW, OLD, app, get, json, texts};
 
@@ -126,4 +134,78 @@ async fn dependencies_are_of_the_time_asked_for() {
     assert_eq!(answer["data"], value!([edge("web", "cart")]));
     let answer = json(&app, &format!("/api/dependencies?endTs={}&lookback={hour}", end - hour)).await;
     assert_eq!(answer["data"], value!([]));
+}
+
+/// Traces as senders send them, and as they get them wrong: spans twice, cycles, orphans, and spans that were pending.
+fn mixed(seed: u64) -> Vec<SpanBatch> {
+    let mut batches: Vec<SpanBatch> = tracewell_sim::Workload::new(seed).spans(3_000).requests(200).collect();
+    let again = batches[1].clone();
+    batches.push(again);
+    let mut odd = SpanBatch::new();
+    let (resource, scope) = (odd.add_resource(&[], 0, ""), odd.add_scope("", "", &[], 0, ""));
+    let pending = odd.intern("tracewell.pending");
+    let start = batches[0].spans().start_unix_nano[0];
+    for number in 0..60 {
+        if number % 4 == 0 {
+            odd.push_attribute(pending, tracewell_model::Value::Bool(true));
+        }
+        odd.push_span(NewSpan {
+            trace_id: TraceId::from_u128(1 + number % 3),
+            span_id: SpanId::from_u64(1 + seed.wrapping_mul(number as u64 + 7) % 5),
+            parent_span_id: SpanId::from_u64(seed.wrapping_mul(number as u64 + 3) % 7),
+            start_unix_nano: start + number as u64 / 12,
+            end_unix_nano: start + 3 + number as u64 % 7,
+            ..NewSpan::new(resource, scope)
+        });
+    }
+    batches.push(odd);
+    batches
+}
+
+#[tokio::test]
+async fn answers_are_the_joined_traces_whether_they_lie_in_memory_or_in_segments() {
+    for seed in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap();
+        let mut all = SpanBatch::new();
+        for (number, batch) in mixed(seed).into_iter().enumerate() {
+            all.append(&batch);
+            let body = tracewell_wire::otlp::encode_protobuf(&batch).into();
+            let append = Append { batch, body, format: Format::OtlpProtobuf };
+            store.append(&Tenant::default(), append).await.unwrap();
+            // Some in one segment, some in another, and the last ones in memory.
+            if number == 4 || number == 9 {
+                store.flush().await.unwrap();
+            }
+        }
+        let mut expected = HashMap::new();
+        for trace in Trace::assemble_all(&all) {
+            let written = tracewell_wire::jaeger::encode_traces(std::slice::from_ref(&trace));
+            let written: Json = serde_json::from_slice(&written).unwrap();
+            expected.insert(trace.trace_id().to_string(), resolved(&written["data"][0]));
+        }
+        let app = router(ApiState::new(Arc::new(store)));
+        let answer = json(&app, "/api/traces?limit=1000&start=0&end=9000000000000000").await;
+        let found = answer["data"].as_array().unwrap();
+        assert_eq!(found.len(), expected.len(), "seed {seed}");
+        for trace in found {
+            assert_eq!(resolved(trace), expected[trace["traceID"].as_str().unwrap()], "seed {seed}");
+        }
+        for (id, expected) in &expected {
+            let answer = json(&app, &format!("/api/traces/{id}")).await;
+            assert_eq!(resolved(&answer["data"][0]), *expected, "seed {seed}");
+        }
+    }
+}
+
+/// A trace with its processes in the spans: which numbers they have says nothing.
+fn resolved(trace: &Json) -> Json {
+    let mut trace = trace.clone();
+    let processes = trace["processes"].take();
+    for span in trace["spans"].as_array_mut().unwrap() {
+        let process = processes[span["processID"].as_str().unwrap()].clone();
+        assert!(process["serviceName"].is_string(), "every span has its process");
+        span["processID"] = process;
+    }
+    trace
 }

@@ -26,6 +26,13 @@ impl LocalFiles {
         Self { disk, folder: folder.to_owned(), segments: folder.join("segments") }
     }
 
+    /// Removes all segments, and at last the catalog.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        self.list()?.into_iter().try_for_each(|number| self.remove(number))?;
+        self.disk.remove(&self.folder.join(CATALOG))?;
+        self.disk.sync_folder(&self.folder)
+    }
+
     fn path(&self, number: u64) -> PathBuf {
         self.segments.join(file_name(number))
     }

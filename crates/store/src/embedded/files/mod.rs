@@ -33,6 +33,10 @@ pub(crate) trait SegmentFiles: Send + Sync + 'static {
     fn swap_may_come_late(&self) -> bool {
         false
     }
+    /// How many segments are best opened at once.
+    fn opened_at_once(&self) -> usize {
+        1
+    }
     /// Why this process may write no more, if another has taken its place.
     fn taken_over(&self) -> Option<String> {
         None

@@ -14,24 +14,33 @@ use crate::{Projection, StoreError};
 pub(super) struct Emitter<'a> {
     contents: &'a Contents,
     projection: Projection,
-    out: PartsDecoder,
     copier: BatchCopier<'a>,
     templates: Vec<Option<Template>>,
     resources: Vec<Option<ResourceId>>,
+    /// Which columns the projection asks for.
+    wanted: Vec<bool>,
+    values: ValueReader<'a>,
+}
+
+/// Takes values from a block's columns, one after the other, into the batch.
+struct ValueReader<'a> {
+    contents: &'a Contents,
+    projection: Projection,
+    out: PartsDecoder,
     /// The batch's number of each text of each dictionary, made when the first is asked for.
     strings: Vec<Vec<Option<StrId>>>,
     /// The next value of each column.
     cursors: Vec<usize>,
     lists: Lists,
-    /// Which columns the projection asks for.
-    wanted: Vec<bool>,
     scratch: Vec<(StrId, Value)>,
 }
 
 /// A template in the batch's own numbers.
 struct Template {
     span: NewSpan,
-    attributes: Vec<(StrId, Value)>,
+    keys: Vec<StrId>,
+    /// Where a value varies, it is none.
+    values: Vec<Value>,
     /// What varies and is asked for.
     variables: Vec<Variable>,
 }
@@ -60,41 +69,51 @@ impl<'a> Emitter<'a> {
                     | Part::Links
                     | Part::LinkBody
             ),
+            Projection::Outline(keys) => match part {
+                Part::Name | Part::Attributes => true,
+                Part::Attribute(key) => keys.contains(&key.as_str()),
+                _ => false,
+            },
             Projection::All => true,
+        };
+        let lists = Lists {
+            event_time: column(Part::EventTime),
+            event_body: column(Part::EventBody),
+            link_body: column(Part::LinkBody),
         };
         Self {
             contents,
             projection,
-            out: PartsDecoder::new(out),
             copier: BatchCopier::new(&table.templates),
             templates: table.variables.iter().map(|_| None).collect(),
             resources: vec![None; table.resources.len()],
-            strings: vec![Vec::new(); table.columns.len()],
-            cursors: vec![0; table.columns.len()],
-            lists: Lists {
-                event_time: column(Part::EventTime),
-                event_body: column(Part::EventBody),
-                link_body: column(Part::LinkBody),
-            },
             wanted: table.columns.iter().map(|column| wanted(&column.part)).collect(),
-            scratch: Vec::new(),
+            values: ValueReader {
+                contents,
+                projection,
+                out: PartsDecoder::new(out),
+                strings: vec![Vec::new(); table.columns.len()],
+                cursors: vec![0; table.columns.len()],
+                lists,
+                scratch: Vec::new(),
+            },
         }
     }
 
     /// How many spans the batch has so far.
     pub(super) fn len(&mut self) -> usize {
-        self.out.batch().len()
+        self.values.out.batch().len()
     }
 
     pub(super) fn into_batch(self) -> SpanBatch {
-        self.out.into_batch()
+        self.values.out.into_batch()
     }
 
     /// Appends rows of a block, which must be sorted. On an error, which is damage, none or some of them are appended.
     pub(super) fn emit(&mut self, zstd: &mut Zstd, block: &mut Block<'_>, rows: &[usize]) -> Result<(), StoreError> {
         block.load(zstd, Chunk::START)?;
         block.load(zstd, Chunk::SPAN_ID)?;
-        self.out.batch().reserve_spans(rows.len());
+        self.values.out.batch().reserve_spans(rows.len());
         let result = if self.projection == Projection::Ids {
             self.emit_ids(block, rows);
             Ok(())
@@ -103,14 +122,15 @@ impl<'a> Emitter<'a> {
                 block.load(zstd, chunk)?;
             }
             self.load_columns(zstd, block, rows)?;
+            self.reserve(block, rows);
             self.emit_spans(block, rows).map_err(|damaged| block.lost("values", damaged))
         };
-        self.out.batch().abandon_span();
+        self.values.out.batch().abandon_span();
         result
     }
 
     fn emit_ids(&mut self, block: &Block<'_>, rows: &[usize]) {
-        let batch = self.out.batch();
+        let batch = self.values.out.batch();
         let (resource, scope) = (batch.add_resource(&[], 0, ""), batch.add_scope("", "", &[], 0, ""));
         let mut traces = TraceCursor::default();
         for row in rows {
@@ -142,10 +162,10 @@ impl<'a> Emitter<'a> {
                 needed[variable.column as usize] = self.wanted[variable.column as usize];
                 match variable.place {
                     Place::Events if self.projection == Projection::All => {
-                        needed[self.lists.event_time] = true;
-                        needed[self.lists.event_body] = true;
+                        needed[self.values.lists.event_time] = true;
+                        needed[self.values.lists.event_body] = true;
                     }
-                    Place::Links if self.projection == Projection::All => needed[self.lists.link_body] = true,
+                    Place::Links if self.projection == Projection::All => needed[self.values.lists.link_body] = true,
                     _ => {}
                 }
             }
@@ -157,23 +177,111 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
+    /// Makes room for what the rows have many of.
+    fn reserve(&mut self, block: &Block<'_>, rows: &[usize]) {
+        if self.projection != Projection::All {
+            return;
+        }
+        let templates = &self.contents.table.templates;
+        let attributes = |row: &usize| templates.span(block.rows.template[*row] as usize).attributes().len();
+        let (mut strings, mut bytes) = (0, 0);
+        for texts in block.rows.values.iter().filter_map(Values::texts) {
+            strings += texts.len();
+            bytes += texts.size_bytes();
+        }
+        let part = |all: usize| (all as u64 * rows.len() as u64 / block.len().max(1) as u64) as usize;
+        let batch = self.values.out.batch();
+        batch.reserve_attributes(rows.iter().map(attributes).sum());
+        batch.reserve_strings(part(strings), part(bytes));
+    }
+
     fn emit_spans(&mut self, block: &Block<'_>, rows: &[usize]) -> Result<(), Damaged> {
-        self.cursors.fill(0);
+        self.values.cursors.fill(0);
         let walks = self.wanted.contains(&true);
         let mut traces = TraceCursor::default();
         let mut next = 0;
         for row in rows {
             if walks {
                 for passed in next..*row {
-                    self.pass(block, block.rows.template[passed]);
+                    self.values.pass(block, block.rows.template[passed]);
                 }
                 next = row + 1;
             }
-            self.emit_span(block, *row, traces.at(block, *row))?;
+            let number = block.rows.template[*row];
+            if self.templates[number as usize].is_none() {
+                self.templates[number as usize] = Some(self.template(number));
+            }
+            let resource = self.resource(block.rows.resource[*row]);
+            let start_unix_nano = block.rows.start_unix_nano[*row];
+            if let Some(template) = &self.templates[number as usize] {
+                let span = NewSpan {
+                    trace_id: traces.at(block, *row),
+                    span_id: SpanId::from_u64(block.rows.span_id[*row]),
+                    parent_span_id: SpanId::from_u64(block.rows.parent_span_id[*row]),
+                    start_unix_nano,
+                    end_unix_nano: start_unix_nano.wrapping_add(block.rows.duration_nanos[*row]),
+                    resource,
+                    ..template.span
+                };
+                self.values.span(block, template, span)?;
+            }
         }
         Ok(())
     }
 
+    fn template(&mut self, number: u32) -> Template {
+        let contents: &'a Contents = self.contents;
+        let table = &contents.table;
+        let row = number as usize;
+        let own = table.templates.span(row);
+        let batch = self.values.out.batch();
+        let fixed = self.copier.fixed(row, batch);
+        let span = if matches!(self.projection, Projection::Outline(_)) {
+            let bare = NewSpan::new(fixed.resource, batch.add_scope("", "", &[], 0, ""));
+            NewSpan { name: fixed.name, kind: fixed.kind, status_code: fixed.status_code, ..bare }
+        } else {
+            fixed
+        };
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        // Where each attribute of the template lies among those that are asked for.
+        let mut places = Vec::new();
+        for (key, value) in own.attributes().raw_keys().iter().zip(own.attributes().raw_values()) {
+            places.push(keys.len() as u32);
+            if self.projection.has_attribute(table.templates.string(*key)) {
+                keys.push(self.copier.string(*key, batch));
+                values.push(self.copier.value(*value, batch));
+            }
+        }
+        let wanted = |variable: &&Variable| self.wanted[variable.column as usize];
+        let place = |variable: &Variable| match variable.place {
+            Place::Attribute(place) => {
+                Variable { place: Place::Attribute(places[place as usize]), column: variable.column }
+            }
+            _ => *variable,
+        };
+        let variables = table.variables[row].iter().filter(wanted).map(place).collect();
+        Template { span, keys, values, variables }
+    }
+
+    fn resource(&mut self, number: u32) -> ResourceId {
+        if let Some(known) = self.resources[number as usize] {
+            return known;
+        }
+        let table = &self.contents.table;
+        let id = table.resources[number as usize];
+        let batch = self.values.out.batch();
+        let new = if self.projection > Projection::Core {
+            self.copier.resource(id, batch)
+        } else {
+            let service = table.templates.resources()[id.index()].service;
+            service_only(batch, table.templates.string(service))
+        };
+        self.resources[number as usize] = Some(new);
+        new
+    }
+}
+
+impl<'a> ValueReader<'a> {
     /// Moves the cursors behind the values of a row that is not asked for.
     fn pass(&mut self, block: &Block<'_>, template: u32) {
         for variable in &self.contents.table.variables[template as usize] {
@@ -191,35 +299,15 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn emit_span(&mut self, block: &Block<'_>, row: usize, trace_id: TraceId) -> Result<(), Damaged> {
-        let number = block.rows.template[row];
-        let template = match self.templates[number as usize].take() {
-            Some(known) => known,
-            None => self.template(number),
-        };
-        let start_unix_nano = block.rows.start_unix_nano[row];
-        let mut span = NewSpan {
-            trace_id,
-            span_id: SpanId::from_u64(block.rows.span_id[row]),
-            parent_span_id: SpanId::from_u64(block.rows.parent_span_id[row]),
-            start_unix_nano,
-            end_unix_nano: start_unix_nano.wrapping_add(block.rows.duration_nanos[row]),
-            resource: self.resource(block.rows.resource[row]),
-            ..template.span
-        };
-        let mut pushed = 0;
-        let variables = if self.wanted.is_empty() { &[][..] } else { &template.variables };
-        for variable in variables {
+    /// Adds a span of a template with the values that vary in it.
+    fn span(&mut self, block: &Block<'_>, template: &Template, mut span: NewSpan) -> Result<(), Damaged> {
+        let first = self.out.batch().push_attributes(&template.keys, &template.values);
+        for variable in &template.variables {
             let column = variable.column as usize;
             match variable.place {
                 Place::Attribute(place) => {
-                    let place = place as usize;
-                    for (key, value) in &template.attributes[pushed..place] {
-                        self.out.batch().push_attribute(*key, *value);
-                    }
                     let value = self.value(block, column)?;
-                    self.out.batch().push_attribute(template.attributes[place].0, value);
-                    pushed = place + 1;
+                    self.out.batch().set_attribute(first + place as usize, value);
                 }
                 Place::Name => span.name = self.string(block, column)?,
                 Place::StatusMessage => span.status_message = self.string(block, column)?,
@@ -234,14 +322,17 @@ impl<'a> Emitter<'a> {
                     let read = self.out.attributes(bytes, &mut self.scratch);
                     read.map_err(|_| Damaged("attributes are not OTLP"))?;
                     for (key, value) in &self.scratch {
-                        self.out.batch().push_attribute(*key, *value);
+                        let batch = self.out.batch();
+                        if self.projection.has_attribute(batch.string(*key)) {
+                            batch.push_attribute(*key, *value);
+                        }
                     }
                 }
                 Place::Events => {
                     for _ in 0..self.number(block, column)? {
                         let after = self.number(block, self.lists.event_time)?;
                         let bytes = self.bytes(block, self.lists.event_body)?;
-                        let time = start_unix_nano.wrapping_add(after as u64);
+                        let time = span.start_unix_nano.wrapping_add(after as u64);
                         self.out.event(bytes, time).map_err(|_| Damaged("an event is not OTLP"))?;
                     }
                 }
@@ -253,11 +344,7 @@ impl<'a> Emitter<'a> {
                 }
             }
         }
-        for (key, value) in &template.attributes[pushed..] {
-            self.out.batch().push_attribute(*key, *value);
-        }
         self.out.batch().push_span(span);
-        self.templates[number as usize] = Some(template);
         Ok(())
     }
 
@@ -330,42 +417,6 @@ impl<'a> Emitter<'a> {
             ValueType::Double => Value::Double(f64::from_bits(number)),
             _ => Value::Int(unzigzag(number)),
         })
-    }
-
-    fn template(&mut self, number: u32) -> Template {
-        let contents: &'a Contents = self.contents;
-        let table = &contents.table;
-        let row = number as usize;
-        let own = table.templates.span(row);
-        let batch = self.out.batch();
-        let all = self.projection == Projection::All;
-        let span = self.copier.fixed(row, batch);
-        let mut attributes = Vec::new();
-        if all {
-            for (key, value) in own.attributes().raw_keys().iter().zip(own.attributes().raw_values()) {
-                attributes.push((self.copier.string(*key, batch), self.copier.value(*value, batch)));
-            }
-        }
-        let wanted = |variable: &&Variable| self.wanted[variable.column as usize];
-        let variables = table.variables[row].iter().filter(wanted).copied().collect();
-        Template { span, attributes, variables }
-    }
-
-    fn resource(&mut self, number: u32) -> ResourceId {
-        if let Some(known) = self.resources[number as usize] {
-            return known;
-        }
-        let table = &self.contents.table;
-        let id = table.resources[number as usize];
-        let batch = self.out.batch();
-        let new = if self.projection == Projection::All {
-            self.copier.resource(id, batch)
-        } else {
-            let service = table.templates.resources()[id.index()].service;
-            service_only(batch, table.templates.string(service))
-        };
-        self.resources[number as usize] = Some(new);
-        new
     }
 }
 

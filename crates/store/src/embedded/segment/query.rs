@@ -7,10 +7,11 @@ use tracewell_model::{SpanBatch, TraceId, ValueRef};
 use super::block::Chunk;
 use super::coding::{Damaged, Zstd};
 use super::emit::Emitter;
+use super::footer::MAGIC;
 use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::scan::Plan;
-use super::table::{Part, Place, ValueType, unzigzag};
+use super::table::{Part, Place, Storage, ValueType, unzigzag};
 use crate::embedded::damage::Damages;
 use crate::names::ValuesOf;
 use crate::scan::{Source, Top};
@@ -132,10 +133,17 @@ impl Segment {
                 });
             }
         }
-        for (number, place) in self.footer.blocks.iter().enumerate() {
+        let blocks = &self.footer.blocks;
+        let mut order: Vec<usize> = (0..blocks.len()).collect();
+        order.sort_by_key(|number| std::cmp::Reverse(blocks[*number].last_start_unix_nano));
+        for number in order {
+            let place = &blocks[number];
             let (first, last) = (place.first_start_unix_nano, place.last_start_unix_nano);
             if !wanted.time.overlaps(first, last) {
                 continue;
+            }
+            if wanted.is_exhausted() {
+                break;
             }
             let mut read = || -> Result<(), StoreError> {
                 if has_rest || !is_whole(first, last) {
@@ -143,10 +151,11 @@ impl Segment {
                     let mut emitter = Emitter::new(&contents, Projection::All, SpanBatch::new());
                     emitter.emit(&mut zstd, &mut block, &(0..place.rows as usize).collect::<Vec<_>>())?;
                     wanted.collect(&emitter.into_batch(), out);
+                    wanted.look_at_rare(place.rows as usize);
                     return Ok(());
                 }
                 if every_row_counts
-                    && columns.iter().all(|column| table.columns[*column].storage == super::table::Storage::Dictionary)
+                    && columns.iter().all(|column| table.columns[*column].storage == Storage::Dictionary)
                 {
                     return Ok(());
                 }
@@ -211,6 +220,9 @@ impl Segment {
     /// Reads and checks every byte, calling for each piece of damage. The number of spans that can be read is returned.
     pub(crate) fn verify(&self, mut damaged: impl FnMut(StoreError)) -> Result<u64, StoreError> {
         let mut spans = 0;
+        if self.bytes(0, MAGIC.len())? != *MAGIC {
+            damaged(self.damaged(0, Damaged("it does not begin as a segment does: no span is lost")));
+        }
         for section in [self.footer.names, self.footer.index, self.footer.filter] {
             match self.section(section) {
                 Ok(_) => {}
@@ -293,8 +305,14 @@ fn block_values(
                     text_value(value_type, contents.dictionaries[*column].get(code as usize), wanted, out);
                 }
             }
-            Values::Texts(texts) => texts.iter().for_each(|text| text_value(value_type, text, wanted, out)),
+            Values::Texts(texts) => {
+                texts.iter().for_each(|text| text_value(value_type, text, wanted, out));
+                wanted.look_at_rare(texts.len());
+            }
             Values::Numbers(numbers) => {
+                if contents.table.columns[*column].storage == Storage::RareNumber {
+                    wanted.look_at_rare(numbers.len());
+                }
                 for number in numbers.iter().copied().collect::<std::collections::HashSet<u64>>() {
                     wanted.add(
                         match value_type {

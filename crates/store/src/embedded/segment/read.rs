@@ -82,7 +82,7 @@ impl Segment {
         StoreError::Corrupt(format!("segment {} at offset {offset}: {what}", self.name))
     }
 
-    fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
         let mut bytes = vec![0; length];
         self.file
             .read_at(&mut bytes, offset)

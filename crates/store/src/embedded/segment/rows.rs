@@ -61,6 +61,13 @@ impl Values {
         }
     }
 
+    pub(super) fn texts(&self) -> Option<&Texts> {
+        match self {
+            Self::Texts(texts) => Some(texts),
+            Self::Numbers(_) | Self::Codes(_) => None,
+        }
+    }
+
     fn size_bytes(&self) -> usize {
         match self {
             Self::Numbers(numbers) => numbers.len() * 8,

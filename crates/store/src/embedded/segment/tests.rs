@@ -76,12 +76,16 @@ async fn all_pages(store: &dyn SpanStore, mut scan: Scan) -> (SpanBatch, usize) 
     unreachable!()
 }
 
+/// Keys of attributes that are the same in many spans, that differ, and that are integers.
+const OUTLINE: Projection =
+    Projection::Outline(&["db.system.name", "request.id", "http.response.status_code", "key1", "key77"]);
+
 async fn agree(store: &dyn SpanStore, plain: &dyn SpanStore, workload: &Workload) {
     let tenant = Tenant::default();
     let mut ids: Vec<TraceId> = workload.traces().map(|trace| trace.span(0).trace_id()).collect();
     ids.truncate(60);
     ids.push(TraceId::from_u128(1));
-    for projection in [Projection::All, Projection::Core, Projection::Ids] {
+    for projection in [Projection::All, OUTLINE, Projection::Core, Projection::Ids] {
         let found = store.traces_with(&tenant, &ids, projection).await.unwrap();
         let expected = plain.traces_with(&tenant, &ids, projection).await.unwrap();
         same(&found, &expected, &format!("traces, {projection:?}"));
@@ -96,6 +100,7 @@ async fn agree(store: &dyn SpanStore, plain: &dyn SpanStore, workload: &Workload
         for (time, projection, limit) in [
             (TimeRange::ALL, Projection::Ids, 1_000),
             (part, Projection::Core, 100),
+            (part, OUTLINE, 200),
             (TimeRange::ALL, Projection::All, 3_000),
         ] {
             let scan = Scan { time, predicates: predicates.clone(), projection, after: None, limit };
@@ -218,7 +223,7 @@ async fn spans_that_have_nothing_in_common_come_back() {
         if settled {
             store.settle().await.unwrap();
         }
-        for projection in [Projection::All, Projection::Core, Projection::Ids] {
+        for projection in [Projection::All, OUTLINE, Projection::Core, Projection::Ids] {
             let found = store.traces_with(&tenant, &ids, projection).await.unwrap();
             let expected = plain.traces_with(&tenant, &ids, projection).await.unwrap();
             same(&found, &expected, &format!("{projection:?}, settled: {settled}"));

@@ -4,6 +4,10 @@
 //! of keeping spans, beside decoding the same bytes with generated types, which is the unit to compare machines by; then
 //! bytes a span on disk, and how long reads take. `TRACEWELL_MICRO_SETTLED=1` reads what an earlier run left in DIR,
 //! `TRACEWELL_MICRO_KEEP_ONLY=1` reads nothing.
+//!
+//! `steps SPANS ROUNDS` and `step NAME SPANS ROUNDS` are what `cargo xtask bench micro` runs: see [`steps`].
+
+mod steps;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +37,13 @@ struct Known {
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["steps", spans, rounds] => return steps::all(spans.parse()?, rounds.parse()?),
+        ["step", name, spans, rounds] => return steps::one(name, spans.parse()?, rounds.parse()?),
+        _ => {}
+    }
+    let mut arguments = arguments.into_iter();
     let spans: usize = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let temporary = tempfile::tempdir()?;
     let folder = arguments.next().map_or(temporary.path().join("data"), PathBuf::from);

@@ -1,0 +1,55 @@
+//! Where queries run: on threads of their own, which give way to those that take spans.
+//!
+//! A span that is not taken in time is lost to its sender; an answer only comes later. So queries, from the bytes on the
+//! disk to the bytes on the connection, run on a second runtime whose threads have a lower priority: with nothing else
+//! to do the processor is theirs, and while spans come in they get a part of it.
+
+use anyhow::{Context, Result};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// How much the threads give way: at 5 a thread that competes with one of the usual priority gets a quarter of the
+/// processor (the kernel's weights are 335 and 1024).
+#[cfg(target_os = "linux")]
+const NICE: i32 = 5;
+
+/// Reads and computations that run at once: as many as queries do. A long one must not hold up the short.
+const BLOCKING_THREADS: usize = 16;
+
+/// The runtime of queries; its threads end when it is dropped.
+pub(crate) struct Queries(Option<Runtime>);
+
+impl Queries {
+    pub(crate) fn start() -> Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(processors)
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("query")
+            .on_thread_start(give_way)
+            .enable_all()
+            .build()
+            .context("start the threads of queries")?;
+        Ok(Self(Some(runtime)))
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("it is there until it is dropped").handle()
+    }
+}
+
+impl Drop for Queries {
+    fn drop(&mut self) {
+        // It may be dropped where waiting is not allowed.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// On Linux a priority is that of a thread; elsewhere it would be the whole process's.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "queries run with the usual priority");
+    }
+}
