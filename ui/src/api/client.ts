@@ -27,8 +27,6 @@ async function get<T>(path: string, query: [string, string][] = []): Promise<T> 
   return answer as T;
 }
 
-export const stats = (): Promise<Stats> => get("/stats");
-
 export const services = async (): Promise<string[]> => (await get<{ services: string[] }>("/services")).services;
 
 export const operations = async (service: string): Promise<string[]> => {

@@ -26,6 +26,7 @@ export interface StoreStats {
 
 export interface Stats {
   store: StoreStats;
+  sdks: SdkStats[];
 }
 
 export interface SearchAnswer {
@@ -105,11 +106,6 @@ export interface SdkStats {
   exported_bytes: number;
   export_nanos: number;
   last_unix_nano: string;
-}
-
-/** Of the server's counts what the pages show. */
-export interface Stats {
-  sdks: SdkStats[];
 }
 
 export interface WhyGroup {
