@@ -1,8 +1,8 @@
 //! The flush thread: memtables become segments, small segments become larger ones, old ones go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::catalog::EPOCH_BITS;
@@ -11,13 +11,9 @@ use super::segment::{self, Merge, Origin, Segment};
 use super::{Catalog, Frozen, SegmentEntry, Shared, log_path, logs_in};
 use crate::{StoreError, Tenant};
 
-/// How often retention is looked at when nothing else happens.
-const TICK: Duration = Duration::from_secs(10);
 /// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
 /// this one took over from.
 const SWEEP: Duration = Duration::from_secs(3600);
-/// How soon what failed is tried again: a full disk may have space by then.
-const RETRY: Duration = Duration::from_millis(500);
 /// So many segments of about one size become one: each span is written once more for each eightfold of data.
 const MERGE_SEGMENTS: usize = 8;
 /// Segments are not merged beyond this many spans: larger ones are not read faster.
@@ -25,88 +21,6 @@ const MOST_MERGED_SPANS: u64 = 8_000_000;
 /// A merged segment reaches over this part of the retention's age, and takes this part of its size, at most: old spans do
 /// not wait for long for those they share a segment with, nor take many newer ones with them.
 const RETENTION_PARTS: u64 = 16;
-
-/// Wakes the flush thread, and lets others wait for it.
-#[derive(Default)]
-pub(super) struct Signal {
-    state: Mutex<SignalState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct SignalState {
-    awake: bool,
-    /// What the last round could not do.
-    failed: Option<String>,
-    rounds: u64,
-}
-
-impl Signal {
-    pub(super) fn wake(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).awake = true;
-        self.changed.notify_all();
-    }
-
-    fn wait_for_work(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = if state.failed.is_some() { RETRY } else { TICK };
-        let (mut state, _) =
-            self.changed.wait_timeout_while(state, most, |state| !state.awake).unwrap_or_else(PoisonError::into_inner);
-        state.awake = false;
-    }
-
-    fn finish_round(&self, failed: Option<String>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.failed = failed;
-        state.rounds += 1;
-        self.changed.notify_all();
-    }
-
-    /// Waits until a round that begins after this has ended.
-    fn wait_for_a_round(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // The round that is under way may have looked before.
-        let wanted = state.rounds + 2;
-        let mut state = state;
-        while state.rounds < wanted {
-            state.awake = true;
-            self.changed.notify_all();
-            let before = state.rounds;
-            state =
-                self.changed.wait_while(state, |state| state.rounds == before).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.failed.clone()
-    }
-
-    /// Waits until no frozen memtable is left, or until a round failed to write one.
-    pub(super) fn wait_until_flushed(&self, shared: &Shared) -> Result<(), StoreError> {
-        loop {
-            if shared.state().frozen.is_empty() {
-                return Ok(());
-            }
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let rounds = state.rounds;
-            drop(state);
-            self.wake();
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            // A flush in the midst of a round wakes everyone, too.
-            let (state, _) = self
-                .changed
-                .wait_timeout_while(state, Duration::from_millis(50), |state| state.rounds == rounds)
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.rounds != rounds
-                && let Some(reason) = &state.failed
-            {
-                return Err(StoreError::Busy(reason.clone()));
-            }
-        }
-    }
-
-    /// Waits until nothing is left to merge.
-    pub(super) fn wait_until_merged(&self) -> Result<(), StoreError> {
-        self.wait_for_a_round().map_or(Ok(()), |reason| Err(StoreError::Busy(reason)))
-    }
-}
 
 /// The thread's own state.
 pub(super) struct Flusher {
@@ -284,7 +198,7 @@ impl Flusher {
         if let Err(error) = shared.disk.remove(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot delete a log file that is in a segment");
         }
-        shared.flush.changed.notify_all();
+        shared.flush.tell();
         Ok(())
     }
 

@@ -28,6 +28,7 @@ mod parquet;
 mod place;
 mod reads;
 mod segment;
+mod signal;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -84,7 +85,7 @@ struct Shared {
     table_bytes: AtomicUsize,
     /// Told when a flush has given memory back.
     room: Notify,
-    flush: flush::Signal,
+    flush: signal::Signal,
     damages: Damages,
     closed: AtomicBool,
     /// Held for as long as the store is open.

@@ -16,6 +16,7 @@ use super::flush::{self, Flusher};
 use super::log::{self, LogEnd, LogWriter};
 use super::place::{Opened, Place};
 use super::segment::Segment;
+use super::signal::Signal;
 use super::{
     EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, State,
 };
@@ -53,7 +54,7 @@ impl EmbeddedStore {
             state: RwLock::new(state),
             table_bytes: AtomicUsize::new(0),
             room: Notify::new(),
-            flush: flush::Signal::default(),
+            flush: Signal::default(),
             damages,
             closed: AtomicBool::new(false),
             _lock: lock,

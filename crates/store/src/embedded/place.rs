@@ -87,15 +87,16 @@ impl Place {
     }
 
     /// The same place with the bucket that the directory belongs to, if none is named.
-    #[cfg_attr(not(feature = "s3"), expect(clippy::unnecessary_wraps, unused_variables))]
-    pub(super) fn with_known_bucket(mut self, disk: &dyn Disk) -> Result<Self, StoreError> {
+    pub(super) fn with_known_bucket(self, disk: &dyn Disk) -> Result<Self, StoreError> {
         #[cfg(feature = "s3")]
         if self.bucket.is_none()
             && let Some(bound) = bucket::Binding::read(disk, &self.folder)?
         {
-            self.bucket =
-                Some(BucketOptions { url: bound.segments, endpoint: bound.endpoint, cache_bytes: 0, take_over: false });
+            let (url, endpoint) = (bound.segments, bound.endpoint);
+            let bucket = BucketOptions { url, endpoint, cache_bytes: 0, take_over: false };
+            return Ok(Self { bucket: Some(bucket), ..self });
         }
+        let _ = disk;
         Ok(self)
     }
 
@@ -116,8 +117,11 @@ impl Place {
     /// A store whose segments are in a bucket is not opened without it.
     fn refuse_bucket(&self, disk: &Arc<dyn Disk>) -> Result<(), StoreError> {
         #[cfg(not(feature = "s3"))]
-        if self.bucket.is_some() {
-            return Err(StoreError::Invalid("this build was made without buckets (feature s3)".to_owned()));
+        if self.bucket.is_some() || disk.open(&self.folder.join("bucket.json")).is_ok() {
+            return Err(StoreError::Invalid(format!(
+                "{} keeps its segments in a bucket, without which this build was made (feature s3)",
+                self.folder.display()
+            )));
         }
         #[cfg(feature = "s3")]
         if let Some(bound) = bucket::Binding::read(&**disk, &self.folder)? {
@@ -127,7 +131,6 @@ impl Place {
                 url = bound.segments
             )));
         }
-        let _ = disk;
         Ok(())
     }
 }

@@ -242,6 +242,22 @@ async fn a_second_directory_is_refused_and_one_that_takes_over_ends_the_first() 
 }
 
 #[tokio::test]
+async fn an_owner_that_does_not_know_of_its_end_finds_no_damage_where_another_deleted() {
+    let first = World::new().with_cache(0);
+    let mut sent = Sent::default();
+    let old = first.open().unwrap();
+    fill(&old, &mut sent, 7).await;
+    let new = World::with(first.bucket.clone()).taking_over().open().unwrap();
+    new.append(&Tenant::default(), append_of(batch_of(1, &[100]))).await.unwrap();
+    new.settle().await.unwrap();
+    drop(new);
+    let ids: Vec<TraceId> = (1..=5).map(TraceId::from_u128).collect();
+    let refused = old.traces(&Tenant::default(), &ids).await;
+    assert!(matches!(&refused, Err(StoreError::Unavailable(message)) if message.contains("taken over")), "{refused:?}");
+    assert!(old.damages().is_empty(), "{:?}", old.damages());
+}
+
+#[tokio::test]
 async fn of_two_that_claim_at_once_one_wins() {
     let world = World::new();
     drop(world.open().unwrap());
