@@ -13,16 +13,18 @@ use crate::process::{Process, free_address};
 pub(crate) enum Kind {
     Tracewell,
     Jaeger,
+    Zipkin,
     VictoriaTraces,
     Tempo,
 }
 
 impl Kind {
-    pub(crate) const NAMES: &str = "jaeger, victoriatraces, tempo";
+    pub(crate) const NAMES: &str = "jaeger, zipkin, victoriatraces, tempo";
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "jaeger" => Self::Jaeger,
+            "zipkin" => Self::Zipkin,
             "victoriatraces" => Self::VictoriaTraces,
             "tempo" => Self::Tempo,
             _ => return None,
@@ -33,14 +35,20 @@ impl Kind {
         match self {
             Self::Tracewell => "Tracewell",
             Self::Jaeger => "Jaeger, memory (keeps nothing)",
+            Self::Zipkin => "Zipkin, memory (keeps nothing)",
             Self::VictoriaTraces => "VictoriaTraces",
             Self::Tempo => "Tempo, local",
         }
     }
 
-    /// Whether searches go through Jaeger's query API; Tempo gives single traces only.
+    /// Whether it is searched through Jaeger's or Zipkin's query API; Tempo gives single traces only.
     pub(crate) fn searches(self) -> bool {
         self != Self::Tempo
+    }
+
+    /// Whether spans outlive the process.
+    pub(crate) fn is_durable(self) -> bool {
+        !matches!(self, Self::Jaeger | Self::Zipkin)
     }
 }
 
@@ -55,8 +63,8 @@ pub(crate) struct Peer {
 /// A store that runs.
 pub(crate) struct Running {
     pub(crate) process: Process,
-    /// Where OTLP/HTTP is posted to.
-    pub(crate) otlp: String,
+    /// Where requests are posted to: OTLP/HTTP, but for Zipkin.
+    pub(crate) door: String,
     /// What `/traces`, `/traces/{id}` are appended to.
     pub(crate) api: String,
     pub(crate) kind: Kind,
@@ -83,6 +91,16 @@ impl Peer {
                 std::fs::write(&config, jaeger_config(otlp, http))?;
                 command.arg("--config").arg(config);
             }
+            Kind::Zipkin => {
+                command = Command::new("java");
+                command.arg("-jar").arg(&self.binary).args([
+                    "--armeria.ports[0].ip=127.0.0.1".to_owned(),
+                    format!("--armeria.ports[0].port={}", http.port()),
+                    "--armeria.ports[0].protocols[0]=http".to_owned(),
+                    // As many as come; 500,000 unless told.
+                    format!("--zipkin.storage.mem.max-spans={}", i32::MAX),
+                ]);
+            }
             Kind::VictoriaTraces => {
                 // It has one door for everything.
                 command.arg(format!("-storageDataPath={}", data.display())).arg(format!("-httpListenAddr={http}"));
@@ -96,15 +114,17 @@ impl Peer {
             }
         }
         let mut process = Process::start(command.args(arguments))?;
-        let doors: &[SocketAddr] = if self.kind == Kind::VictoriaTraces { &[http] } else { &[otlp, http] };
+        let has_one_door = matches!(self.kind, Kind::VictoriaTraces | Kind::Zipkin);
+        let doors: &[SocketAddr] = if has_one_door { &[http] } else { &[otlp, http] };
         process.wait_for(doors)?;
-        let (otlp, api) = match self.kind {
+        let (door, api) = match self.kind {
             Kind::VictoriaTraces => {
                 (format!("http://{http}/insert/opentelemetry/v1/traces"), format!("http://{http}/select/jaeger/api"))
             }
+            Kind::Zipkin => (format!("http://{http}/api/v2/spans"), format!("http://{http}/api/v2")),
             _ => (format!("http://{otlp}/v1/traces"), format!("http://{http}/api")),
         };
-        Ok(Running { process, otlp, api, kind: self.kind })
+        Ok(Running { process, door, api, kind: self.kind })
     }
 
     /// What it says its version is.
@@ -115,6 +135,8 @@ impl Peer {
         let argument = match self.kind {
             Kind::Tracewell | Kind::Jaeger => "version",
             Kind::VictoriaTraces | Kind::Tempo => "--version",
+            // Its file's name tells.
+            Kind::Zipkin => return self.binary.file_stem().unwrap_or_default().display().to_string(),
         };
         let output = Command::new(&self.binary).arg(argument).output();
         let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();

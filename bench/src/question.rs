@@ -1,24 +1,19 @@
 //! The questions of a person who looks for something, timed and checked.
-//!
-//! They go through Jaeger's HTTP query API, which Tracewell, Jaeger and VictoriaTraces share.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use anyhow::Result;
 use tracewell_model::TraceId;
 
+use crate::api::{Api, Condition, LIMIT};
 use crate::peer::{Kind, Running};
-use crate::workload::{Matches, Workload};
+use crate::workload::{Facts, Matches};
 
 /// How often each question is asked.
 const TIMES: usize = 100;
 /// How often the one is asked that looks at everything.
 const WHY_TIMES: usize = 5;
-/// Traces that a search returns at most.
-const LIMIT: usize = 20;
 
 /// What was asked, how long answers took, and whether they were right.
 pub(crate) struct Answers {
@@ -55,28 +50,29 @@ impl Answers {
     }
 }
 
-/// A connection to one store.
+/// Whoever asks one store.
 pub(crate) struct Asker<'a> {
-    agent: ureq::Agent,
+    api: Api<'a>,
     store: &'a Running,
-    workload: &'a Workload,
+    facts: &'a Facts,
     random: fastrand::Rng,
 }
 
 impl<'a> Asker<'a> {
-    pub(crate) fn new(store: &'a Running, workload: &'a Workload) -> Self {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        Self { agent, store, workload, random: fastrand::Rng::with_seed(11) }
+    pub(crate) fn new(store: &'a Running, facts: &'a Facts) -> Self {
+        Self { api: Api::new(store), store, facts, random: fastrand::Rng::with_seed(11) }
     }
 
     /// Every question that the store can be asked.
     pub(crate) fn all(&mut self) -> Result<Vec<Answers>> {
         let mut all = vec![self.traces(TIMES)?, self.largest(TIMES / 10)?];
         if self.store.kind.searches() {
-            all.push(self.search("newest 20 of a service", "", |matches| &matches.any)?);
-            let failed = r#"&tags={"http.response.status_code":"500"}"#;
+            let any = Condition::default();
+            all.push(self.search("newest 20 of a service", any, |matches| &matches.any)?);
+            let failed = Condition { tag: Some(("http.response.status_code", "500")), ..any };
             all.push(self.search("status 500", failed, |matches| &matches.failed)?);
-            all.push(self.search("slower than 1 s", "&minDuration=1s", |matches| &matches.slow)?);
+            let slow = Condition { min_duration: Some(Duration::from_secs(1)), ..any };
+            all.push(self.search("slower than 1 s", slow, |matches| &matches.slow)?);
             all.push(self.needles()?);
         }
         if self.store.kind == Kind::Tracewell {
@@ -87,7 +83,7 @@ impl<'a> Asker<'a> {
 
     /// Traces by id, drawn at random.
     pub(crate) fn traces(&mut self, times: usize) -> Result<Answers> {
-        let mut ids: Vec<TraceId> = self.workload.traces.keys().copied().collect();
+        let mut ids: Vec<TraceId> = self.facts.traces.keys().copied().collect();
         ids.sort_unstable();
         let mut answers = Answers::new("trace by id");
         for _ in 0..times {
@@ -101,17 +97,15 @@ impl<'a> Asker<'a> {
     pub(crate) fn largest(&mut self, times: usize) -> Result<Answers> {
         let mut answers = Answers::new("largest trace");
         for _ in 0..times {
-            let (time, checked) = self.trace(self.workload.largest)?;
+            let (time, checked) = self.trace(self.facts.largest)?;
             answers.add(time, checked);
         }
         Ok(answers.sorted())
     }
 
     fn trace(&self, id: TraceId) -> Result<(Duration, Result<(), String>)> {
-        let (time, answer) = self.get(&format!("/traces/{id}"))?;
-        let spans = answer.data.iter().map(|trace| trace.spans.len()).sum::<usize>()
-            + answer.batches.iter().flat_map(|resource| &resource.scopes).map(|scope| scope.spans.len()).sum::<usize>();
-        let wanted = self.workload.traces[&id] as usize;
+        let (time, spans) = self.api.trace(id)?;
+        let wanted = self.facts.traces[&id] as usize;
         let checked =
             if spans == wanted { Ok(()) } else { Err(format!("trace {id}: {spans} spans instead of {wanted}")) };
         Ok((time, checked))
@@ -121,13 +115,13 @@ impl<'a> Asker<'a> {
     fn search(
         &mut self,
         question: &'static str,
-        condition: &str,
+        condition: Condition<'_>,
         matching: impl Fn(&Matches) -> &BTreeSet<TraceId>,
     ) -> Result<Answers> {
-        let (first, last) = (self.workload.first_start, self.workload.last_start);
+        let (first, last) = (self.facts.first_start, self.facts.last_start);
         // Services of which there is something to find.
         let services: Vec<&String> =
-            self.workload.services.iter().filter(|(_, all)| !matching(all).is_empty()).map(|(name, _)| name).collect();
+            self.facts.services.iter().filter(|(_, all)| !matching(all).is_empty()).map(|(name, _)| name).collect();
         let mut answers = Answers::new(question);
         for round in 0..TIMES {
             let service = services[round % services.len()];
@@ -138,8 +132,8 @@ impl<'a> Asker<'a> {
             } else {
                 first + (last - first) / 4 + self.random.u64(..(last - first) / 4 * 3)
             };
-            let (time, found) = self.find(service, condition, first, end)?;
-            let wanted = matching(&self.workload.services[service]);
+            let (time, found) = self.api.search(service, condition, first, end)?;
+            let wanted = matching(&self.facts.services[service]);
             let stray = found.iter().find(|id| !wanted.contains(id));
             let checked = match stray {
                 Some(id) => Err(format!("{question} of {service}: {id} does not match")),
@@ -158,11 +152,11 @@ impl<'a> Asker<'a> {
     /// A tag that one span has.
     fn needles(&mut self) -> Result<Answers> {
         let mut answers = Answers::new("one unique tag");
-        for round in 0..TIMES.min(self.workload.needles.len()) {
-            let (value, service, trace) = &self.workload.needles[round * self.workload.needles.len() / TIMES];
-            let condition = format!(r#"&tags={{"request.id":"{value}"}}"#);
+        for round in 0..TIMES.min(self.facts.needles.len()) {
+            let (value, service, trace) = &self.facts.needles[round * self.facts.needles.len() / TIMES];
+            let condition = Condition { tag: Some(("request.id", value)), ..Condition::default() };
             let (time, found) =
-                self.find(service, &condition, self.workload.first_start, self.workload.last_start + 1_000)?;
+                self.api.search(service, condition, self.facts.first_start, self.facts.last_start + 1_000)?;
             let checked = if found == BTreeSet::from([*trace]) {
                 Ok(())
             } else {
@@ -176,89 +170,14 @@ impl<'a> Asker<'a> {
     /// What the later half of the time has that the earlier has not: a question about every span, of which no part of
     /// the answer may be a sample.
     fn why(&self) -> Result<Answers> {
-        let (first, end) = (self.workload.first_start, self.workload.last_start + 1);
-        let middle = first + (end - first) / 2;
-        let url =
-            format!("{}/v1/why?start={middle}&end={end}&baseline_start={first}&baseline_end={middle}", self.store.api);
+        let (first, end) = (self.facts.first_start, self.facts.last_start + 1);
         let mut answers = Answers::new("why, over all spans");
         for _ in 0..WHY_TIMES {
-            let (time, body) = self.body(&url)?;
-            let why: Why = serde_json::from_slice(&body).with_context(|| format!("GET {url}"))?;
-            let (found, all) = (why.slow.traces + why.normal.traces, self.workload.traces.len());
+            let (time, found) = self.api.why(first, first + (end - first) / 2, end)?;
+            let all = self.facts.traces.len();
             let checked = if found == all { Ok(()) } else { Err(format!("why: {found} traces instead of {all}")) };
             answers.add(time, checked);
         }
         Ok(answers.sorted())
     }
-
-    fn find(&self, service: &str, condition: &str, start: u64, end: u64) -> Result<(Duration, BTreeSet<TraceId>)> {
-        let condition = condition.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
-        let (start, end) = (start / 1_000, end.div_ceil(1_000));
-        let (time, answer) =
-            self.get(&format!("/traces?service={service}&start={start}&end={end}&limit={LIMIT}{condition}"))?;
-        let ids = answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect();
-        Ok((time, ids))
-    }
-
-    /// Up to the last byte of the answer; reading it as JSON is not the store's time.
-    fn get(&self, path: &str) -> Result<(Duration, Answer)> {
-        let url = format!("{}{path}", self.store.api);
-        let (time, body) = self.body(&url)?;
-        let answer = serde_json::from_slice(&body)
-            .with_context(|| format!("GET {url} answered {}", String::from_utf8_lossy(&body)))?;
-        Ok((time, answer))
-    }
-
-    fn body(&self, url: &str) -> Result<(Duration, Vec<u8>)> {
-        let begin = Instant::now();
-        let mut response = self.agent.get(url).call().with_context(|| format!("GET {url}"))?;
-        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        Ok((begin.elapsed(), body))
-    }
-}
-
-/// What is looked at of an answer; the rest is passed over.
-#[derive(Deserialize)]
-struct Answer {
-    /// Jaeger's shape.
-    #[serde(default, deserialize_with = "null_is_empty")]
-    data: Vec<Trace>,
-    /// Tempo's shape.
-    #[serde(default)]
-    batches: Vec<ResourceSpans>,
-}
-
-/// What is looked at of what `why` says.
-#[derive(Deserialize)]
-struct Why {
-    slow: Group,
-    normal: Group,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    traces: usize,
-}
-
-#[derive(Deserialize)]
-struct Trace {
-    #[serde(rename = "traceID")]
-    id: String,
-    spans: Vec<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct ResourceSpans {
-    #[serde(rename = "scopeSpans", default)]
-    scopes: Vec<ScopeSpans>,
-}
-
-#[derive(Deserialize)]
-struct ScopeSpans {
-    #[serde(default)]
-    spans: Vec<IgnoredAny>,
-}
-
-fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Trace>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -16,6 +16,8 @@ const PICTURE: &str = "images/bench-store.svg";
 
 pub(crate) struct Report<'a> {
     pub(crate) workload: &'a Workload,
+    /// Spans that came in during questions and were in the log at the restart.
+    pub(crate) more_spans: usize,
     pub(crate) decode_micros: f64,
     pub(crate) results: &'a [Outcome],
     pub(crate) command: &'a str,
@@ -28,14 +30,14 @@ impl Report<'_> {
         let spans = self.workload.spans as f64;
         let _ = writeln!(
             out,
-            "{} spans, {} traces (largest {} spans), {} services, {:.0} bytes a span as OTLP; 4 connections, OTLP/HTTP \
-             uncompressed, {} requests. Decoding alone, with generated types: {:.2} us a span.\n",
+            "{} spans, {} traces (largest {} spans), {} services, {:.0} bytes a span as OTLP; 4 connections, OTLP/HTTP (Zipkin: its \
+             JSON) uncompressed, {} requests. Decoding alone, with generated types: {:.2} us a span.\n",
             self.workload.spans,
-            self.workload.traces.len(),
-            self.workload.traces[&self.workload.largest],
-            self.workload.services.len(),
-            self.workload.bytes as f64 / spans,
-            self.workload.requests,
+            self.workload.facts.traces.len(),
+            self.workload.facts.traces[&self.workload.facts.largest],
+            self.workload.facts.services.len(),
+            self.workload.requests.bytes as f64 / spans,
+            self.workload.requests.count,
             self.decode_micros,
         );
         let _ = writeln!(out, "| | {} |", self.results.iter().map(|r| r.kind.name()).collect::<Vec<_>>().join(" | "));
@@ -49,8 +51,9 @@ impl Report<'_> {
         row("disk, bytes a span", &|r| {
             r.disk_bytes.map_or("-".to_owned(), |bytes| format!("{:.1}", bytes as f64 / spans))
         });
-        row("peak memory, MiB", &|r| format!("{:.0}", r.peak_bytes as f64 / f64::from(1 << 20)));
-        row("spans taken a second", &|r| format!("{:.0}", spans / r.send_wall.as_secs_f64()));
+        row("peak memory taking spans, MiB", &|r| format!("{:.0}", mebibytes(r.peak_bytes)));
+        row("peak memory with every question, MiB", &|r| format!("{:.0}", mebibytes(r.peak_asked_bytes)));
+        row("spans taken a second", &|r| format!("{:.0}", 1.0 / r.send_seconds));
         row("requests put off", &|r| r.put_off.to_string());
         let questions: Vec<&str> = self
             .results
@@ -75,9 +78,9 @@ impl Report<'_> {
             format!("{} / {}", millis(r.busy.quantile(0.5)), millis(r.busy.quantile(0.95)))
         });
         row("taking spans is slower while asked, by", &|r| {
-            format!("{:.0} %", (r.busy_send_wall.as_secs_f64() / r.send_wall.as_secs_f64() - 1.0) * 100.0)
+            format!("{:.0} %", (r.busy_send_seconds / r.send_seconds - 1.0) * 100.0)
         });
-        row("restart with every span in the log", &|r| {
+        row(&format!("restart with {} spans in the log", self.more_spans), &|r| {
             r.restart.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))
         });
         out
@@ -113,7 +116,7 @@ impl Report<'_> {
         let measures: [Measure<'_>; 6] = [
             ("CPU, us a span", &|r| Some(self.cpu_micros(r))),
             ("disk, bytes a span", &|r| r.disk_bytes.map(|bytes| bytes as f64 / spans)),
-            ("peak memory, MiB", &|r| Some(r.peak_bytes as f64 / f64::from(1 << 20))),
+            ("peak memory, MiB", &|r| Some(mebibytes(r.peak_asked_bytes))),
             ("trace by id, ms (p50)", &|r| first(r, "trace by id")),
             ("newest 20 of a service, ms (p50)", &|r| first(r, "newest 20 of a service")),
             ("one unique tag, ms (p50)", &|r| first(r, "one unique tag")),
@@ -153,6 +156,10 @@ impl Report<'_> {
         svg.push_str("</svg>\n");
         svg
     }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 fn millis(time: Duration) -> String {

@@ -8,6 +8,8 @@ use crate::run::workspace;
 const ROOMS: &[(&str, &str, &[&str])] = &[
     ("crates/sdk-macros", "tracewell-macros", &[]),
     ("crates/sdk", "tracewell", &["tracewell-macros"]),
+    // Its library is the source of `crates/sdk`.
+    ("crates/sdk-loom", "tracewell-loom", &[]),
     ("crates/sdk-kube", "tracewell-kube", &["tracewell"]),
     ("crates/sdk-mongodb", "tracewell-mongodb", &["tracewell"]),
     ("crates/sdk-object-store", "tracewell-object-store", &["tracewell"]),

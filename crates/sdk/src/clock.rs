@@ -2,7 +2,7 @@
 
 use crate::tsc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Where spans get their time from; tests put their own in with [`crate::Config::clock`].
@@ -137,7 +137,12 @@ impl Counter {
 
     /// Begins or ends the measurement, or checks the counter in use.
     fn check(&self, nanos: impl Fn() -> u64, ticks: impl Fn() -> Option<u64>) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever holds it checks; or it was held by a thread that stayed behind in a fork, and will never be let go.
+        let mut progress = match self.progress.try_lock() {
+            Ok(progress) => progress,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         match *progress {
             Progress::New => {
                 *progress = match trusted_by_the_os().then(|| together(&nanos, &ticks)).flatten() {

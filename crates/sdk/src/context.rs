@@ -2,12 +2,12 @@
 
 use crate::pipeline::Pipeline;
 use crate::recording::Recording;
+use crate::sync::{Arc, thread_local};
 use crate::tags::TagValue;
 use crate::{Baggage, EventTags, SpanContext, TraceState};
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 /// What a piece of work belongs to: a span, and the baggage. Cheap to clone; send it to another thread or through a
 /// channel to continue there.
@@ -30,9 +30,9 @@ pub struct Context(Option<Arc<Shared>>);
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) span: SpanContext,
-    pub(crate) baggage: Option<Arc<Baggage>>,
+    pub(crate) baggage: Option<std::sync::Arc<Baggage>>,
     /// What logs and traces of one request share.
-    pub(crate) request_id: Option<Arc<str>>,
+    pub(crate) request_id: Option<std::sync::Arc<str>>,
     /// Of a span that this process records.
     pub(crate) recording: Option<Arc<Recording>>,
     /// What, added to the monotonic clock, gives Unix time in this process's part of the trace. With a recording.
@@ -88,7 +88,7 @@ impl Shared {
         let Some(unique) = Arc::get_mut(&mut shared) else { return };
         (unique.baggage, unique.request_id) = (None, None);
         unique.span.trace_state = TraceState::default();
-        if unique.recording.as_ref().is_some_and(|recording| !recording.is_free()) {
+        if unique.recording.as_ref().is_some_and(|recording| !Recording::is_free(recording)) {
             return;
         }
         // Without the thread's locals (it is ending) it is freed.
@@ -166,7 +166,7 @@ impl Context {
     /// The same with this baggage instead of its own.
     #[must_use]
     pub fn with_baggage(self, baggage: Baggage) -> Self {
-        let baggage = if baggage.is_empty() { None } else { Some(Arc::new(baggage)) };
+        let baggage = if baggage.is_empty() { None } else { Some(std::sync::Arc::new(baggage)) };
         self.with(|shared| shared.baggage = baggage)
     }
 
@@ -255,7 +255,11 @@ impl Context {
 
     /// Without a recording.
     #[inline]
-    pub(crate) fn unrecorded(span: SpanContext, baggage: Option<Arc<Baggage>>, request_id: Option<Arc<str>>) -> Self {
+    pub(crate) fn unrecorded(
+        span: SpanContext,
+        baggage: Option<std::sync::Arc<Baggage>>,
+        request_id: Option<std::sync::Arc<str>>,
+    ) -> Self {
         if !span.is_valid() && baggage.is_none() && request_id.is_none() {
             return Self::EMPTY;
         }
@@ -289,7 +293,7 @@ impl Context {
     }
 
     #[inline]
-    pub(crate) fn shared_baggage(&self) -> Option<&Arc<Baggage>> {
+    pub(crate) fn shared_baggage(&self) -> Option<&std::sync::Arc<Baggage>> {
         self.0.as_ref()?.baggage.as_ref()
     }
 }

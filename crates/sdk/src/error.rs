@@ -16,6 +16,9 @@ pub enum Error {
     Thread(io::Error),
     /// Not everything was exported in time.
     Timeout,
+    /// This process was forked off from the one that started tracing, and the exporter's thread stayed there. Nothing is
+    /// lost that was recorded before; to trace here, start tracing after the fork.
+    Forked,
 }
 
 impl fmt::Display for Error {
@@ -25,6 +28,7 @@ impl fmt::Display for Error {
             Self::Config(problem) => f.write_str(problem),
             Self::Thread(_) => f.write_str("the exporter's thread cannot be started"),
             Self::Timeout => f.write_str("not all spans were exported in time"),
+            Self::Forked => f.write_str("tracing was started before the process was forked; start it after the fork"),
         }
     }
 }

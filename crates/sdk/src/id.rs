@@ -1,5 +1,6 @@
 //! Trace and span ids, and the generator of random ones.
 
+use crate::fork;
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -166,12 +167,16 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut [u8]) {
 /// operating system's randomness, keep the streams of many threads and processes apart; ids need no secrecy.
 pub(crate) fn random_u64() -> u64 {
     thread_local! {
-        static STATE: Cell<[u64; 4]> = Cell::new(seed());
+        /// And the forks until it was seeded: a child that went on with it would make its parent's ids.
+        static STATE: Cell<(u32, [u64; 4])> = Cell::new((fork::count(), seed()));
     }
     // While the thread's locals are being destroyed a fresh seed serves as well.
     STATE
         .try_with(|cell| {
-            let mut s = cell.get();
+            let (forks, mut s) = cell.get();
+            if forks != fork::count() {
+                s = seed();
+            }
             let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
             let t = s[1] << 17;
             s[2] ^= s[0];
@@ -180,7 +185,7 @@ pub(crate) fn random_u64() -> u64 {
             s[0] ^= s[3];
             s[2] ^= t;
             s[3] = s[3].rotate_left(45);
-            cell.set(s);
+            cell.set((fork::count(), s));
             result
         })
         .unwrap_or_else(|_| seed()[0])

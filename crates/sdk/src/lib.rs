@@ -98,6 +98,13 @@ mod off;
 mod clock;
 mod tsc;
 
+mod fork;
+#[cfg(not(any(feature = "off", feature = "loom")))]
+mod sync;
+#[cfg(feature = "loom")]
+#[path = "sync/loom.rs"]
+mod sync;
+
 mod config;
 mod error;
 mod exporter;

@@ -21,6 +21,8 @@ mod tests;
 
 /// An answer is a few bytes; more of it than this is not read.
 const MAX_RESPONSE_BYTES: u64 = 64 << 10;
+/// Spans wait while numbers about the library are sent, so those do not take longer than this.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Posts batches as protobuf, one attempt a call, over a kept connection.
 ///
@@ -34,6 +36,7 @@ pub(crate) struct OtlpExporter {
     metrics_url: Option<String>,
     headers: Vec<(http::HeaderName, http::HeaderValue)>,
     gzip: bool,
+    timeout: Duration,
 }
 
 impl OtlpExporter {
@@ -56,7 +59,6 @@ impl OtlpExporter {
             Ok((name, value))
         });
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .max_redirects(0)
             // Spans go where they are told to, not where the proxy of the program's own traffic is.
@@ -66,18 +68,18 @@ impl OtlpExporter {
         let headers = headers.collect::<Result<_, String>>()?;
         // An endpoint of another form is for spans alone.
         let metrics_url = url.strip_suffix("/v1/traces").map(|base| format!("{base}/v1/metrics"));
-        Ok(Self { agent: config.into(), url: url.to_owned(), metrics_url, headers, gzip })
+        Ok(Self { agent: config.into(), url: url.to_owned(), metrics_url, headers, gzip, timeout })
     }
 }
 
 impl Exporter for OtlpExporter {
     fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError> {
-        self.post(&self.url, batch.otlp())
+        self.post(&self.url, batch.otlp(), self.timeout)
     }
 
     fn report(&mut self, report: &Report<'_>) {
         if let Some(url) = &self.metrics_url
-            && let Err(ExportError::Rejected(_)) = self.post(url, report.otlp())
+            && let Err(ExportError::Rejected(_)) = self.post(url, report.otlp(), self.timeout.min(METRICS_TIMEOUT))
         {
             self.metrics_url = None;
         }
@@ -86,8 +88,9 @@ impl Exporter for OtlpExporter {
 
 impl OtlpExporter {
     /// One attempt.
-    fn post(&self, url: &str, body: &[u8]) -> Result<(), ExportError> {
-        let mut request = self.agent.post(url).header("content-type", "application/x-protobuf");
+    fn post(&self, url: &str, body: &[u8], timeout: Duration) -> Result<(), ExportError> {
+        let request = self.agent.post(url).config().timeout_global(Some(timeout)).build();
+        let mut request = request.header("content-type", "application/x-protobuf");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }

@@ -4,12 +4,12 @@ use crate::limits::Limits;
 use crate::pipeline::Pipeline;
 use crate::proto;
 use crate::span::EventTags;
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::tags::{SpanTags, TagValue};
 use crate::value::truncated;
 use crate::{Key, SpanContext, SpanId, SpanKind, Status, TraceState, otlp};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Buffers that one span has made larger than this are not kept for the next.
 const MOST_KEPT_BYTES: usize = 2 << 10;
@@ -110,8 +110,8 @@ impl Recording {
     /// Whether nobody but the asker knows it, so that it may serve another span. The register forgets it only after
     /// the pipeline was closed.
     #[inline]
-    pub(crate) fn is_free(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 + usize::from(self.is_registered) && !self.pipeline.is_closed()
+    pub(crate) fn is_free(this: &Arc<Self>) -> bool {
+        Arc::strong_count(this) == 1 + usize::from(this.is_registered) && !this.pipeline.is_closed()
     }
 
     #[inline]
@@ -120,14 +120,13 @@ impl Recording {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().is_open
+        self.lock().is_some_and(|open| open.is_open)
     }
 
     /// Changes the span, unless it has ended. `change` must not run a user's code: the span is locked.
     #[inline]
     pub(crate) fn update(&self, change: impl FnOnce(&mut Open, &Limits)) {
-        let mut open = self.lock();
-        if open.is_open {
+        if let Some(mut open) = self.lock().filter(|open| open.is_open) {
             change(&mut open, &self.pipeline.limits);
         }
     }
@@ -135,7 +134,7 @@ impl Recording {
     /// Opens it for tags, before the start.
     #[inline]
     pub(crate) fn open(&self, parent: &SpanContext) {
-        let mut open = self.lock();
+        let Some(mut open) = self.lock() else { return };
         if open.is_open {
             // Its last span was never started.
             open.clear();
@@ -160,7 +159,7 @@ impl Recording {
         let monotonic_nanos = clock.monotonic_nanos();
         let offset_nanos = offset_nanos.unwrap_or_else(|| clock.unix_offset_nanos(monotonic_nanos));
         let now = offset_nanos.wrapping_add(monotonic_nanos);
-        let mut open = self.lock();
+        let Some(mut open) = self.lock() else { return offset_nanos };
         open.span.clone_from(span);
         open.name = name;
         open.kind = kind;
@@ -209,7 +208,8 @@ impl Recording {
     /// Ends the span, unless it has ended, and hands it to the pipeline.
     pub(crate) fn end(&self, end_unix_nanos: Option<u64>) {
         let monotonic_nanos = if end_unix_nanos.is_none() { self.pipeline.clock.monotonic_nanos() } else { 0 };
-        let open = &mut *self.lock();
+        let Some(mut open) = self.lock() else { return };
+        let open = &mut *open;
         if !open.is_open {
             return;
         }
@@ -224,7 +224,8 @@ impl Recording {
 
     /// Writes the span as it is now, once, when it began before that time.
     pub(crate) fn report_pending(&self, out: &mut Vec<u8>, now_monotonic_nanos: u64, open_for_nanos: u64) -> bool {
-        let open = &mut *self.lock();
+        let Some(mut open) = self.lock() else { return false };
+        let open = &mut *open;
         let now = open.offset_nanos.wrapping_add(now_monotonic_nanos);
         let is_old = open.start_unix_nanos != 0 && open.start_unix_nanos.saturating_add(open_for_nanos) <= now;
         if !open.is_open || open.is_reported || !is_old {
@@ -241,9 +242,10 @@ impl Recording {
         true
     }
 
+    /// `None` in a forked process: the parent's other threads may have held it.
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Option<MutexGuard<'_, Open>> {
+        if self.pipeline.is_forked() { None } else { Some(lock(&self.open)) }
     }
 }
 

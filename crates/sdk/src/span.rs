@@ -158,7 +158,7 @@ extern "C" fn decide(tracer: &Tracer, name: &str, kind: SpanKind, parent: Option
 #[inline]
 fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -> Context {
     let parent_span = parent.span_context();
-    let Some(pipeline) = tracer.pipeline() else {
+    let Some(pipeline) = tracer.pipeline().filter(|pipeline| !pipeline.is_forked()) else {
         // Without a tracer the parent passes through, so that a service that does not trace breaks no trace.
         return passed_on(parent, parent_span.flags);
     };

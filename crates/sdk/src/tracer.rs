@@ -3,8 +3,9 @@
 use crate::Stats;
 use crate::pipeline::Pipeline;
 use crate::span::SpanBuilder;
+use crate::sync::Arc;
 use crate::{Config, Error, Key, Propagators};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 static GLOBAL: OnceLock<Tracer> = OnceLock::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tracewell_store::BucketOptions;
 use tracewell_wire::Limits;
 
 use crate::receive::ReceiveLimits;
@@ -18,6 +19,14 @@ pub struct Settings {
     /// Directory for the spans; `:memory:` keeps nothing [default: ./tracewell-data]
     #[arg(long, env = "TRACEWELL_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Keeps segments in a bucket of S3 or what speaks like it, such as `s3://bucket/prefix`: the directory then holds the
+    /// log and a cache. Credentials and region come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and their
+    /// like. Segments that are in the directory already are moved [default: in the directory]
+    #[arg(long, env = "TRACEWELL_SEGMENTS", value_name = "URL")]
+    pub segments: Option<String>,
+    /// Server of the bucket if it is not AWS, such as `https://minio.example:9000`
+    #[arg(long, env = "TRACEWELL_SEGMENTS_ENDPOINT", value_name = "URL")]
+    pub segments_endpoint: Option<String>,
     /// Address of the UI and the HTTP APIs [default: 127.0.0.1:16686]
     #[arg(long, env = "TRACEWELL_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
@@ -27,6 +36,14 @@ pub struct Settings {
     /// Address of the OTLP/gRPC receiver [default: 127.0.0.1:4317]
     #[arg(long, env = "TRACEWELL_OTLP_GRPC", value_name = "ADDRESS")]
     pub otlp_grpc: Option<SocketAddr>,
+    /// Bytes of segments from the bucket that the directory holds, to be read faster [default: 10GiB]
+    #[arg(long, env = "TRACEWELL_SEGMENTS_CACHE", value_name = "SIZE")]
+    pub segments_cache: Option<String>,
+    /// Takes the place of another directory that the bucket belongs to, once that one's server is stopped for good: if it
+    /// still runs, it refuses spans from then on. Say it once, not always
+    #[arg(long, env = "TRACEWELL_SEGMENTS_TAKE_OVER")]
+    #[serde(skip)]
+    pub segments_take_over: bool,
     /// Spans older than this are deleted, such as `7d` [default: kept for ever]
     #[arg(long, env = "TRACEWELL_RETENTION", value_name = "AGE")]
     pub retention: Option<String>,
@@ -59,6 +76,10 @@ pub struct Settings {
     /// Length of an attribute's key, or of its value; a span with a longer one is refused [default: 256KiB]
     #[arg(long, env = "TRACEWELL_ATTRIBUTE_SIZE", value_name = "SIZE")]
     pub attribute_size: Option<String>,
+    /// Length of a span's name, its status message or its trace state; a span with a longer one is refused
+    /// [default: 64KiB]
+    #[arg(long, env = "TRACEWELL_NAME_SIZE", value_name = "SIZE")]
+    pub name_size: Option<String>,
     /// Events of a span [default: 10000]
     #[arg(long, env = "TRACEWELL_EVENTS_PER_SPAN", value_name = "N")]
     pub events_per_span: Option<u32>,
@@ -75,6 +96,8 @@ pub struct Settings {
 pub struct Config {
     /// Where spans are kept; `None` is in memory only.
     pub data: Option<PathBuf>,
+    /// The bucket of the segments; `None` keeps them in the directory.
+    pub segments: Option<BucketOptions>,
     /// Address of the UI and the APIs.
     pub http: SocketAddr,
     /// Address of the OTLP/HTTP receiver.
@@ -107,6 +130,10 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         Self {
             data: self.data.or(other.data),
+            segments: self.segments.or(other.segments),
+            segments_endpoint: self.segments_endpoint.or(other.segments_endpoint),
+            segments_cache: self.segments_cache.or(other.segments_cache),
+            segments_take_over: self.segments_take_over,
             http: self.http.or(other.http),
             otlp_http: self.otlp_http.or(other.otlp_http),
             otlp_grpc: self.otlp_grpc.or(other.otlp_grpc),
@@ -120,6 +147,7 @@ impl Settings {
             spans_per_request: self.spans_per_request.or(other.spans_per_request),
             attributes_per_span: self.attributes_per_span.or(other.attributes_per_span),
             attribute_size: self.attribute_size.or(other.attribute_size),
+            name_size: self.name_size.or(other.name_size),
             events_per_span: self.events_per_span.or(other.events_per_span),
             links_per_span: self.links_per_span.or(other.links_per_span),
             cors_origin: if self.cors_origin.is_empty() { other.cors_origin } else { self.cors_origin },
@@ -134,7 +162,9 @@ impl Settings {
             Some(text) => size(&text).with_context(|| format!("{name}: {text:?} is not a size such as 64MiB")),
         };
         let defaults = ReceiveLimits::default();
-        let attribute_bytes = size(self.attribute_size, "attribute_size", defaults.request.attribute_bytes.into())?;
+        let length = |given: Option<String>, name: &str, default: u32| {
+            u32::try_from(size(given, name, default.into())?).with_context(|| format!("{name}: more than 4GiB"))
+        };
         let receive = ReceiveLimits {
             body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
             decompressed_bytes: size(self.decompressed_size, "decompressed_size", defaults.decompressed_bytes as u64)?
@@ -143,20 +173,26 @@ impl Settings {
             request: Limits {
                 spans_per_request: self.spans_per_request.unwrap_or(defaults.request.spans_per_request),
                 attributes_per_span: self.attributes_per_span.unwrap_or(defaults.request.attributes_per_span),
-                attribute_bytes: attribute_bytes.try_into().context("attribute_size: more than 4GiB")?,
+                attribute_bytes: length(self.attribute_size, "attribute_size", defaults.request.attribute_bytes)?,
                 events_per_span: self.events_per_span.unwrap_or(defaults.request.events_per_span),
                 links_per_span: self.links_per_span.unwrap_or(defaults.request.links_per_span),
-                ..defaults.request
+                name_bytes: length(self.name_size, "name_size", defaults.request.name_bytes)?,
             },
         };
         let data = self.data.unwrap_or_else(|| PathBuf::from("tracewell-data"));
+        let cache_bytes = size(self.segments_cache, "segments_cache", 10 << 30)?;
+        let (endpoint, take_over) = (self.segments_endpoint, self.segments_take_over);
+        let segments = self.segments.map(|url| BucketOptions { url, endpoint, cache_bytes, take_over });
+        let in_memory = data.as_os_str() == ":memory:";
+        anyhow::ensure!(!in_memory || segments.is_none(), "segments: a store in memory writes none");
         let durable = match self.commit.as_deref() {
             None | Some("group") => true,
             Some("none") => false,
             Some(other) => anyhow::bail!("commit: {other:?} is neither group nor none"),
         };
         Ok(Config {
-            data: (data.as_os_str() != ":memory:").then_some(data),
+            data: (!in_memory).then_some(data),
+            segments,
             http: address(self.http, 16686),
             otlp_http: address(self.otlp_http, 4318),
             otlp_grpc: address(self.otlp_grpc, 4317),
@@ -240,12 +276,13 @@ mod tests {
     #[test]
     fn every_limit_can_be_set() {
         let text = "body_size = \"1MiB\"\ndecompressed_size = \"2MiB\"\nin_flight_size = \"3MiB\"\nspans_per_request = 4\n\
-                    attributes_per_span = 5\nattribute_size = \"6KiB\"\nevents_per_span = 7\nlinks_per_span = 8\n";
+                    attributes_per_span = 5\nattribute_size = \"6KiB\"\nevents_per_span = 7\nlinks_per_span = 8\n\
+                    name_size = \"9KiB\"\n";
         let limits = toml::from_str::<Settings>(text).unwrap().check().unwrap().receive;
         assert_eq!((limits.body_bytes, limits.decompressed_bytes, limits.in_flight_bytes), (1 << 20, 2 << 20, 3 << 20));
         let request = limits.request;
         assert_eq!((request.spans_per_request, request.attributes_per_span, request.attribute_bytes), (4, 5, 6 << 10));
-        assert_eq!((request.events_per_span, request.links_per_span), (7, 8));
+        assert_eq!((request.events_per_span, request.links_per_span, request.name_bytes), (7, 8, 9 << 10));
         let settings = Settings { attribute_size: Some("1TiB".to_owned()), ..Settings::default() };
         assert!(settings.check().unwrap_err().to_string().contains("attribute_size"));
     }

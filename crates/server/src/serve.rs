@@ -103,6 +103,7 @@ fn open_store(config: &Config) -> Result<Arc<dyn SpanStore>> {
         memory_bytes: config.memory_bytes as usize,
         retention_age: config.retention_age,
         retention_bytes: config.retention_bytes,
+        segments: config.segments.clone(),
         limits: config.receive.request,
         ..EmbeddedOptions::default()
     };
@@ -164,7 +165,10 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
 }
 
 fn announce(config: &Config, [http, otlp_http, otlp_grpc]: &[SocketAddr; 3], ready_file: Option<&Path>) -> Result<()> {
-    let data = config.data.as_ref().map_or("memory, nothing is kept".to_owned(), |path| path.display().to_string());
+    let mut data = config.data.as_ref().map_or("memory, nothing is kept".to_owned(), |path| path.display().to_string());
+    if let Some(bucket) = &config.segments {
+        data.push_str(&format!("\n  segments     {}", bucket.url));
+    }
     eprintln!(
         "Tracewell {}\n  UI and APIs  http://{http}\n  OTLP/HTTP    http://{otlp_http}/v1/traces\n  OTLP/gRPC    {otlp_grpc}\n  data         {data}",
         env!("CARGO_PKG_VERSION")

@@ -1,11 +1,16 @@
 //! What a caller can do next, by kind.
 
+use std::io;
+
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Over a budget right now: try again after a moment.
     #[error("the store is busy: {0}")]
     Busy(String),
+    /// What the store stands on cannot be reached: try again after a moment.
+    #[error("{0}")]
+    Unavailable(String),
     /// The request makes no sense: fix it.
     #[error("{0}")]
     Invalid(String),
@@ -18,9 +23,24 @@ pub enum StoreError {
         /// The step, with the file.
         context: String,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// What was written is not what is read; the text names file and offset.
     #[error("damaged: {0}")]
     Corrupt(String),
 }
+
+impl StoreError {
+    /// A step that failed: with a file, or because the file cannot be reached.
+    pub(crate) fn io(context: String, source: io::Error) -> Self {
+        match source.get_ref().and_then(|cause| cause.downcast_ref::<Unreachable>()) {
+            Some(cause) => Self::Unavailable(format!("{context}: {cause}")),
+            None => Self::Io { context, source },
+        }
+    }
+}
+
+/// The cause of an [`io::Error`] that says nothing about the file, only that it cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreachable(pub(crate) String);

@@ -51,11 +51,11 @@ impl Limits {
     }
 
     pub(crate) fn attribute(&self) -> Bound {
-        Bound { most: self.attribute_bytes, name: "attribute_bytes" }
+        Bound { most: self.attribute_bytes, name: "attribute_size" }
     }
 
     pub(crate) fn name(&self) -> Bound {
-        Bound { most: self.name_bytes, name: "name_bytes" }
+        Bound { most: self.name_bytes, name: "name_size" }
     }
 }
 

@@ -5,16 +5,18 @@
 #![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
 
 mod mongo;
+mod port;
 mod postgres;
 mod redis;
 mod s3;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use mongo::Mongo;
+use port::Port;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use s3::S3;
@@ -28,10 +30,6 @@ fn skip<T>(what: &str) -> Option<T> {
     None
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Where `cargo xtask test` keeps what it installs.
 fn target() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target")
@@ -40,23 +38,26 @@ fn target() -> PathBuf {
 /// A process that listens on a port, killed when dropped.
 struct Running {
     process: Child,
-    port: u16,
+    port: Port,
 }
 
 impl Running {
-    /// Starts a command and waits until it listens; `None` where there is no such program or it does not run.
-    fn start(command: &mut Command, port: u16) -> Option<Self> {
+    /// Starts a command and waits until it listens; `None` where there is no such program.
+    fn start(command: &mut Command, port: Port) -> Option<Self> {
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let mut running = Self { process, port };
         let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if running.process.try_wait().unwrap().is_some() {
-                return None;
-            }
+        while TcpStream::connect(("127.0.0.1", running.port())).is_err() {
+            let ended = running.process.try_wait().unwrap();
+            assert!(ended.is_none(), "{:?} ended with {ended:?}", command.get_program());
             assert!(begin.elapsed() < PATIENCE, "{:?} does not listen", command.get_program());
             std::thread::sleep(Duration::from_millis(20));
         }
         Some(running)
+    }
+
+    fn port(&self) -> u16 {
+        self.port.number
     }
 }
 

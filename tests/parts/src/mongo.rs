@@ -1,6 +1,6 @@
 use std::process::Command;
 
-use crate::{Running, free_port, skip, target};
+use crate::{Port, Running, skip, target};
 
 /// A server that speaks MongoDB's protocol, in Java.
 pub struct Mongo {
@@ -10,20 +10,20 @@ pub struct Mongo {
 impl Mongo {
     /// Starts it, with nothing in it.
     pub fn start() -> Option<Self> {
-        let port = free_port();
+        let port = Port::take();
         // `cargo xtask test` has Maven put it and all that it needs there.
         let classes = target().join("mongo-java-server");
         if !classes.join("Serve.class").is_file() {
             return skip("mongo-java-server");
         }
         let mut command = Command::new("java");
-        command.arg("-cp").arg(format!("{0}:{0}/lib/*", classes.display())).arg("Serve").arg(port.to_string());
-        let running = Running::start(&mut command, port).or_else(|| skip("mongo-java-server that runs"))?;
+        command.arg("-cp").arg(format!("{0}:{0}/lib/*", classes.display())).arg("Serve").arg(port.number.to_string());
+        let running = Running::start(&mut command, port).or_else(|| skip("java"))?;
         Some(Self { running })
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.running.port
+        self.running.port()
     }
 }

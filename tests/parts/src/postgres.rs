@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{PATIENCE, Running, free_port, skip};
+use crate::{PATIENCE, Port, Running, skip};
 
 /// PostgreSQL.
 pub struct Postgres {
@@ -34,13 +34,22 @@ impl Postgres {
             command
         };
         run(command("initdb").args(["--auth=trust", "--username=postgres", "--no-sync", "-D"]).arg(&data));
-        let port = free_port();
+        let port = Port::take();
         let mut server = command("postgres");
-        server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k", ""]);
-        let running = Running::start(&mut server, port).or_else(|| skip("PostgreSQL that runs"))?;
+        server.arg("-D").arg(&data).args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.number.to_string(),
+            "-c",
+            "fsync=off",
+            "-k",
+            "",
+        ]);
+        let running = Running::start(&mut server, port).or_else(|| skip("PostgreSQL"))?;
         let begin = Instant::now();
         let mut ready = command("pg_isready");
-        ready.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+        ready.args(["-q", "-h", "127.0.0.1", "-p", &running.port().to_string()]);
         while !ready.status().unwrap().success() {
             assert!(begin.elapsed() < PATIENCE, "PostgreSQL does not answer");
             std::thread::sleep(Duration::from_millis(20));
@@ -50,7 +59,7 @@ impl Postgres {
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.running.port
+        self.running.port()
     }
 }
 

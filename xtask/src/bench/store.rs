@@ -10,14 +10,15 @@ use crate::ui;
 /// Jaeger's Go module, and its program in it.
 const JAEGER_MODULE: &str = "github.com/jaegertracing/jaeger/cmd/jaeger";
 const JAEGER_VERSION: &str = "v1.76.0";
+const ZIPKIN_VERSION: &str = "3.5.1";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many spans
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     spans: usize,
-    /// A store beside Tracewell; may be repeated. `jaeger` is built from its Go module; `victoriatraces=BINARY`,
-    /// `tempo=BINARY` and `jaeger=BINARY` are started as they are
+    /// A store beside Tracewell; may be repeated. `jaeger` is built from its Go module, `zipkin` comes from Maven;
+    /// `victoriatraces=BINARY`, `tempo=BINARY`, `jaeger=BINARY` and `zipkin=JAR` are started as they are
     #[arg(long = "peer", value_name = "NAME[=BINARY]")]
     peers: Vec<String>,
     /// Prints the table and leaves docs/benchmarks.md as it is
@@ -32,9 +33,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut bench = program(release.join("tracewell-bench"));
     bench.args(["--spans", &args.spans.to_string()]).arg("--tracewell").arg(release.join("tracewell"));
     for peer in &args.peers {
-        bench.args(["--peer", peer]);
-        if peer == "jaeger" {
-            bench.arg("--jaeger").arg(build_jaeger()?).args(["--jaeger-version", JAEGER_VERSION]);
+        match peer.as_str() {
+            "jaeger" => {
+                bench.arg("--peer").arg(format!("jaeger={}", build_jaeger()?.display()));
+                bench.args(["--jaeger-version", JAEGER_VERSION]);
+            }
+            "zipkin" => _ = bench.arg("--peer").arg(format!("zipkin={}", fetch_zipkin()?.display())),
+            _ => _ = bench.args(["--peer", peer]),
         }
     }
     if !args.dry {
@@ -63,4 +68,23 @@ fn build_jaeger() -> Result<PathBuf> {
     command::run(program("go").args(["get", &format!("{JAEGER_MODULE}@{JAEGER_VERSION}")]).current_dir(&folder))?;
     command::run(program("go").args(["build", "-o", "jaeger", JAEGER_MODULE]).current_dir(&folder))?;
     Ok(binary)
+}
+
+/// The program as one archive, fetched once into target/bench by Maven.
+fn fetch_zipkin() -> Result<PathBuf> {
+    let folder = workspace().join("target/bench/zipkin");
+    let archive = folder.join(format!("zipkin-server-{ZIPKIN_VERSION}-exec.jar"));
+    if archive.exists() {
+        return Ok(archive);
+    }
+    if !command::is_there("mvn") || !command::is_there("java") {
+        bail!("mvn or java is not there; install both, or name an archive: --peer zipkin=JAR");
+    }
+    eprintln!("fetching Zipkin {ZIPKIN_VERSION}");
+    std::fs::create_dir_all(&folder)?;
+    let mut maven = program("mvn");
+    maven.args(["--quiet", "--batch-mode", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"]);
+    maven.arg(format!("-Dartifact=io.zipkin:zipkin-server:{ZIPKIN_VERSION}:jar:exec"));
+    command::run(maven.arg(format!("-DoutputDirectory={}", folder.display())))?;
+    Ok(archive)
 }

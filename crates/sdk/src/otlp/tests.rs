@@ -82,7 +82,7 @@ fn exporter(endpoint: &str) -> OtlpExporter {
 
 fn post_to(endpoint: &str) -> Result<(), ExportError> {
     let exporter = exporter(endpoint);
-    exporter.post(&exporter.url, &[])
+    exporter.post(&exporter.url, &[], exporter.timeout)
 }
 
 fn text(value: &str) -> Any {
@@ -214,7 +214,7 @@ fn answers_mean_what_the_protocol_says() {
     ];
     let (endpoint, _received) = serve(answers);
     let exporter = exporter(&endpoint);
-    let export = || exporter.post(&exporter.url, &[]);
+    let export = || exporter.post(&exporter.url, &[], exporter.timeout);
     assert_eq!(export(), Err(ExportError::PartlyRejected { rejected: 3, reason: "too long".to_owned() }));
     assert_eq!(export(), Ok(()));
     assert_eq!(export(), Ok(()));

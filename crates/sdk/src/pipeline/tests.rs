@@ -1,5 +1,6 @@
 use super::*;
-use crate::SpanData;
+use crate::exporter::{Batch, ExportError};
+use crate::{Exporter, SpanData};
 use std::sync::mpsc;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -123,7 +124,7 @@ fn an_unreachable_receiver_costs_bounded_memory_and_each_lost_span_is_counted() 
     // The exporter is now busy with the first batch; everything else has to wait.
     assert_eq!(rig.offered.recv_timeout(LONG).unwrap().len(), 64);
     rig.record(64 * 20);
-    assert_eq!(lock(&rig.tracer.pipeline().unwrap().state).queued_spans, 640);
+    assert_eq!(lock(&rig.tracer.pipeline().unwrap().state).queue.spans(), 640);
     assert_eq!(rig.tracer.stats().dropped_queue_full, 64 * 10);
     // Eight attempts, then the batch is given up.
     for _ in 0..8 {
@@ -240,4 +241,25 @@ fn no_span_is_lost_or_doubled_between_threads_flushes_and_shutdown() {
     assert_eq!(spans.len() as u64, stats.exported);
     let ids: std::collections::HashSet<_> = spans.iter().map(|span| span.context.span_id).collect();
     assert_eq!(ids.len(), spans.len());
+}
+
+#[test]
+fn a_report_that_hangs_does_not_make_a_shutdown_fail() {
+    /// Takes spans, and does not return from a report before the test ends.
+    struct Hangs(mpsc::Receiver<()>);
+    impl Exporter for Hangs {
+        fn export(&mut self, _batch: &Batch<'_>) -> Result<(), ExportError> {
+            Ok(())
+        }
+        fn report(&mut self, _report: &crate::Report<'_>) {
+            self.0.recv().unwrap_err();
+        }
+    }
+    let (end, ended) = mpsc::channel();
+    let tracer = crate::Tracer::new(Config::new("test").exporter(Hangs(ended))).unwrap();
+    tracer.span("span").start().end();
+    tracer.flush(LONG).unwrap();
+    tracer.shutdown(Duration::from_secs(1)).unwrap();
+    assert_eq!(tracer.stats().exported, 1);
+    drop(end);
 }

@@ -29,6 +29,7 @@ struct StoreView {
     segments: u64,
     oldest_unix_nano: Option<String>,
     newest_unix_nano: Option<String>,
+    damages: Vec<String>,
 }
 
 pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
@@ -42,6 +43,7 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         segments: stats.segments,
         oldest_unix_nano: stats.oldest_unix_nano.map(|nanos| nanos.to_string()),
         newest_unix_nano: stats.newest_unix_nano.map(|nanos| nanos.to_string()),
+        damages: stats.damages,
     };
     Ok(Json(StatsView { store, receivers: state.receivers() }).into_response())
 }

@@ -60,7 +60,7 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy(_) | StoreError::Closed => Self::busy(error.to_string()),
+            StoreError::Busy(_) | StoreError::Unavailable(_) | StoreError::Closed => Self::busy(error.to_string()),
             StoreError::Invalid(message) => Self { code: Code::InvalidArgument, field: None, message },
             StoreError::Io { .. } | StoreError::Corrupt(_) => {
                 // File names are for the operator, not for who asks.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use tracewell_store::{BucketOptions, Place};
 
 use super::client::{print_json, print_line};
 
@@ -30,37 +31,59 @@ pub(super) enum StoreCommand {
 /// Arguments of `tracewell store parquet`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ParquetArgs {
-    /// Directory of the spans
-    #[arg(long, env = "TRACEWELL_DATA", default_value = "tracewell-data", value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Directory to write to, made if it is not there
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
 }
 
-/// Which directory.
+/// Which store.
 #[derive(Args, Clone, Debug)]
-pub(super) struct DataArgs {
-    /// Directory of the spans
+pub(super) struct PlaceArgs {
+    /// Directory of the spans. One whose segments are in a bucket knows which
     #[arg(long, env = "TRACEWELL_DATA", default_value = "tracewell-data", value_name = "DIR")]
     data: PathBuf,
+    /// Bucket of the segments, such as `s3://bucket/prefix`, where there is no directory that knows it
+    #[arg(long, env = "TRACEWELL_SEGMENTS", value_name = "URL")]
+    segments: Option<String>,
+    /// Server of the bucket if it is not AWS
+    #[arg(long, env = "TRACEWELL_SEGMENTS_ENDPOINT", value_name = "URL")]
+    segments_endpoint: Option<String>,
+}
+
+impl PlaceArgs {
+    /// A store makes its directory; looking at one must not. Where the bucket is named, there may be none.
+    fn place(&self) -> Result<Place> {
+        let bucket = self.segments.clone().map(|url| BucketOptions {
+            url,
+            endpoint: self.segments_endpoint.clone(),
+            cache_bytes: 0,
+            take_over: false,
+        });
+        anyhow::ensure!(bucket.is_some() || self.data.is_dir(), "{} is not a directory", self.data.display());
+        Ok(Place { folder: self.data.clone(), bucket })
+    }
+
+    fn name(&self) -> String {
+        self.segments.clone().unwrap_or_else(|| self.data.display().to_string())
+    }
+}
+
+/// Which store, and how to print.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DataArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Prints JSON instead of text
     #[arg(long)]
     json: bool,
 }
 
-impl DataArgs {
-    /// A store makes its directory; looking at one must not.
-    fn check(&self) -> Result<()> {
-        anyhow::ensure!(self.data.is_dir(), "{} is not a directory", self.data.display());
-        Ok(())
-    }
-}
-
 pub(super) fn fsck(args: &FsckArgs) -> Result<ExitCode> {
-    args.data.check()?;
-    let report = tracewell_store::fsck(&args.data.data, args.repair)
-        .with_context(|| format!("check {}", args.data.data.display()))?;
+    let place = &args.data.place;
+    let report =
+        tracewell_store::fsck(&place.place()?, args.repair).with_context(|| format!("check {}", place.name()))?;
     if args.data.json {
         print_json(&serde_json::json!({
             "segments": report.segments,
@@ -93,8 +116,9 @@ pub(super) fn run(command: &StoreCommand) -> Result<()> {
     match command {
         StoreCommand::Stats(args) => stats(args),
         StoreCommand::Parquet(args) => {
-            anyhow::ensure!(args.data.is_dir(), "{} is not a directory", args.data.display());
-            for file in tracewell_store::export_parquet(&args.data, &args.output)? {
+            let files = tracewell_store::export_parquet(&args.place.place()?, &args.output)
+                .with_context(|| format!("export {}", args.place.name()))?;
+            for file in files {
                 print_line(&file.display().to_string())?;
             }
             Ok(())
@@ -103,9 +127,8 @@ pub(super) fn run(command: &StoreCommand) -> Result<()> {
 }
 
 fn stats(args: &DataArgs) -> Result<()> {
-    args.check()?;
-    let report =
-        tracewell_store::store_report(&args.data).with_context(|| format!("look into {}", args.data.display()))?;
+    let report = tracewell_store::store_report(&args.place.place()?)
+        .with_context(|| format!("look into {}", args.place.name()))?;
     let spans: u64 = report.segments.iter().map(|segment| segment.spans).sum();
     let bytes: u64 = report.segments.iter().map(|segment| segment.bytes).sum();
     if args.json {
@@ -127,10 +150,13 @@ fn stats(args: &DataArgs) -> Result<()> {
         let columns: Vec<_> =
             report.columns.iter().map(|(name, bytes)| serde_json::json!({ "name": name, "bytes": bytes })).collect();
         return print_json(&serde_json::json!({
+            "place": report.place,
             "spans": spans,
             "bytes": bytes,
             "log_files": report.log_files,
             "log_bytes": report.log_bytes,
+            "log_spans": report.log_spans,
+            "damages": report.damages,
             "segments": segments,
             "columns": columns,
         }));
@@ -141,18 +167,24 @@ fn stats(args: &DataArgs) -> Result<()> {
         report.segments.len(),
         each(bytes, spans)
     ))?;
-    print_line(&format!("{} log files, {} bytes", report.log_files, report.log_bytes))?;
+    print_line(&format!("{} spans in {} log files, {} bytes", report.log_spans, report.log_files, report.log_bytes))?;
+    for damage in &report.damages {
+        print_line(&format!("damaged: {damage}"))?;
+    }
+    if !report.damages.is_empty() {
+        eprintln!("hint: `tracewell fsck` reads every byte and tells all that is damaged");
+    }
     if report.segments.is_empty() {
         return Ok(());
     }
     print_line("")?;
     print_line(&format!(
-        "{:>8} {:<12} {:>12} {:>10} {:>14} {:>7}  {:<30} to",
+        "{:>14} {:<12} {:>12} {:>10} {:>14} {:>7}  {:<30} to",
         "segment", "tenant", "spans", "traces", "bytes", "B/span", "from"
     ))?;
     for segment in &report.segments {
         print_line(&format!(
-            "{:>8} {:<12} {:>12} {:>10} {:>14} {:>7.2}  {:<30} {}",
+            "{:>14} {:<12} {:>12} {:>10} {:>14} {:>7.2}  {:<30} {}",
             segment.number,
             segment.tenant,
             segment.spans,

@@ -124,7 +124,7 @@ impl Receiver {
         if spans > 0 {
             let append = Append { batch: decoded.batch, body, format };
             self.store.append(&Tenant::default(), append).await.map_err(|error| match error {
-                StoreError::Busy(message) => Refusal::Busy(message),
+                StoreError::Busy(message) | StoreError::Unavailable(message) => Refusal::Busy(message),
                 StoreError::Closed => Refusal::Busy("the server is stopping".to_owned()),
                 other => {
                     tracing::error!(error = %other, "cannot keep spans");

@@ -1,32 +1,40 @@
 //! The catalog: which segments are live, and from which log file on the log counts.
 //!
-//! One file of JSON and a checksum, replaced as a whole by renaming: whoever opens the store sees the state before a
-//! change or after it. If it is damaged it is made again from the segments, which tell where their spans came from.
+//! One file of JSON and a checksum, replaced as a whole: whoever opens the store sees the state before a change or after
+//! it. If it is damaged it is made again from the segments, which tell where their spans came from.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::disk::Disk;
-use super::segment::{EXTENSION, Segment};
+use super::files::SegmentFiles;
+use super::segment::Segment;
+use super::upgrade::{self, FORMAT};
 use crate::StoreError;
 
-/// The version of the directory's layout. A directory of a newer one is refused.
-pub(crate) const FORMAT: u32 = 2;
-pub(crate) const NAME: &str = "catalog.json";
-const NEW_NAME: &str = "catalog.json.new";
 /// What stands between the JSON and its CRC-32 in hexadecimal.
 const CHECKSUM: &str = "\ncrc32 ";
 
-/// What the directory holds.
+/// What the store holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Catalog {
     pub(crate) format: u32,
+    /// How often the catalog was written: no two attempts to write it have the same bytes.
+    pub(crate) writes: u64,
     /// Log files with a smaller number are in segments already.
     pub(crate) first_log: u64,
     pub(crate) next_segment: u64,
     pub(crate) segments: Vec<SegmentEntry>,
+    /// Who may change a catalog in a bucket; that of a directory belongs to whoever has the directory's lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<Owner>,
+    /// Directories that owned the bucket before, with what their log files count from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) former: Vec<FormerOwner>,
+    /// Directories whose own segments were moved into the bucket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) moved: Vec<String>,
 }
 
 /// A live segment.
@@ -40,54 +48,93 @@ pub(crate) struct SegmentEntry {
     pub(crate) last_start_unix_nano: u64,
 }
 
+/// A process that has claimed a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    /// The directory with the log, by a random name of its own.
+    pub(crate) directory: String,
+    /// The process, likewise.
+    pub(crate) session: String,
+    /// Counts claims. The numbers of segments begin with it, so that no two owners write the same one.
+    pub(crate) epoch: u64,
+    /// Where the directory is, for people.
+    pub(crate) place: String,
+}
+
+/// A directory that owned the bucket before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FormerOwner {
+    pub(crate) directory: String,
+    pub(crate) first_log: u64,
+}
+
 impl Default for Catalog {
     fn default() -> Self {
-        Self { format: FORMAT, first_log: 0, next_segment: 0, segments: Vec::new() }
+        Self {
+            format: FORMAT,
+            writes: 0,
+            first_log: 0,
+            next_segment: 0,
+            segments: Vec::new(),
+            owner: None,
+            former: Vec::new(),
+            moved: Vec::new(),
+        }
     }
 }
 
 impl Catalog {
-    /// Reads the catalog of a directory; that of a new directory is empty. Damage is an error that says so.
-    pub(crate) fn open(disk: &dyn Disk, folder: &Path) -> Result<Self, StoreError> {
-        let path = folder.join(NAME);
-        let bytes = match disk.read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(StoreError::Io { context: format!("read {}", path.display()), source }),
-        };
-        let damaged = |what: String| StoreError::Corrupt(format!("{}: {what}", path.display()));
-        let text = String::from_utf8_lossy(&bytes);
-        let (json, checksum) = text.rsplit_once(CHECKSUM).unwrap_or((&text, ""));
-        // A newer version's checksum may lie elsewhere, so its number is looked at first.
-        let version = serde_json::from_str::<serde_json::Value>(json).ok().and_then(|value| value["format"].as_u64());
-        let is_whole = u32::from_str_radix(checksum.trim(), 16) == Ok(crc32fast::hash(json.as_bytes()));
-        match version {
-            Some(format) if format > u64::from(FORMAT) => Err(StoreError::Invalid(format!(
-                "{} was written by a newer version (format {format}, this one reads up to {FORMAT})",
-                folder.display()
-            ))),
-            Some(1) => Err(StoreError::Invalid(format!(
-                "{} is of format 1, which no released version wrote: export it with the version that did",
-                folder.display()
-            ))),
-            _ if !is_whole => Err(damaged("its checksum is wrong".to_owned())),
-            _ => serde_json::from_str(json).map_err(|error| damaged(error.to_string())),
+    /// Reads the catalog; that of a new store is empty. Damage is an error that says so.
+    pub(crate) fn open(files: &dyn SegmentFiles) -> Result<Self, StoreError> {
+        let context = |source| StoreError::io(format!("read {}", files.catalog_name()), source);
+        match files.read_catalog().map_err(context)? {
+            Some(bytes) => Self::decode(&bytes, &files.catalog_name()),
+            None => Ok(Self::default()),
         }
     }
 
-    /// Makes the catalog again from the segments that can be read: those that no other has replaced.
-    pub(crate) fn rebuild(disk: &dyn Disk, folder: &Path) -> Result<Self, StoreError> {
-        let segments = folder.join("segments");
-        let mut catalog = Self::default();
+    /// Reads a catalog of this format or an older one. `name` is what an error calls it.
+    pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Self, StoreError> {
+        let damaged = |what: String| StoreError::Corrupt(format!("{name}: {what}"));
+        let text = String::from_utf8_lossy(bytes);
+        let (json, checksum) = text.rsplit_once(CHECKSUM).unwrap_or((&text, ""));
+        let parsed = serde_json::from_str::<Value>(json);
+        // A newer version's checksum may lie elsewhere, so its number is looked at first.
+        let format = parsed.as_ref().ok().and_then(|value| value["format"].as_u64());
+        if let Some(format) = format {
+            upgrade::check(format, name)?;
+        }
+        if u32::from_str_radix(checksum.trim(), 16) != Ok(crc32fast::hash(json.as_bytes())) {
+            return Err(damaged("its checksum is wrong".to_owned()));
+        }
+        let parsed = parsed.map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_value(upgrade::to_this_format(parsed)).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// The bytes of the catalog, with its checksum.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let checksum = crc32fast::hash(text.as_bytes());
+        text.push_str(&format!("{CHECKSUM}{checksum:08x}\n"));
+        Ok(text.into_bytes())
+    }
+
+    /// Makes the catalog again from the segments that can be read: those that no other has replaced. Log files whose
+    /// spans a segment has count no more, as far as they have a number of those that are the store's own.
+    pub(crate) fn rebuild(files: &dyn SegmentFiles, own_logs: std::ops::Range<u64>) -> Result<Self, StoreError> {
+        let mut catalog = Self { first_log: own_logs.start, ..Self::default() };
         let mut replaced = BTreeSet::new();
-        for number in super::numbers_in(disk, &segments, EXTENSION)? {
+        let context = |source| StoreError::io(format!("list beside {}", files.catalog_name()), source);
+        for number in files.list().map_err(context)? {
             catalog.next_segment = catalog.next_segment.max(number + 1);
-            match Segment::find(disk, &segments, number) {
+            match Segment::find(files, number) {
                 Ok((entry, origin)) => {
                     replaced.extend(origin.merged);
-                    catalog.first_log = origin.log.map_or(0, |log| log + 1).max(catalog.first_log);
+                    let log = origin.log.filter(|log| own_logs.contains(log));
+                    catalog.first_log = log.map_or(0, |log| log + 1).max(catalog.first_log);
                     catalog.segments.push(entry);
                 }
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => tracing::error!(%error, "a segment cannot be read"),
             }
         }
@@ -95,15 +142,10 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Replaces the catalog; on return the new one is on the disk.
-    pub(crate) fn commit(&self, disk: &dyn Disk, folder: &Path) -> Result<(), StoreError> {
-        let (path, temporary) = (folder.join(NAME), folder.join(NEW_NAME));
-        let context = |source| StoreError::Io { context: format!("write {}", path.display()), source };
-        let mut text = serde_json::to_string_pretty(self).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let checksum = crc32fast::hash(text.as_bytes());
-        text.push_str(&format!("{CHECKSUM}{checksum:08x}\n"));
-        let mut file = disk.create(&temporary).map_err(context)?;
-        file.append(text.as_bytes()).and_then(|()| file.sync()).map_err(context)?;
-        disk.rename(&temporary, &path).and_then(|()| disk.sync_folder(folder)).map_err(context)
+    /// Replaces the catalog; on return the new one is durable.
+    pub(crate) fn commit(&mut self, files: &dyn SegmentFiles) -> Result<(), StoreError> {
+        self.writes += 1;
+        let context = |source| StoreError::io(format!("write {}", files.catalog_name()), source);
+        files.swap_catalog(&self.encode()?).map_err(context)
     }
 }

@@ -22,7 +22,8 @@ impl Damages {
     }
 
     /// Goes on after damage, which is noted, and stops at any other error. A read that fails is damage, too: what cannot
-    /// be read now may be readable later, and what can be is served.
+    /// be read now may be readable later, and what can be is served. A file that cannot be reached is not damaged, and no
+    /// answer is made without it.
     pub(super) fn tolerate<T>(&self, result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
         match result {
             Ok(value) => Ok(Some(value)),

@@ -20,7 +20,7 @@ fn open(disk: &SimulatedDisk) -> Result<EmbeddedStore, StoreError> {
 }
 
 /// How often each span is found by a scan; and that it is found in its trace as often.
-async fn found(store: &EmbeddedStore) -> BTreeMap<u64, usize> {
+pub(super) async fn found(store: &EmbeddedStore) -> BTreeMap<u64, usize> {
     let tenant = Tenant::default();
     let scan =
         Scan { time: TimeRange::ALL, predicates: vec![], projection: Projection::All, after: None, limit: 100_000 };
@@ -47,14 +47,14 @@ fn trace_of(id: u64) -> TraceId {
 
 /// What a client knows.
 #[derive(Default, Debug)]
-struct Sent {
-    acknowledged: BTreeSet<u64>,
+pub(super) struct Sent {
+    pub(super) acknowledged: BTreeSet<u64>,
     refused: BTreeSet<u64>,
     next: u64,
 }
 
 impl Sent {
-    async fn send(&mut self, store: &EmbeddedStore) -> Result<(), StoreError> {
+    pub(super) async fn send(&mut self, store: &EmbeddedStore) -> Result<(), StoreError> {
         self.next += 1;
         let id = self.next;
         let batch = batch_of((id % 5) + 1, &[id]);
@@ -67,7 +67,7 @@ impl Sent {
     }
 
     /// Every span that was acknowledged is there once; one that was not, at most once.
-    fn check(&self, found: &BTreeMap<u64, usize>, what: &str) {
+    pub(super) fn check(&self, found: &BTreeMap<u64, usize>, what: &str) {
         for id in &self.acknowledged {
             assert_eq!(found.get(id), Some(&1), "span {id}, which was acknowledged: {what}");
         }
@@ -79,9 +79,9 @@ impl Sent {
 }
 
 /// A life of a store: appends, and as the seed has it, flushes and merges. Errors are what the faults make of it.
-async fn live(disk: &SimulatedDisk, sent: &mut Sent, seed: u64) {
+pub(super) async fn live(opened: Result<EmbeddedStore, StoreError>, sent: &mut Sent, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let Ok(store) = open(disk) else { return };
+    let Ok(store) = opened else { return };
     for _ in 0..18 {
         let _ = sent.send(&store).await;
         if random.u8(0..3) > 0 {
@@ -98,7 +98,7 @@ async fn after_a_crash_at_any_operation_every_acknowledged_span_is_there_once() 
     let mut crashes = 0;
     for seed in 0..6u64 {
         let whole = SimulatedDisk::default();
-        live(&whole, &mut Sent::default(), seed).await;
+        live(open(&whole), &mut Sent::default(), seed).await;
         for crash in 0..whole.operations() {
             // With more seeds than CI has time for, each looks at a part of the operations.
             if crash % 3 != seed % 3 {
@@ -108,7 +108,7 @@ async fn after_a_crash_at_any_operation_every_acknowledged_span_is_there_once() 
             let disk = SimulatedDisk::default();
             disk.set_faults(Faults { crash_at: Some(crash), ..Faults::default() });
             let mut sent = Sent::default();
-            live(&disk, &mut sent, seed).await;
+            live(open(&disk), &mut sent, seed).await;
             let mut random = fastrand::Rng::with_seed(seed << 32 | crash);
             let disk = disk.after_crash(&mut random);
             let store = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -125,7 +125,7 @@ async fn after_a_crash_at_any_operation_every_acknowledged_span_is_there_once() 
             let store = open(&disk).unwrap_or_else(|error| panic!("{what}, again: {error}"));
             sent.check(&found(&store).await, &format!("{what}, again"));
             drop(store);
-            let report = check_on(&disk, Path::new(FOLDER), false).unwrap();
+            let report = check_on(Arc::new(disk.clone()), Path::new(FOLDER), false).unwrap();
             assert!(report.damages.iter().all(|damage| damage.contains("log")), "{what}: {report:?}");
             crashes += 1;
         }
@@ -137,7 +137,7 @@ async fn after_a_crash_at_any_operation_every_acknowledged_span_is_there_once() 
 async fn an_operation_that_fails_loses_nothing_and_the_store_recovers() {
     for seed in 0..3u64 {
         let whole = SimulatedDisk::default();
-        live(&whole, &mut Sent::default(), seed).await;
+        live(open(&whole), &mut Sent::default(), seed).await;
         for fail in 0..whole.operations() {
             if fail % 2 != seed % 2 {
                 continue;
@@ -146,7 +146,7 @@ async fn an_operation_that_fails_loses_nothing_and_the_store_recovers() {
             let disk = SimulatedDisk::default();
             disk.set_faults(Faults { fail_at: Some(fail), ..Faults::default() });
             let mut sent = Sent::default();
-            live(&disk, &mut sent, seed).await;
+            live(open(&disk), &mut sent, seed).await;
             let store = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
             sent.check(&found(&store).await, &what);
             sent.send(&store).await.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -236,12 +236,12 @@ async fn a_flipped_bit_anywhere_is_harmless_or_told_and_the_rest_is_served() {
             }
             drop(store);
             // What a repair leaves is whole, and holds what could be read.
-            check_on(&disk, Path::new(FOLDER), true).unwrap();
+            check_on(Arc::new(disk.clone()), Path::new(FOLDER), true).unwrap();
             let store = open(&disk).unwrap_or_else(|error| panic!("{what}, repaired: {error}"));
             assert_eq!(self::found(&store).await, found, "{what}, repaired");
             drop(store);
             if !path.to_string_lossy().contains("log") {
-                let report = check_on(&disk, Path::new(FOLDER), false).unwrap();
+                let report = check_on(Arc::new(disk.clone()), Path::new(FOLDER), false).unwrap();
                 assert!(report.damages.is_empty(), "{what}, repaired: {report:?}");
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::segment::{self, Merge, Origin, Segment};
-use super::{Catalog, Frozen, SegmentEntry, Shared, log_path};
+use super::{Catalog, Frozen, SegmentEntry, Shared, log_path, logs_in};
 use crate::{StoreError, Tenant};
 
 /// How often retention is looked at when nothing else happens.
@@ -109,20 +109,41 @@ pub(super) struct Flusher {
     pub(super) catalog: Catalog,
     /// Segments that could not be merged, because they are damaged.
     left_alone: BTreeSet<u64>,
+    /// What the catalog no longer names and is still to be deleted.
+    dropped: Vec<Dropped>,
+    /// Segments of commits of which it is not known whether they happened: kept until the next one has.
+    in_doubt: Vec<u64>,
     clock: Clock,
+}
+
+/// What is to be deleted.
+enum Dropped {
+    /// A segment that is open, and that readers may be in the midst of.
+    Segment(Arc<Segment>),
+    /// A file that nobody has opened.
+    File(u64),
 }
 
 impl Flusher {
     pub(super) fn new(catalog: Catalog) -> Self {
-        Self { catalog, left_alone: BTreeSet::new(), clock: Clock::default() }
+        Self {
+            catalog,
+            left_alone: BTreeSet::new(),
+            dropped: Vec::new(),
+            in_doubt: Vec::new(),
+            clock: Clock::default(),
+        }
     }
 
     pub(super) fn run(mut self, shared: &Shared) {
         let mut was_failing = false;
         loop {
             let mut failed = None;
-            let steps = [Self::retain, Self::flush_all, Self::merge_all];
+            let steps = [Self::check_owned, Self::retain, Self::flush_all, Self::merge_all];
             for step in steps {
+                if failed.is_some() && shared.files.taken_over().is_some() {
+                    break;
+                }
                 if let Err(error) = step(&mut self, shared) {
                     // Said once, not at every try.
                     if !was_failing && failed.is_none() && !shared.closed.load(Ordering::SeqCst) {
@@ -135,6 +156,7 @@ impl Flusher {
                 tracing::info!("flushing again");
             }
             was_failing = failed.is_some();
+            self.remove_dropped(shared);
             shared.flush.finish_round(failed);
             if shared.closed.load(Ordering::SeqCst) {
                 return;
@@ -158,29 +180,38 @@ impl Flusher {
         drop: &[u64],
         flushed: Option<&Frozen>,
     ) -> Result<(), StoreError> {
-        let disk = &*shared.disk;
-        let folder = shared.folder.join("segments");
-        let opened = add
-            .iter()
-            .map(|entry| Segment::open(disk, &folder, entry.clone()).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
+        let files = &*shared.files;
+        let opened =
+            add.iter().map(|entry| Segment::open(files, entry.clone()).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let mut next = self.catalog.clone();
         next.segments.retain(|entry| !drop.contains(&entry.number));
         next.segments.extend(add);
         if let Some(frozen) = flushed {
             next.first_log = frozen.log_number + 1;
         }
-        next.commit(disk, &shared.folder)?;
+        // Counted even if it fails, so that no two attempts are the same.
+        self.catalog.writes += 1;
+        next.commit(files)?;
         self.catalog = next;
+        // No catalog that names them can come about any more.
+        self.dropped.extend(self.in_doubt.drain(..).map(Dropped::File));
 
         let mut state = shared.state_mut();
-        state.segments.retain(|segment| !drop.contains(&segment.entry.number));
+        let (gone, kept) =
+            std::mem::take(&mut state.segments).into_iter().partition(|segment| drop.contains(&segment.entry.number));
+        let gone: Vec<Arc<Segment>> = gone;
+        self.dropped.extend(gone.into_iter().map(Dropped::Segment));
+        state.segments = kept;
         state.segments.extend(opened);
         if let Some(frozen) = flushed {
             state.frozen.retain(|other| other.log_number != frozen.log_number);
             state.log_bytes = state.log_bytes.saturating_sub(frozen.log_bytes);
         }
         Ok(())
+    }
+
+    fn check_owned(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        shared.check_owned()
     }
 
     fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
@@ -193,19 +224,18 @@ impl Flusher {
 
     /// Writes a frozen memtable as segments, one for each tenant.
     pub(super) fn flush(&mut self, shared: &Shared, frozen: &Frozen) -> Result<(), StoreError> {
-        let disk = &*shared.disk;
-        let folder = shared.folder.join("segments");
+        let files = &*shared.files;
         let mut entries = Vec::new();
         let mut written = Ok(());
         for (tenant, table) in &frozen.tables {
             let batches: Vec<_> = table.batches().collect();
             let number = self.next_number();
             let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
-            match segment::write(disk, &folder, number, tenant, origin, &batches) {
+            match segment::write(files, number, tenant, origin, &batches) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => {
                     // What was written so far takes space that may be what is missing.
-                    segment::remove(disk, &folder, number);
+                    segment::remove(files, number);
                     written = Err(error);
                     break;
                 }
@@ -218,36 +248,58 @@ impl Flusher {
         }
         shared.release(frozen.bytes());
         let path = log_path(&shared.folder, frozen.log_number);
-        if let Err(error) = disk.remove(&path) {
+        if let Err(error) = shared.disk.remove(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot delete a log file that is in a segment");
         }
         shared.flush.changed.notify_all();
         Ok(())
     }
 
-    /// Removes segments whose commit failed, unless the catalog on the disk names them all the same.
-    fn remove_unless_live(&self, shared: &Shared, numbers: &[u64]) {
-        // A rename that reported an error may have happened: then the next commit replaces that catalog, and until then
-        // the files must stay.
-        match Catalog::open(&*shared.disk, &shared.folder) {
-            Ok(on_disk) if on_disk.first_log == self.catalog.first_log && on_disk.segments == self.catalog.segments => {
-                let folder = shared.folder.join("segments");
-                numbers.iter().for_each(|number| segment::remove(&*shared.disk, &folder, *number));
-            }
-            _ => {}
+    /// Removes segments whose commit failed, unless the catalog names them all the same.
+    fn remove_unless_live(&mut self, shared: &Shared, numbers: &[u64]) {
+        let files = &*shared.files;
+        // A swap that reported an error may have happened, or may still come: then the next commit replaces that
+        // catalog, and until then the files must stay.
+        let is_undone = !files.swap_may_come_late()
+            && Catalog::open(files).is_ok_and(|found| {
+                found.first_log == self.catalog.first_log && found.segments == self.catalog.segments
+            });
+        if is_undone {
+            numbers.iter().for_each(|number| segment::remove(files, *number));
+        } else {
+            self.in_doubt.extend(numbers);
         }
+    }
+
+    /// Deletes what the catalog no longer names, as soon as nobody reads it.
+    fn remove_dropped(&mut self, shared: &Shared) {
+        self.dropped.retain(|dropped| match dropped {
+            Dropped::Segment(segment) if Arc::strong_count(segment) > 1 => true,
+            Dropped::Segment(segment) => {
+                segment::remove(&*shared.files, segment.entry.number);
+                false
+            }
+            Dropped::File(number) => {
+                segment::remove(&*shared.files, *number);
+                false
+            }
+        });
     }
 
     fn merge_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
         while !shared.closed.load(Ordering::SeqCst) {
             let Some((tenant, segments)) = self.find_mergeable(shared) else { return Ok(()) };
-            match self.merge(shared, &tenant, &segments) {
+            let merged = self.merge(shared, &tenant, &segments);
+            let numbers: Vec<u64> = segments.iter().map(|segment| segment.entry.number).collect();
+            drop(segments);
+            self.remove_dropped(shared);
+            match merged {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return Ok(()),
                 Err(error @ StoreError::Corrupt(_)) => {
                     // They are read as they are, as far as they can be.
                     shared.damages.note(&error.to_string());
-                    self.left_alone.extend(segments.iter().map(|segment| segment.entry.number));
+                    self.left_alone.extend(numbers);
                 }
                 Err(other) => return Err(other),
             }
@@ -277,10 +329,16 @@ impl Flusher {
             let most_nanos = shared.options.retention_age.map(|age| age.as_nanos() as u64 / RETENTION_PARTS);
             let bytes: u64 = tier.iter().map(|segment| segment.entry.bytes).sum();
             let most_bytes = shared.options.retention_bytes.map(|most| most / RETENTION_PARTS);
-            let fits = spans <= MOST_MERGED_SPANS
+            let mut fits = spans <= MOST_MERGED_SPANS
                 && most_bytes.is_none_or(|most| bytes <= most)
-                && most_nanos.is_none_or(|most| last - first <= most)
-                && Merge::fits(&tier).unwrap_or(false);
+                && most_nanos.is_none_or(|most| last - first <= most);
+            if fits {
+                fits = match Merge::fits(&tier) {
+                    // Later, when they can be reached.
+                    Err(StoreError::Unavailable(_)) => continue,
+                    fits => fits.unwrap_or(false),
+                };
+            }
             if !fits {
                 // The oldest of them is as large as it gets.
                 self.left_alone.insert(tier[0].entry.number);
@@ -294,11 +352,10 @@ impl Flusher {
     }
 
     fn merge(&mut self, shared: &Shared, tenant: &Tenant, segments: &[Arc<Segment>]) -> Result<(), StoreError> {
-        let disk = &*shared.disk;
-        let folder = shared.folder.join("segments");
+        let files = &*shared.files;
         let number = self.next_number();
-        let merged = Merge::new(disk, &folder, number, tenant, segments).and_then(|merge| {
-            merge.run(disk, || {
+        let merged = Merge::new(files, number, tenant, segments).and_then(|merge| {
+            merge.run(|| {
                 if shared.closed.load(Ordering::SeqCst) {
                     return Err(StoreError::Closed);
                 }
@@ -309,7 +366,7 @@ impl Flusher {
         let entry = match merged {
             Ok(entry) => entry,
             Err(error) => {
-                segment::remove(disk, &folder, number);
+                segment::remove(files, number);
                 return Err(error);
             }
         };
@@ -317,7 +374,6 @@ impl Flusher {
             self.remove_unless_live(shared, &[number]);
             return Err(error);
         }
-        numbers.iter().for_each(|number| segment::remove(disk, &folder, *number));
         Ok(())
     }
 
@@ -348,24 +404,21 @@ impl Flusher {
         }
         tracing::info!(segments = dropped.len(), "retention drops segments");
         self.commit(shared, Vec::new(), &dropped, None)?;
-        let folder = shared.folder.join("segments");
-        dropped.iter().for_each(|number| segment::remove(&*shared.disk, &folder, *number));
+        self.remove_dropped(shared);
         Ok(())
     }
 }
 
 /// Deletes what a crash left: segments that never came into the catalog or were dropped, log files that are in segments.
 pub(super) fn remove_strays(shared: &Shared, catalog: &Catalog) {
-    let disk = &*shared.disk;
-    let segments = shared.folder.join("segments");
-    for number in super::numbers_in(disk, &segments, segment::EXTENSION).unwrap_or_default() {
+    for number in shared.files.list().unwrap_or_default() {
         if !catalog.segments.iter().any(|entry| entry.number == number) {
-            segment::remove(disk, &segments, number);
+            segment::remove(&*shared.files, number);
         }
     }
-    for number in super::numbers_in(disk, &shared.folder.join("log"), "log").unwrap_or_default() {
+    for number in logs_in(&*shared.disk, &shared.folder).unwrap_or_default() {
         if number < catalog.first_log
-            && let Err(error) = disk.remove(&log_path(&shared.folder, number))
+            && let Err(error) = shared.disk.remove(&log_path(&shared.folder, number))
         {
             tracing::warn!(number, %error, "cannot delete a log file that is in a segment");
         }

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use tracewell_model::SpanBatch;
 
-use super::catalog::{self, Catalog, SegmentEntry};
+use super::catalog::{Catalog, SegmentEntry};
 use super::disk::{Disk, LocalDisk};
+use super::files::SegmentFiles;
+use super::look::{look, read_log};
+use super::open;
+use super::place::{Opened, Place};
 use super::segment::{self, Origin, Segment};
-use super::{log, log_path, numbers_in, open};
 use crate::{StoreError, Tenant};
 
-/// Where a repair puts what cannot be read.
-const DAMAGED_FOLDER: &str = "damaged";
 /// A segment that a repair writes has about so many spans at most.
 const REPAIRED_SPANS: usize = 200_000;
 
@@ -33,17 +35,23 @@ pub struct FsckReport {
     pub repairs: Vec<String>,
 }
 
-/// What a directory holds.
+/// What a store holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreReport {
+    /// Where its catalog is.
+    pub place: String,
     /// The segments, the oldest first.
     pub segments: Vec<SegmentReport>,
     /// Bytes of the segments by column, the most first.
     pub columns: Vec<(String, u64)>,
-    /// Log files and their bytes.
+    /// Log files.
     pub log_files: u64,
     /// Bytes of the log files.
     pub log_bytes: u64,
+    /// Spans in the log files.
+    pub log_spans: u64,
+    /// What cannot be read, as far as this look tells: `fsck` reads every byte.
+    pub damages: Vec<String>,
 }
 
 /// A segment.
@@ -63,63 +71,75 @@ pub struct SegmentReport {
 /// can be read becomes a new segment, and the damaged file is moved into the directory `damaged`.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] when a process has the store open or a newer version wrote it.
-pub fn fsck(folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
-    check_on(&LocalDisk, folder, repair)
+/// [`StoreError::Invalid`] when a process has the store open or a newer version wrote it; [`StoreError::Unavailable`]
+/// when its bucket cannot be reached.
+pub fn fsck(place: &Place, repair: bool) -> Result<FsckReport, StoreError> {
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let _lock = open::lock(&*disk, &place.folder)?;
+    let place = place.clone().with_known_bucket(&*disk)?;
+    let opened = if repair { place.open(&disk)? } else { place.look(&disk)? };
+    check(&*disk, &place.folder, opened, repair)
 }
 
-pub(super) fn check_on(disk: &dyn Disk, folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
-    let _lock = open::lock(disk, folder)?;
+#[cfg(test)]
+pub(super) fn check_on(disk: Arc<dyn Disk>, folder: &Path, repair: bool) -> Result<FsckReport, StoreError> {
+    let _lock = open::lock(&*disk, folder)?;
+    check(&*disk, folder, Place::from(folder).open(&disk)?, repair)
+}
+
+pub(super) fn check(disk: &dyn Disk, folder: &Path, opened: Opened, repair: bool) -> Result<FsckReport, StoreError> {
+    let Opened { files, catalog, damage } = opened;
+    let files = &*files;
+    let is_rebuilt = damage.is_some();
     let mut report = FsckReport::default();
-    let (catalog, is_rebuilt) = match Catalog::open(disk, folder) {
-        Err(error @ StoreError::Corrupt(_)) => {
-            report.damages.push(error.to_string());
-            (Catalog::rebuild(disk, folder)?, true)
-        }
-        other => (other?, false),
-    };
+    report.damages.extend(damage.map(|what| StoreError::Corrupt(what).to_string()));
     let mut next = catalog.clone();
-    let segments = folder.join("segments");
     let mut replaced = Vec::new();
     for entry in &catalog.segments {
         let before = report.damages.len();
-        let opened = Segment::open(disk, &segments, entry.clone());
+        let opened = Segment::open(files, entry.clone());
         match opened.and_then(|segment| segment.verify(|error| report.damages.push(error.to_string()))) {
             Ok(spans) => {
                 report.segments += 1;
                 report.segment_spans += spans;
             }
+            // What cannot be reached is not damaged, and must not be mended.
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
             Err(error) => report.damages.push(format!("{error}: its {} spans are lost", entry.spans)),
         }
         if repair && report.damages.len() > before {
-            let kept = rewrite(disk, &segments, entry, &mut next)?;
+            let kept = rewrite(files, entry, &mut next)?;
             next.segments.retain(|other| other.number != entry.number);
             replaced.push(entry.number);
             report.repairs.push(format!("segment {}: {kept} of {} spans were kept", entry.number, entry.spans));
         }
     }
     if repair && (is_rebuilt || !replaced.is_empty()) {
-        next.commit(disk, folder)?;
+        next.commit(files)?;
         if is_rebuilt {
-            report.repairs.push(format!("{} was made again from the segments", catalog::NAME));
+            report.repairs.push(format!("{} was made again from the segments", files.catalog_name()));
         }
-        let damaged = folder.join(DAMAGED_FOLDER);
-        disk.create_folder(&damaged)
-            .map_err(|source| StoreError::Io { context: format!("create {}", damaged.display()), source })?;
         for number in replaced {
-            let (from, to) = (segment::segment_path(&segments, number), segment::segment_path(&damaged, number));
-            if let Err(error) = disk.rename(&from, &to) {
-                report.damages.push(format!("cannot move {}: {error}", from.display()));
+            match files.set_aside(number) {
+                Ok(place) => report.repairs.push(format!("{} is now {place}", files.name(number))),
+                Err(error) => report.damages.push(format!("cannot move {}: {error}", files.name(number))),
             }
         }
     }
-    check_log(disk, folder, &catalog, &mut report)?;
+    let log = read_log(disk, folder, catalog.first_log, &mut |_, _, _| {})?;
+    report.log_files = log.files;
+    report.log_spans = log.spans;
+    report.damages.extend(log.damages);
     Ok(report)
 }
 
 /// Writes what can be read of a segment as new ones; returns the number of spans.
-fn rewrite(disk: &dyn Disk, folder: &Path, entry: &SegmentEntry, catalog: &mut Catalog) -> Result<u64, StoreError> {
-    let Ok(segment) = Segment::open(disk, folder, entry.clone()) else { return Ok(0) };
+fn rewrite(files: &dyn SegmentFiles, entry: &SegmentEntry, catalog: &mut Catalog) -> Result<u64, StoreError> {
+    let segment = match Segment::open(files, entry.clone()) {
+        Ok(segment) => segment,
+        Err(error @ StoreError::Unavailable(_)) => return Err(error),
+        Err(_) => return Ok(0),
+    };
     let tenant = Tenant::new(&entry.tenant)?;
     let mut kept = 0;
     let mut batches: Vec<SpanBatch> = Vec::new();
@@ -128,7 +148,7 @@ fn rewrite(disk: &dyn Disk, folder: &Path, entry: &SegmentEntry, catalog: &mut C
         let spans: usize = all.iter().map(|batch| batch.len()).sum();
         if spans > 0 {
             let origin = Origin { log: None, merged: vec![entry.number] };
-            catalog.segments.push(segment::write(disk, folder, catalog.next_segment, &tenant, origin, &all)?);
+            catalog.segments.push(segment::write(files, catalog.next_segment, &tenant, origin, &all)?);
             catalog.next_segment += 1;
         }
         kept += spans as u64;
@@ -152,49 +172,24 @@ fn rewrite(disk: &dyn Disk, folder: &Path, entry: &SegmentEntry, catalog: &mut C
     Ok(kept)
 }
 
-fn check_log(disk: &dyn Disk, folder: &Path, catalog: &Catalog, report: &mut FsckReport) -> Result<(), StoreError> {
-    for number in numbers_in(disk, &folder.join("log"), "log")? {
-        if number < catalog.first_log {
-            continue;
-        }
-        let path = log_path(folder, number);
-        let mut spans = 0;
-        let acknowledged = log::acknowledged_before(disk, &log_path(folder, number + 1)).unwrap_or(u64::MAX);
-        let end = log::read(disk, &path, acknowledged, |record, limits| {
-            match tracewell_wire::decode(record.format, &record.body, limits) {
-                Ok(decoded) => spans += decoded.batch.len() as u64,
-                Err(error) => {
-                    report.damages.push(format!("log {}: a record does not decode: {error}", path.display()));
-                }
-            }
-            Ok(())
-        })?;
-        report.log_files += 1;
-        report.log_spans += spans;
-        for (from, to) in end.unreadable {
-            report.damages.push(format!("log {} at offset {from}: {} bytes are no records", path.display(), to - from));
-        }
-    }
-    Ok(())
-}
-
-/// Says what is in a store's directory, which a process may have open.
-pub fn store_report(folder: &Path) -> Result<StoreReport, StoreError> {
-    let disk = LocalDisk;
-    let catalog = Catalog::open(&disk, folder)?;
-    let segments = folder.join("segments");
-    let mut report = StoreReport::default();
+/// Says what is in a store, which a process may have open.
+pub fn store_report(place: &Place) -> Result<StoreReport, StoreError> {
+    let found = look(place, |_| {})?;
     let mut columns = BTreeMap::new();
-    for entry in catalog.segments {
-        let segment = match Segment::open(&disk, &segments, entry) {
-            Ok(segment) => segment,
-            // It was merged or dropped since the catalog was read, or is damaged, which `fsck` tells.
-            Err(error) => {
-                tracing::warn!(%error, "a segment is left out");
-                continue;
-            }
-        };
-        segment.bytes_by_column(&mut columns)?;
+    let mut report = StoreReport {
+        place: found.place,
+        log_files: found.log.files,
+        log_bytes: found.log.bytes,
+        log_spans: found.log.spans,
+        damages: found.damages,
+        ..StoreReport::default()
+    };
+    for segment in found.segments {
+        match segment.bytes_by_column(&mut columns) {
+            Ok(()) => {}
+            Err(error @ StoreError::Corrupt(_)) => report.damages.push(error.to_string()),
+            Err(other) => return Err(other),
+        }
         let entry = &segment.entry;
         report.segments.push(SegmentReport {
             number: entry.number,
@@ -209,9 +204,5 @@ pub fn store_report(folder: &Path) -> Result<StoreReport, StoreError> {
     report.segments.sort_by_key(|segment| (segment.first_start_unix_nano, segment.number));
     report.columns = columns.into_iter().collect();
     report.columns.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    for number in numbers_in(&disk, &folder.join("log"), "log")? {
-        report.log_files += 1;
-        report.log_bytes += std::fs::metadata(log_path(folder, number)).map_or(0, |metadata| metadata.len());
-    }
     Ok(report)
 }

@@ -52,7 +52,7 @@ pub(crate) fn encode_record(tenant: &Tenant, format: Format, body: &[u8]) -> Vec
 impl LogWriter {
     /// Begins a file and makes its name durable. `before` is how much of the file before it was acknowledged.
     pub(crate) fn create(disk: &dyn Disk, path: &Path, limits: &Limits, before: u64) -> Result<Self, StoreError> {
-        let context = |source| StoreError::Io { context: format!("create log {}", path.display()), source };
+        let context = |source| StoreError::io(format!("create log {}", path.display()), source);
         let mut file = disk.create(path).map_err(context)?;
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(MAGIC);
@@ -77,7 +77,7 @@ impl LogWriter {
     /// Writes records and, if asked, waits until they are on the disk. After an error the file's end is unknown, so no
     /// more may be written to it.
     pub(crate) fn write(&mut self, records: &[u8], sync: bool) -> Result<(), StoreError> {
-        let context = |source| StoreError::Io { context: format!("write log {}", self.path.display()), source };
+        let context = |source| StoreError::io(format!("write log {}", self.path.display()), source);
         self.file.append(records).map_err(context)?;
         if sync {
             self.file.sync().map_err(context)?;
@@ -119,8 +119,7 @@ pub(crate) fn read(
     acknowledged: u64,
     mut each: impl FnMut(Record, &Limits) -> Result<(), StoreError>,
 ) -> Result<LogEnd, StoreError> {
-    let mut bytes =
-        disk.read(path).map_err(|source| StoreError::Io { context: format!("read log {}", path.display()), source })?;
+    let mut bytes = disk.read(path).map_err(|source| StoreError::io(format!("read log {}", path.display()), source))?;
     bytes.truncate(usize::try_from(acknowledged).unwrap_or(usize::MAX));
     let total = bytes.len() as u64;
     let mut end = LogEnd { bytes: total, ..LogEnd::default() };

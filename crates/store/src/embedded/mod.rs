@@ -11,18 +11,24 @@
 //! moment at which the segment counts and the log file does not, so no crash loses a span or doubles one.
 
 mod append;
+#[cfg(feature = "s3")]
+mod bucket;
 mod catalog;
 mod clock;
 mod damage;
 mod disk;
+mod files;
 mod flush;
 mod fsck;
 mod log;
+mod look;
 mod open;
 mod options;
 mod parquet;
+mod place;
 mod reads;
 mod segment;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -38,16 +44,18 @@ use tracewell_model::{SpanBatch, TimeRange, TraceId};
 use crate::memtable::{Kept, Memtable};
 use crate::names::ValuesOf;
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
-    Tenant,
+    Append, AttributeScope, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore, StoreError,
+    StoreStats, Tenant,
 };
 use append::LogThread;
 use catalog::{Catalog, SegmentEntry};
 use damage::Damages;
 use disk::Disk;
+use files::SegmentFiles;
 pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
-pub use options::{Commit, EmbeddedOptions};
+pub use options::{BucketOptions, Commit, EmbeddedOptions};
 pub use parquet::export_parquet;
+pub use place::Place;
 use segment::Segment;
 pub(crate) use segment::{Damaged, Input, put_varint, service_only};
 
@@ -69,6 +77,7 @@ pub struct EmbeddedStore {
 struct Shared {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
+    files: Arc<dyn SegmentFiles>,
     options: EmbeddedOptions,
     state: RwLock<State>,
     /// Bytes of all memtables, and of the batches that are on their way into one.
@@ -154,6 +163,7 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
         let read = move || {
+            shared.check_owned()?;
             let result = read(&shared);
             shared.forget_least_used();
             result
@@ -206,18 +216,11 @@ fn log_path(folder: &Path, number: u64) -> PathBuf {
     folder.join("log").join(format!("{number:010}.log"))
 }
 
-/// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted.
-fn numbers_in(disk: &dyn Disk, folder: &Path, extension: &str) -> Result<Vec<u64>, StoreError> {
-    let context = |source| StoreError::Io { context: format!("list {}", folder.display()), source };
-    let mut numbers: Vec<u64> = disk
-        .list(folder)
-        .map_err(context)?
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
-        .filter_map(|path| path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()))
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+/// The numbers of the log files, sorted.
+fn logs_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<u64>, StoreError> {
+    let folder = folder.join("log");
+    let context = |source| StoreError::io(format!("list {}", folder.display()), source);
+    disk::numbers_in(disk, &folder, "log").map_err(context)
 }
 
 impl Shared {
@@ -227,6 +230,11 @@ impl Shared {
 
     fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses, with the reason, once another process has taken this one's place: what it holds is out of date.
+    fn check_owned(&self) -> Result<(), StoreError> {
+        self.files.taken_over().map_or(Ok(()), |by| Err(StoreError::Unavailable(by)))
     }
 
     /// Gives memory back.
@@ -252,6 +260,7 @@ impl SpanStore for EmbeddedStore {
         if append.batch.is_empty() {
             return Ok(());
         }
+        self.shared.check_owned()?;
         let kept = Arc::new(Kept::new(append.batch));
         let bytes = kept.bytes();
         self.reserve(bytes).await?;
@@ -290,6 +299,16 @@ impl SpanStore for EmbeddedStore {
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         let (tenant, scan) = (tenant.clone(), scan.clone());
         self.read(move |shared| shared.scan(&tenant, &scan)).await
+    }
+
+    async fn trace_ids(
+        &self,
+        tenant: &Tenant,
+        time: TimeRange,
+        predicates: &[Predicate],
+    ) -> Result<Vec<TraceId>, StoreError> {
+        let (tenant, predicates) = (tenant.clone(), predicates.to_vec());
+        self.read(move |shared| shared.trace_ids(&tenant, time, predicates)).await
     }
 
     async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError> {
@@ -354,6 +373,7 @@ impl SpanStore for EmbeddedStore {
         stats.segments = segments.len() as u64;
         stats.log_bytes = self.shared.state().log_bytes;
         stats.bytes += stats.log_bytes;
+        stats.damages = self.damages();
         stats.oldest_unix_nano = starts.iter().map(|(first, _)| *first).min();
         stats.newest_unix_nano = starts.iter().map(|(_, last)| *last).max();
         Ok(stats)

@@ -8,11 +8,13 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, SegmentEntry};
 use super::damage::Damages;
 use super::disk::Disk;
+use super::files::SegmentFiles;
 use super::flush::{self, Flusher};
 use super::log::{self, LogEnd, LogWriter};
+use super::place::{Opened, Place};
 use super::segment::Segment;
 use super::{
     EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, State,
@@ -23,25 +25,30 @@ use crate::{StoreError, Tenant};
 impl EmbeddedStore {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
         let lock = lock(&*disk, folder)?;
+        let place = Place { folder: folder.to_owned(), bucket: options.segments.clone() };
+        let opened = place.open(&disk)?;
+        Self::open_with(disk, folder, options, lock, opened)
+    }
+
+    /// Opens a store whose lock and catalog are held.
+    pub(super) fn open_with(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        options: EmbeddedOptions,
+        lock: Box<dyn Send + Sync>,
+        opened: Opened,
+    ) -> Result<Self, StoreError> {
+        let Opened { files, mut catalog, damage } = opened;
         let damages = Damages::default();
-        let (catalog, is_rebuilt) = match Catalog::open(&*disk, folder) {
-            Err(StoreError::Corrupt(what)) => {
-                damages.note(&format!("{what}; it was made again from the segments"));
-                (Catalog::rebuild(&*disk, folder)?, true)
-            }
-            other => (other?, false),
-        };
-        let segments_folder = folder.join("segments");
-        let mut state = State::default();
-        for entry in &catalog.segments {
-            let opened = Segment::open(&*disk, &segments_folder, entry.clone());
-            let opened =
-                opened.map_err(|error| StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)));
-            state.segments.extend(damages.tolerate(opened)?.map(Arc::new));
+        let is_rebuilt = damage.is_some();
+        if let Some(what) = damage {
+            damages.note(&format!("{what}; it was made again from the segments"));
         }
+        let state = State { segments: open_segments(&*files, &catalog, &damages)?, ..State::default() };
         let shared = Arc::new(Shared {
             disk,
             folder: folder.to_owned(),
+            files,
             options,
             state: RwLock::new(state),
             table_bytes: AtomicUsize::new(0),
@@ -53,7 +60,7 @@ impl EmbeddedStore {
         });
         if is_rebuilt {
             // Nothing is deleted: what is not in the catalog may be what could not be read.
-            catalog.commit(&*shared.disk, folder)?;
+            catalog.commit(&*shared.files)?;
         } else {
             flush::remove_strays(&shared, &catalog);
         }
@@ -75,9 +82,39 @@ impl EmbeddedStore {
     }
 }
 
+/// Opens the segments that can be read.
+fn open_segments(
+    files: &dyn SegmentFiles,
+    catalog: &Catalog,
+    damages: &Damages,
+) -> Result<Vec<Arc<Segment>>, StoreError> {
+    let open = |entry: &SegmentEntry| {
+        let opened = Segment::open(files, entry.clone()).map_err(|error| match error {
+            StoreError::Unavailable(_) => error,
+            error => StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)),
+        });
+        damages.tolerate(opened)
+    };
+    let mut segments = Vec::new();
+    for entries in catalog.segments.chunks(files.opened_at_once()) {
+        let opened: Vec<_> = match entries {
+            [only] => vec![open(only)],
+            several => std::thread::scope(|scope| {
+                let threads: Vec<_> = several.iter().map(|entry| scope.spawn(|| open(entry))).collect();
+                let panicked = |_| Err(StoreError::Corrupt("opening a segment panicked".to_owned()));
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+            }),
+        };
+        for segment in opened {
+            segments.extend(segment?.map(Arc::new));
+        }
+    }
+    Ok(segments)
+}
+
 /// Makes the directory and takes its lock.
 pub(super) fn lock(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn Send + Sync>, StoreError> {
-    let io = |step: &str, path: &Path, source| StoreError::Io { context: format!("{step} {}", path.display()), source };
+    let io = |step: &str, path: &Path, source| StoreError::io(format!("{step} {}", path.display()), source);
     for path in [folder.to_owned(), folder.join("log"), folder.join("segments")] {
         disk.create_folder(&path).map_err(|source| io("create", &path, source))?;
     }
@@ -92,15 +129,14 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(run)
-        .map_err(|source| StoreError::Io { context: format!("start thread {name}"), source })
+        .map_err(|source| StoreError::io(format!("start thread {name}"), source))
 }
 
 /// Reads the log files that are not in segments into frozen memtables. Returns the number of the next file, and how much
 /// of the one before it counts.
 fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreError> {
-    let folder = shared.folder.join("log");
     let first = flusher.catalog.first_log;
-    let mut numbers = super::numbers_in(&*shared.disk, &folder, "log")?;
+    let mut numbers = super::logs_in(&*shared.disk, &shared.folder)?;
     numbers.retain(|number| *number >= first);
     let mut whole = 0;
     for (place, number) in numbers.iter().enumerate() {

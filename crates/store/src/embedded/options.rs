@@ -14,6 +14,19 @@ pub enum Commit {
     None,
 }
 
+/// A place in a bucket of an S3-compatible object store. Credentials and region are those of the variables `AWS_*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketOptions {
+    /// `s3://BUCKET/PREFIX`.
+    pub url: String,
+    /// The server, if it is not AWS: `https://HOST:PORT`.
+    pub endpoint: Option<String>,
+    /// Bytes of segments that are held in the store's directory to be read faster.
+    pub cache_bytes: u64,
+    /// Take the place of another directory that the bucket belongs to.
+    pub take_over: bool,
+}
+
 /// Options of an embedded store; the default is right for most.
 #[derive(Clone)]
 pub struct EmbeddedOptions {
@@ -25,6 +38,8 @@ pub struct EmbeddedOptions {
     pub retention_age: Option<Duration>,
     /// When segments take more than this, the oldest are deleted; `None` is without limit.
     pub retention_bytes: Option<u64>,
+    /// Where segments are kept; `None` keeps them in the store's directory.
+    pub segments: Option<BucketOptions>,
     /// The limits that requests were decoded under, and the log is read back under.
     pub limits: Limits,
     /// Nanoseconds since 1970; tests set it.
@@ -39,6 +54,7 @@ impl Default for EmbeddedOptions {
             memory_bytes: 128 << 20,
             retention_age: None,
             retention_bytes: None,
+            segments: None,
             limits: Limits::default(),
             now_unix_nano: Arc::new(|| {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

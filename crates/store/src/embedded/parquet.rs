@@ -1,10 +1,11 @@
-//! Segments as Parquet, for whoever wants to ask them with DuckDB, Polars or Spark.
+//! Spans as Parquet, for whoever wants to ask them with DuckDB, Polars or Spark.
 //!
 //! A row is a span. The attributes that most templates have are columns of their own type, named `attr.KEY` (or
 //! `attr.KEY.TYPE` where a key has values of several types); the others, the resource, events and links are JSON.
 
-use std::collections::HashMap;
-use std::io::Write;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,51 +20,86 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value as Json};
 use tracewell_model::{SpanBatch, SpanRef, ValueRef};
 
-use super::catalog::Catalog;
-use super::disk::LocalDisk;
-use super::segment::Segment;
-use crate::StoreError;
+use super::Place;
+use super::look::look;
+use crate::{StoreError, Tenant};
 
 /// At most so many attributes have a column of their own.
 const MOST_ATTRIBUTE_COLUMNS: usize = 96;
 
-/// Writes every segment of a store's directory as a Parquet file of its number into another directory, and returns the
-/// files. What is in the log only is not exported. A server may have the store open.
-pub fn export_parquet(folder: &Path, output: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let catalog = Catalog::open(&LocalDisk, folder)?;
-    let io = |path: &Path, source| StoreError::Io { context: format!("write {}", path.display()), source };
-    std::fs::create_dir_all(output).map_err(|source| io(output, source))?;
+/// Writes what a store holds as Parquet files into a directory, and returns the files: `NUMBER.parquet` for each segment,
+/// `log-NUMBER-TENANT.parquet` for what is in a log file only. A server may have the store open.
+pub fn export_parquet(place: &Place, output: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut logs: BTreeMap<(u64, Tenant), Vec<SpanBatch>> = BTreeMap::new();
+    let found = look(place, |batch| match batch {
+        Some((number, tenant, batch)) => logs.entry((number, tenant)).or_default().push(batch),
+        None => logs.clear(),
+    })?;
+    found.damages.iter().for_each(|damage| tracing::error!(damage, "left out of the export"));
+    std::fs::create_dir_all(output).map_err(|source| StoreError::io(format!("create {}", output.display()), source))?;
     let mut files = Vec::new();
-    for entry in catalog.segments {
-        let path = output.join(format!("{:010}.parquet", entry.number));
-        let segment = Segment::open(&LocalDisk, &folder.join("segments"), entry)?;
-        let file = std::fs::File::create(&path).map_err(|source| io(&path, source))?;
-        export(&segment, std::io::BufWriter::new(file), &path)?;
+    for segment in found.segments {
+        let path = output.join(format!("{:010}.parquet", segment.entry.number));
+        let mut file = ParquetFile::create(&path, Columns::of(segment.attribute_columns()?))?;
+        segment.every_span(|batch| file.write(&batch), |damage| tracing::error!(%damage, "left out of the export"))?;
+        file.finish()?;
+        files.push(path);
+    }
+    for ((number, tenant), batches) in logs {
+        let path = output.join(format!("log-{number:010}-{}.parquet", tenant.as_str()));
+        let mut file = ParquetFile::create(&path, Columns::of(attributes_of(&batches)))?;
+        batches.iter().try_for_each(|batch| file.write(batch))?;
+        file.finish()?;
         files.push(path);
     }
     Ok(files)
 }
 
-fn export(segment: &Segment, out: impl Write + Send, path: &Path) -> Result<(), StoreError> {
-    let failed = |error: String| StoreError::Io {
-        context: format!("write {}", path.display()),
-        source: std::io::Error::other(error),
-    };
-    let columns = Columns::of(segment.attribute_columns()?);
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let schema = Arc::new(columns.schema());
-    let mut writer =
-        ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|error| failed(error.to_string()))?;
-    segment.every_span(
-        |batch| {
-            let arrays = columns.arrays(&batch);
-            let rows = RecordBatch::try_new(schema.clone(), arrays).map_err(|error| failed(error.to_string()))?;
-            writer.write(&rows).map_err(|error| failed(error.to_string()))
-        },
-        |damage| tracing::error!(%damage, "left out of the export"),
-    )?;
-    writer.close().map_err(|error| failed(error.to_string()))?;
-    Ok(())
+/// A Parquet file that is being written.
+struct ParquetFile<'a> {
+    writer: ArrowWriter<BufWriter<File>>,
+    columns: Columns,
+    schema: Arc<Schema>,
+    path: &'a Path,
+}
+
+impl<'a> ParquetFile<'a> {
+    fn create(path: &'a Path, columns: Columns) -> Result<Self, StoreError> {
+        let file = File::create(path).map_err(|source| failed(path, source))?;
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let schema = Arc::new(columns.schema());
+        let writer = ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties))
+            .map_err(|error| failed(path, error))?;
+        Ok(Self { writer, columns, schema, path })
+    }
+
+    fn write(&mut self, batch: &SpanBatch) -> Result<(), StoreError> {
+        let rows = RecordBatch::try_new(self.schema.clone(), self.columns.arrays(batch))
+            .map_err(|error| failed(self.path, error))?;
+        self.writer.write(&rows).map_err(|error| failed(self.path, error))
+    }
+
+    fn finish(self) -> Result<(), StoreError> {
+        self.writer.close().map_err(|error| failed(self.path, error))?;
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::io(format!("write {}", path.display()), std::io::Error::other(error))
+}
+
+/// The attributes of some batches and the types they occur with, the most frequent first.
+fn attributes_of(batches: &[SpanBatch]) -> Vec<(String, &'static str)> {
+    let mut counts: BTreeMap<(&str, &'static str), usize> = BTreeMap::new();
+    for (key, value) in batches.iter().flat_map(SpanBatch::iter).flat_map(|span| span.attributes().iter()) {
+        if let Some(of_type) = Type::of(value) {
+            *counts.entry((key, of_type.name())).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.into_iter().map(|((key, name), _)| (key.to_owned(), name)).collect()
 }
 
 /// The type of an attribute column.
@@ -76,6 +112,17 @@ enum Type {
 }
 
 impl Type {
+    const ALL: [Self; 4] = [Self::Str, Self::Bool, Self::Int, Self::Double];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Str => "string",
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::Double => "double",
+        }
+    }
+
     fn of(value: ValueRef<'_>) -> Option<Self> {
         match value {
             ValueRef::Str(_) => Some(Self::Str),
@@ -107,13 +154,7 @@ impl Columns {
     fn of(attributes: Vec<(String, &'static str)>) -> Self {
         let mut columns = Self { places: HashMap::new(), fields: Vec::new() };
         for (key, name) in attributes {
-            let of_type = match name {
-                "string" => Type::Str,
-                "bool" => Type::Bool,
-                "int" => Type::Int,
-                "double" => Type::Double,
-                _ => continue,
-            };
+            let Some(of_type) = Type::ALL.into_iter().find(|known| known.name() == name) else { continue };
             if columns.fields.len() == MOST_ATTRIBUTE_COLUMNS {
                 break;
             }

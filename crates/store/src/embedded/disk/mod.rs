@@ -30,6 +30,29 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
+impl dyn Disk {
+    /// Puts a whole file in place of another, through a temporary one beside it: a crash leaves the old or the new.
+    pub(crate) fn replace(&self, temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.create(temporary)?;
+        file.append(bytes)?;
+        file.sync()?;
+        self.rename(temporary, path)?;
+        path.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
+    }
+}
+
+/// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted.
+pub(crate) fn numbers_in(disk: &dyn Disk, folder: &Path, extension: &str) -> io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = disk
+        .list(folder)?
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .filter_map(|path| path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()))
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// A file that is being written, from its beginning on.
 pub(crate) trait WriteFile: Send {
     /// Appends bytes. After an error it is unknown how many.

@@ -62,6 +62,19 @@ impl SimulatedDisk {
         self.world().operations
     }
 
+    /// Whether the machine has crashed.
+    pub(crate) fn has_crashed(&self) -> bool {
+        let world = self.world();
+        world.faults.crash_at.is_some_and(|crash| world.operations > crash)
+    }
+
+    /// Crashes the machine now.
+    pub(crate) fn crash(&self) {
+        let mut world = self.world();
+        world.faults.crash_at = Some(world.operations);
+        world.operations += 1;
+    }
+
     pub(crate) fn used_bytes(&self) -> usize {
         self.world().used_bytes()
     }

@@ -1,7 +1,5 @@
 //! From batches in memory to a segment.
 
-use std::path::Path;
-
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tracewell_model::{SpanBatch, StrId, TraceId, Value};
@@ -14,7 +12,7 @@ use super::shapes::{Shapes, attributes};
 use super::table::{Part, Place, zigzag};
 use super::write::SegmentWriter;
 use crate::embedded::catalog::SegmentEntry;
-use crate::embedded::disk::Disk;
+use crate::embedded::files::SegmentFiles;
 use crate::{AttributeScope, StoreError, Tenant};
 
 /// zstd's fastest level that still finds what repeats: what is flushed is merged soon.
@@ -22,15 +20,14 @@ const FLUSH_LEVEL: i32 = 1;
 
 /// Writes the spans of some batches as one segment. On return its file is on the disk, and not yet in the catalog.
 pub(crate) fn write(
-    disk: &dyn Disk,
-    folder: &Path,
+    files: &dyn SegmentFiles,
     number: u64,
     tenant: &Tenant,
     origin: Origin,
     batches: &[&SpanBatch],
 ) -> Result<SegmentEntry, StoreError> {
     let Shapes { table, templates, resources } = Shapes::of(batches);
-    let mut writer = SegmentWriter::create(disk, folder, number, tenant, origin, table, FLUSH_LEVEL)?;
+    let mut writer = SegmentWriter::create(files, number, tenant, origin, table, FLUSH_LEVEL)?;
     let columns = writer.table.columns.clone();
     let place_of = |part: Part| columns.iter().position(|column| column.part == part).unwrap_or(0);
     let lists = Lists {
@@ -115,7 +112,7 @@ pub(crate) fn write(
         }
         at += *length as usize;
     }
-    writer.finish(disk)
+    writer.finish()
 }
 
 struct Lists {

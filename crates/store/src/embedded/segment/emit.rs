@@ -449,6 +449,7 @@ impl Segment {
             });
             match read {
                 Ok(batch) => each(batch)?,
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => damaged(error),
             }
         }

@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::path::Path;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -24,7 +23,7 @@ use super::scan::count_at;
 use super::table::{Column, Part, Place, Storage, Table, ValueType, Variable};
 use super::write::SegmentWriter;
 use crate::embedded::catalog::SegmentEntry;
-use crate::embedded::disk::Disk;
+use crate::embedded::files::SegmentFiles;
 use crate::{StoreError, Tenant};
 
 /// Level 3 takes a tenth longer and saves 0.1 bytes a span.
@@ -105,8 +104,7 @@ impl<'a> Merge<'a> {
     }
 
     pub(crate) fn new(
-        disk: &dyn Disk,
-        folder: &Path,
+        files: &dyn SegmentFiles,
         number: u64,
         tenant: &Tenant,
         segments: &'a [Arc<Segment>],
@@ -138,7 +136,7 @@ impl<'a> Merge<'a> {
         let logs = segments.iter().filter_map(|segment| segment.footer.origin.log);
         let origin = Origin { log: logs.max(), merged };
         let lists = Lists::of(&table.columns);
-        let mut writer = SegmentWriter::create(disk, folder, number, tenant, origin, table, MERGE_LEVEL)?;
+        let mut writer = SegmentWriter::create(files, number, tenant, origin, table, MERGE_LEVEL)?;
         for segment in segments {
             // Names that lie encoded in columns are known from the inputs.
             writer.names().merge(segment.names()?.as_ref());
@@ -148,11 +146,7 @@ impl<'a> Merge<'a> {
     }
 
     /// Writes the merged segment. `pause` is called now and then, and may end the merge with an error.
-    pub(crate) fn run(
-        mut self,
-        disk: &dyn Disk,
-        mut pause: impl FnMut() -> Result<(), StoreError>,
-    ) -> Result<SegmentEntry, StoreError> {
+    pub(crate) fn run(mut self, mut pause: impl FnMut() -> Result<(), StoreError>) -> Result<SegmentEntry, StoreError> {
         let mut order: BinaryHeap<Reverse<(u64, TraceId, usize)>> = BinaryHeap::new();
         for place in 0..self.inputs.len() {
             if let Some((start, id)) = self.inputs[place].next_trace()? {
@@ -171,7 +165,7 @@ impl<'a> Merge<'a> {
             }
         }
         self.release_all()?;
-        self.writer.finish(disk)
+        self.writer.finish()
     }
 
     /// Takes the next trace of an input, to be written or held back.

@@ -43,23 +43,11 @@ pub(crate) use footer::Origin;
 pub(crate) use merge::Merge;
 pub(crate) use read::Segment;
 
-use std::path::{Path, PathBuf};
-
-use super::disk::Disk;
-
-/// What the name of a segment's file ends with.
-pub(crate) const EXTENSION: &str = "segment";
-
-pub(super) fn segment_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:010}.{EXTENSION}"))
-}
+use super::files::SegmentFiles;
 
 /// Deletes the file of a segment that the catalog no longer names. What cannot be deleted is found at the next start.
-pub(crate) fn remove(disk: &dyn Disk, folder: &Path, number: u64) {
-    let path = segment_path(folder, number);
-    if let Err(error) = disk.remove(&path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "cannot delete a dropped segment");
+pub(crate) fn remove(files: &dyn SegmentFiles, number: u64) {
+    if let Err(error) = files.remove(number) {
+        tracing::warn!(segment = files.name(number), %error, "cannot delete a dropped segment");
     }
 }

@@ -7,6 +7,7 @@ use tracewell_model::{SpanBatch, TraceId, ValueRef};
 use super::block::Chunk;
 use super::coding::{Damaged, Zstd};
 use super::emit::Emitter;
+use super::footer::MAGIC;
 use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::scan::Plan;
@@ -54,6 +55,34 @@ impl Segment {
             damages.tolerate(read())?;
         }
         *out = emitter.into_batch();
+        Ok(())
+    }
+
+    /// Appends the traces that have a row of a scan.
+    pub(crate) fn trace_ids(&self, scan: &Scan, damages: &Damages, ids: &mut Vec<TraceId>) -> Result<(), StoreError> {
+        let contents = self.contents()?;
+        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
+        let mut zstd = self.zstd()?;
+        for (number, place) in self.footer.blocks.iter().enumerate() {
+            let (first, last) = (place.first_start_unix_nano, place.last_start_unix_nano);
+            if !scan.time.overlaps(first, last) || !plan.may_match(self, number) {
+                continue;
+            }
+            let every_row_matches = scan.predicates.is_empty() && scan.time.contains(first) && scan.time.contains(last);
+            let mut read = || -> Result<(), StoreError> {
+                let mut block = self.block(number)?;
+                if every_row_matches {
+                    block.load(&mut zstd, Chunk::TRACES)?;
+                    ids.extend(&block.rows.trace_ids);
+                } else {
+                    let mut top = Top::new(scan);
+                    plan.find(&mut zstd, &contents, &mut block, scan, Source { part: 0, place: 0 }, &mut top)?;
+                    top.trace_ids(ids);
+                }
+                Ok(())
+            };
+            damages.tolerate(read())?;
+        }
         Ok(())
     }
 
@@ -211,9 +240,14 @@ impl Segment {
     /// Reads and checks every byte, calling for each piece of damage. The number of spans that can be read is returned.
     pub(crate) fn verify(&self, mut damaged: impl FnMut(StoreError)) -> Result<u64, StoreError> {
         let mut spans = 0;
+        if self.bytes(0, MAGIC.len())? != *MAGIC {
+            damaged(self.damaged(0, Damaged("it does not begin as a segment does: no span is lost")));
+        }
         for section in [self.footer.names, self.footer.index, self.footer.filter] {
-            if let Err(error) = self.section(section) {
-                damaged(error);
+            match self.section(section) {
+                Ok(_) => {}
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => damaged(error),
             }
         }
         self.every_span(

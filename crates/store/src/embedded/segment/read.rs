@@ -1,6 +1,5 @@
 //! Reading a segment: the file, its footer, and single blocks of it.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -12,12 +11,12 @@ use super::filter;
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::{self, ENTRY_BYTES};
 use super::rows::{Rows, Values};
-use super::segment_path;
 use super::table::Table;
 use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
 use crate::embedded::damage::Damages;
-use crate::embedded::disk::{Disk, ReadFile};
+use crate::embedded::disk::ReadFile;
+use crate::embedded::files::SegmentFiles;
 use crate::names::Names;
 
 /// How much of a section is in memory while its checksum is looked at.
@@ -26,7 +25,7 @@ const CHECKED_BYTES: u64 = 256 * 1024;
 /// A segment whose file is open: it can be read even after it was dropped from the catalog.
 pub(crate) struct Segment {
     pub(crate) entry: SegmentEntry,
-    path: PathBuf,
+    name: String,
     file: Box<dyn ReadFile>,
     pub(super) footer: Footer,
     /// Held until others need the memory: see [`Segment::forget`].
@@ -49,11 +48,11 @@ pub(super) struct Contents {
 static USES: AtomicU64 = AtomicU64::new(0);
 
 impl Segment {
-    pub(crate) fn open(disk: &dyn Disk, folder: &Path, entry: SegmentEntry) -> Result<Self, StoreError> {
-        let (path, file, footer) = open_file(disk, folder, entry.number)?;
+    pub(crate) fn open(files: &dyn SegmentFiles, entry: SegmentEntry) -> Result<Self, StoreError> {
+        let (name, file, footer) = open_file(files, entry.number, Some(entry.bytes))?;
         Ok(Self {
             entry,
-            path,
+            name,
             file,
             footer,
             contents: Mutex::new(None),
@@ -65,8 +64,8 @@ impl Segment {
     }
 
     /// Opens a segment of which only the number is known.
-    pub(crate) fn find(disk: &dyn Disk, folder: &Path, number: u64) -> Result<(SegmentEntry, Origin), StoreError> {
-        let (_, file, footer) = open_file(disk, folder, number)?;
+    pub(crate) fn find(files: &dyn SegmentFiles, number: u64) -> Result<(SegmentEntry, Origin), StoreError> {
+        let (_, file, footer) = open_file(files, number, None)?;
         let starts = footer.blocks.iter().map(|block| (block.first_start_unix_nano, block.last_start_unix_nano));
         let entry = SegmentEntry {
             number,
@@ -80,15 +79,14 @@ impl Segment {
     }
 
     pub(super) fn damaged(&self, offset: u64, Damaged(what): Damaged) -> StoreError {
-        StoreError::Corrupt(format!("segment {} at offset {offset}: {what}", self.path.display()))
+        StoreError::Corrupt(format!("segment {} at offset {offset}: {what}", self.name))
     }
 
-    fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
         let mut bytes = vec![0; length];
-        self.file.read_at(&mut bytes, offset).map_err(|source| StoreError::Io {
-            context: format!("read segment {} at offset {offset}", self.path.display()),
-            source,
-        })?;
+        self.file
+            .read_at(&mut bytes, offset)
+            .map_err(|source| StoreError::io(format!("read segment {} at offset {offset}", self.name), source))?;
         Ok(bytes)
     }
 
@@ -102,30 +100,27 @@ impl Segment {
         }
     }
 
-    /// Whether a section is as it was written, looked at once and in pieces.
-    fn is_whole(&self, known: &OnceLock<bool>, section: SectionPlace, damages: &Damages) -> bool {
-        *known.get_or_init(|| {
-            let mut hasher = crc32fast::Hasher::new();
-            let mut offset = section.offset;
-            let end = section.offset + section.length;
-            while offset < end {
-                let length = (end - offset).min(CHECKED_BYTES);
-                match self.bytes(offset, length as usize) {
-                    Ok(bytes) => hasher.update(&bytes),
-                    Err(_) => break,
-                }
-                offset += length;
-            }
-            let is_whole = offset == end && hasher.finalize() == section.checksum;
-            if !is_whole {
-                damages.note(&format!(
-                    "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
-                    self.path.display(),
-                    section.offset
-                ));
-            }
-            is_whole
-        })
+    /// Whether a section is as it was written, looked at once and in pieces. A read that fails is no verdict.
+    fn is_whole(&self, known: &OnceLock<bool>, section: SectionPlace, damages: &Damages) -> Result<bool, StoreError> {
+        if let Some(known) = known.get() {
+            return Ok(*known);
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        let mut offset = section.offset;
+        let end = section.offset + section.length;
+        while offset < end {
+            let length = (end - offset).min(CHECKED_BYTES);
+            hasher.update(&self.bytes(offset, length as usize)?);
+            offset += length;
+        }
+        let is_whole = hasher.finalize() == section.checksum;
+        if !is_whole {
+            damages.note(&format!(
+                "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
+                self.name, section.offset
+            ));
+        }
+        Ok(*known.get_or_init(|| is_whole))
     }
 
     /// The templates and the dictionaries.
@@ -170,7 +165,7 @@ impl Segment {
     }
 
     pub(super) fn zstd(&self) -> Result<Borrowed, StoreError> {
-        Borrowed::take().map_err(|source| StoreError::Io { context: "start zstd".to_owned(), source })
+        Borrowed::take().map_err(|source| StoreError::io("start zstd".to_owned(), source))
     }
 
     pub(crate) fn names(&self) -> Result<Arc<Names>, StoreError> {
@@ -188,7 +183,7 @@ impl Segment {
 
     /// The blocks in which a trace may have rows.
     pub(super) fn blocks_of(&self, trace_id: TraceId, damages: &Damages) -> Result<Vec<usize>, StoreError> {
-        if !self.is_whole(&self.index_is_whole, self.footer.index, damages) {
+        if !self.is_whole(&self.index_is_whole, self.footer.index, damages)? {
             return Ok((0..self.footer.blocks.len()).collect());
         }
         let hash = index::hash_of(trace_id);
@@ -205,7 +200,7 @@ impl Segment {
     /// For each group of blocks, whether the filter knows one of some hashes.
     pub(super) fn groups_with(&self, hashes: &[u64], damages: &Damages) -> Result<Vec<bool>, StoreError> {
         let groups = self.footer.blocks.len().div_ceil(filter::GROUP_BLOCKS);
-        if !self.is_whole(&self.filter_is_whole, self.footer.filter, damages) {
+        if !self.is_whole(&self.filter_is_whole, self.footer.filter, damages)? {
             return Ok(vec![true; groups]);
         }
         let mut found = vec![false; groups];
@@ -254,18 +249,20 @@ impl Segment {
     fn lost(&self, place: &BlockPlace, what: &str, Damaged(why): Damaged) -> StoreError {
         StoreError::Corrupt(format!(
             "segment {} at offset {}: {what} of a block: {why}; its {} spans are lost",
-            self.path.display(),
-            place.offset,
-            place.rows
+            self.name, place.offset, place.rows
         ))
     }
 }
 
-fn open_file(disk: &dyn Disk, folder: &Path, number: u64) -> Result<(PathBuf, Box<dyn ReadFile>, Footer), StoreError> {
-    let path = segment_path(folder, number);
-    let io = |source| StoreError::Io { context: format!("open segment {}", path.display()), source };
-    let damaged = |what: &str| StoreError::Corrupt(format!("segment {}: {what}", path.display()));
-    let file = disk.open(&path).map_err(io)?;
+fn open_file(
+    files: &dyn SegmentFiles,
+    number: u64,
+    length_bytes: Option<u64>,
+) -> Result<(String, Box<dyn ReadFile>, Footer), StoreError> {
+    let name = files.name(number);
+    let io = |source| StoreError::io(format!("open segment {name}"), source);
+    let damaged = |what: &str| StoreError::Corrupt(format!("segment {name}: {what}"));
+    let file = files.open(number, length_bytes).map_err(io)?;
     let length = file.length().map_err(io)?;
     let tail_offset = length.checked_sub(TAIL_BYTES as u64).ok_or_else(|| damaged("it is cut off"))?;
     let mut tail = [0; TAIL_BYTES];
@@ -290,7 +287,7 @@ fn open_file(disk: &dyn Disk, folder: &Path, number: u64) -> Result<(PathBuf, Bo
     if !inside {
         return Err(damaged("its footer points outside of the file"));
     }
-    Ok((path, file, footer))
+    Ok((name, file, footer))
 }
 
 /// A block that is being read: chunks are decoded when they are asked for.

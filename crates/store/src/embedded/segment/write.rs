@@ -1,7 +1,5 @@
 //! Writing a segment: rows in, blocks out, and at the end what finds them.
 
-use std::path::{Path, PathBuf};
-
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use tracewell_model::{StrId, Value};
@@ -13,10 +11,10 @@ use super::filter::{self, FilterBuilder, GROUP_BLOCKS};
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::IndexBuilder;
 use super::rows::{Rows, Values};
-use super::segment_path;
 use super::table::{Part, Place, Storage, Table, ValueType, unzigzag};
 use crate::embedded::catalog::SegmentEntry;
-use crate::embedded::disk::{Disk, WriteFile};
+use crate::embedded::disk::WriteFile;
+use crate::embedded::files::SegmentFiles;
 use crate::names::Names;
 use crate::{AttributeScope, StoreError, Tenant};
 
@@ -29,7 +27,7 @@ const MOST_NAMED: usize = 100_000;
 /// Takes rows whose templates, resources and columns are those of a table.
 pub(super) struct SegmentWriter {
     file: Box<dyn WriteFile>,
-    path: PathBuf,
+    name: String,
     number: u64,
     zstd: Zstd,
     pub(super) table: Table,
@@ -71,17 +69,16 @@ fn first_time(flags: &mut Vec<bool>, place: usize) -> bool {
 
 impl SegmentWriter {
     pub(super) fn create(
-        disk: &dyn Disk,
-        folder: &Path,
+        files: &dyn SegmentFiles,
         number: u64,
         tenant: &Tenant,
         origin: Origin,
         table: Table,
         level: i32,
     ) -> Result<Self, StoreError> {
-        let path = segment_path(folder, number);
-        let io = |source| StoreError::Io { context: format!("create segment {}", path.display()), source };
-        let file = disk.create(&path).map_err(io)?;
+        let name = files.name(number);
+        let io = |source| StoreError::io(format!("create segment {name}"), source);
+        let file = files.create(number).map_err(io)?;
         let keys = table
             .columns
             .iter()
@@ -94,7 +91,7 @@ impl SegmentWriter {
             file,
             number,
             zstd: Zstd::new(level).map_err(io)?,
-            path,
+            name,
             dictionaries: table.columns.iter().map(|_| Dictionary::default()).collect(),
             rows: Rows::new(&table.columns),
             pending: MAGIC.to_vec(),
@@ -114,7 +111,7 @@ impl SegmentWriter {
     }
 
     fn io(&self, source: std::io::Error) -> StoreError {
-        StoreError::Io { context: format!("write segment {}", self.path.display()), source }
+        StoreError::io(format!("write segment {}", self.name), source)
     }
 
     /// Ends the block if the next trace, of so many rows, would not fit into it.
@@ -252,8 +249,8 @@ impl SegmentWriter {
         }
     }
 
-    /// Ends the segment. On return its file is on the disk, and not yet in the catalog.
-    pub(super) fn finish(mut self, disk: &dyn Disk) -> Result<SegmentEntry, StoreError> {
+    /// Ends the segment. On return its file is durable, and not yet in the catalog.
+    pub(super) fn finish(mut self) -> Result<SegmentEntry, StoreError> {
         self.end_block()?;
         if self.group.blocks > 0 {
             self.end_group();
@@ -292,9 +289,6 @@ impl SegmentWriter {
         debug_assert_eq!(self.pending.len() - start, length as usize + TAIL_BYTES);
         self.write_pending()?;
         self.file.sync().map_err(|error| self.io(error))?;
-        if let Some(folder) = self.path.parent() {
-            disk.sync_folder(folder).map_err(|error| self.io(error))?;
-        }
         let first = footer.blocks.iter().map(|block| block.first_start_unix_nano).min();
         let last = footer.blocks.iter().map(|block| block.last_start_unix_nano).max();
         Ok(SegmentEntry {

@@ -1,0 +1,242 @@
+//! The exporter's thread.
+
+use super::queue::Chunk;
+use super::{Pipeline, State};
+use crate::clock::to_unix_nanos;
+use crate::exporter::{Batch, ExportError, Report};
+use crate::otlp::Envelope;
+use crate::retry::RetryPolicy;
+use crate::sync::{Arc, AtomicU64, lock, wait_while};
+use crate::{Exporter, Resource, Stats, id, otlp};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often the exporter's thread looks around when nobody calls it: the clocks are compared then.
+const ROUND: Duration = Duration::from_secs(1);
+/// How often the exporter is told what has become of spans.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// The first round is shorter: the counter that spans are timed by is measured meanwhile.
+const FIRST_ROUND: Duration = Duration::from_millis(60);
+
+pub(super) struct Worker {
+    pipeline: Arc<Pipeline>,
+    exporter: Box<dyn Exporter>,
+    resource: Resource,
+    envelope: Envelope,
+    retry: RetryPolicy,
+    interval: Duration,
+    body: Vec<u8>,
+    started_unix_nanos: u64,
+    /// What the exporter was told last.
+    reported: Stats,
+    next_report: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(
+        pipeline: Arc<Pipeline>,
+        exporter: Box<dyn Exporter>,
+        resource: Resource,
+        retry: RetryPolicy,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            pipeline,
+            exporter,
+            envelope: Envelope::new(&resource),
+            resource,
+            retry,
+            interval,
+            body: Vec::new(),
+            started_unix_nanos: unix_nanos(),
+            reported: Stats::default(),
+            next_report: Instant::now() + REPORT_INTERVAL,
+        }
+    }
+
+    /// Exports until the shutdown.
+    pub(super) fn run(mut self) {
+        let pipeline = Arc::clone(&self.pipeline);
+        let mut round = FIRST_ROUND;
+        let mut next_export = Instant::now() + self.interval;
+        loop {
+            let wait = next_export.saturating_duration_since(Instant::now()).min(round);
+            let (state, _) = wait_while(&pipeline.work, lock(&pipeline.state), wait, |state| !state.has_work());
+            if Instant::now() < next_export && !state.has_work() {
+                drop(state);
+                pipeline.clock.check();
+                round = ROUND;
+                continue;
+            }
+            let (ticket, stopping) = (state.flush_asked, state.stop_before.is_some());
+            drop(state);
+            self.drain(stopping);
+            if stopping {
+                return self.end();
+            }
+            if Instant::now() >= self.next_report {
+                self.report();
+            }
+            lock(&pipeline.state).flush_done = ticket;
+            pipeline.done.notify_all();
+            pipeline.clock.check();
+            next_export = Instant::now() + self.interval;
+        }
+    }
+
+    /// Exports what there is. What comes in meanwhile waits for the next round, so that a flush ends under any load. When
+    /// stopping there is no next round, and nothing comes in but what other threads were just about to hand over.
+    fn drain(&mut self, stopping: bool) {
+        let pipeline = Arc::clone(&self.pipeline);
+        pipeline.collect();
+        let mut state = lock(&pipeline.state);
+        let mut left = if stopping { usize::MAX } else { state.queue.len() };
+        while left > 0 {
+            let batch = state.queue.next_batch();
+            if batch.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(batch.len());
+            drop(state);
+            let spans = self.assemble(&batch);
+            state = lock(&pipeline.state);
+            batch.into_iter().for_each(|chunk| state.queue.reuse(chunk.bytes));
+            drop(state);
+            self.export(spans);
+            state = lock(&pipeline.state);
+        }
+        if stopping {
+            // Under the same lock under which the queue was found empty: nothing is left in it.
+            state.stopped = true;
+            state.threads.clear();
+        }
+    }
+
+    /// Spans are done: who waits for a shutdown hears of it before the exporter is told, which may take long.
+    fn end(&mut self) {
+        self.pipeline.done.notify_all();
+        self.report();
+        lock(&self.pipeline.state).ended = true;
+        self.pipeline.done.notify_all();
+    }
+
+    /// Tells the exporter what has become of spans, if there is news.
+    fn report(&mut self) {
+        self.next_report = Instant::now() + REPORT_INTERVAL;
+        let stats = self.pipeline.stats();
+        // A shutdown that is out of time has none for this either.
+        let late = lock(&self.pipeline.state).is_late();
+        if late || stats == self.reported {
+            return;
+        }
+        let otlp = otlp::metrics(&self.envelope, &stats, self.started_unix_nanos, unix_nanos());
+        let (exporter, report) = (&mut self.exporter, Report { stats: &stats, otlp: &otlp });
+        // One that panics has been told, too.
+        let _ = catch_unwind(AssertUnwindSafe(|| exporter.report(&report)));
+        self.reported = stats;
+    }
+
+    /// Writes the request into the body.
+    fn assemble(&mut self, batch: &[Chunk]) -> Spans {
+        let bytes: usize = batch.iter().map(|chunk| chunk.bytes.len()).sum();
+        self.body.clear();
+        self.body.shrink_to(2 * self.pipeline.bounds.batch_bytes);
+        self.body.reserve(bytes + self.envelope.len());
+        self.envelope.begin(&mut self.body, bytes);
+        let at = self.body.len();
+        for chunk in batch {
+            self.body.extend_from_slice(&chunk.bytes);
+        }
+        let all = batch.iter().map(|chunk| chunk.spans).sum();
+        Spans { at, all, ended: batch.iter().map(Chunk::ended).sum() }
+    }
+
+    /// Exports the body, with retries, and counts what became of it.
+    fn export(&mut self, spans: Spans) {
+        let begin = Instant::now();
+        self.attempt(spans);
+        let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.pipeline.counts.export_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn attempt(&mut self, spans: Spans) {
+        let pipeline = Arc::clone(&self.pipeline);
+        let counts = &pipeline.counts;
+        let count = |counter: &AtomicU64, spans: u64| {
+            counter.fetch_add(spans, Ordering::Relaxed);
+        };
+        for attempt in 1.. {
+            if lock(&pipeline.state).is_late() {
+                return count(&counts.dropped_shutdown, spans.ended);
+            }
+            let batch = Batch { resource: &self.resource, otlp: &self.body, spans_at: spans.at, len: spans.all };
+            let exporter = &mut self.exporter;
+            let result = catch_unwind(AssertUnwindSafe(|| exporter.export(&batch)))
+                .unwrap_or_else(|_| Err(ExportError::Rejected("the exporter panicked".to_owned())));
+            let Err(error) = result else {
+                if lock(&pipeline.state).last_error.take().is_some() {
+                    log::info!(target: "tracewell", "export of spans works again");
+                }
+                count(&counts.exported_bytes, self.body.len() as u64);
+                return count(&counts.exported, spans.ended);
+            };
+            if lock(&pipeline.state).last_error.replace(error.to_string()).is_none() {
+                log::warn!(target: "tracewell", "export of spans fails: {error}");
+            }
+            match error {
+                ExportError::Rejected(_) => return count(&counts.dropped_rejected, spans.ended),
+                ExportError::PartlyRejected { rejected, .. } => {
+                    let rejected = rejected.min(spans.ended);
+                    count(&counts.dropped_rejected, rejected);
+                    return count(&counts.exported, spans.ended - rejected);
+                }
+                ExportError::Retry { after, .. } => match self.retry.delay(attempt, after, id::random_u64()) {
+                    None => return count(&counts.dropped_unreachable, spans.ended),
+                    Some(delay) => self.wait(delay),
+                },
+            }
+        }
+    }
+
+    /// Waits, but no longer than a shutdown allows; one that begins meanwhile has the next attempt made at once.
+    fn wait(&self, delay: Duration) {
+        if let Some(wait) = &self.retry.wait {
+            return wait(delay);
+        }
+        let state = lock(&self.pipeline.state);
+        match state.stop_before {
+            Some(deadline) => {
+                drop(state);
+                std::thread::sleep(delay.min(deadline.saturating_duration_since(Instant::now())));
+            }
+            None => drop(wait_while(&self.pipeline.work, state, delay, |state| state.stop_before.is_none())),
+        }
+    }
+}
+
+impl State {
+    /// Whether the exporter's thread has something to do.
+    fn has_work(&self) -> bool {
+        self.queue.has_batch() || self.flush_asked != self.flush_done || self.stop_before.is_some()
+    }
+
+    /// Whether a shutdown is out of time.
+    fn is_late(&self) -> bool {
+        self.stop_before.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+fn unix_nanos() -> u64 {
+    to_unix_nanos(std::time::SystemTime::now())
+}
+
+/// What is in the worker's body.
+#[derive(Clone, Copy)]
+struct Spans {
+    /// Where they begin.
+    at: usize,
+    all: usize,
+    /// Without those that are pending, which are counted when they end.
+    ended: u64,
+}

@@ -1,0 +1,341 @@
+//! Segments and the catalog as objects of a bucket.
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use object_store::{MultipartUpload, PutMode, UpdateVersion};
+
+use super::client::PutError;
+use super::{Bucket, Cache};
+use crate::StoreError;
+use crate::embedded::catalog::{Catalog, Owner};
+use crate::embedded::disk::{ReadFile, WriteFile};
+use crate::embedded::files::SegmentFiles;
+use crate::error::Unreachable;
+
+pub(super) const CATALOG: &str = "catalog.json";
+const SEGMENTS: &str = "segments";
+const DAMAGED: &str = "damaged";
+const EXTENSION: &str = ".segment";
+/// So often a swap is tried again after an answer to an earlier one was lost.
+const SWAPS: usize = 4;
+/// How many pieces one request reads at most.
+const MOST_PIECES: u64 = 16;
+/// How many segments are opened at once.
+const OPENED_AT_ONCE: usize = 16;
+
+/// The objects of a bucket, read through a cache.
+pub(crate) struct BucketFiles {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    bucket: Bucket,
+    cache: Cache,
+    /// The catalog that was read or written last by its owner: what the next one replaces.
+    version: Mutex<Option<UpdateVersion>>,
+    /// This process, once it has claimed the bucket.
+    owner: OnceLock<Owner>,
+    taken_over: OnceLock<String>,
+}
+
+impl BucketFiles {
+    pub(crate) fn new(bucket: Bucket, cache: Cache) -> Self {
+        let shared =
+            Shared { bucket, cache, version: Mutex::new(None), owner: OnceLock::new(), taken_over: OnceLock::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(super) fn bucket(&self) -> &Bucket {
+        &self.shared.bucket
+    }
+
+    /// Becomes the owner by writing a catalog in place of a version; false if that is not the version any more.
+    pub(super) fn claim(
+        &self,
+        owner: Owner,
+        version: Option<UpdateVersion>,
+        catalog: &mut Catalog,
+    ) -> Result<bool, StoreError> {
+        catalog.writes += 1;
+        let bytes = Bytes::from(catalog.encode()?);
+        let io = |error| StoreError::io(format!("claim {}", self.catalog_name()), error);
+        let mode = version.map_or(PutMode::Create, PutMode::Update);
+        let version = match self.shared.bucket.put(CATALOG, bytes.clone(), mode) {
+            Ok(version) => version,
+            Err(PutError::Other(error)) => return Err(io(error)),
+            // Or it was written, and the answer was lost.
+            Err(PutError::Condition) => match self.shared.bucket.get(CATALOG).map_err(io)? {
+                Some((found, version)) if found == bytes => version,
+                _ => return Ok(false),
+            },
+        };
+        *self.shared.version() = Some(version);
+        // Claimed once by each process.
+        let _ = self.shared.owner.set(owner);
+        Ok(true)
+    }
+}
+
+fn key(number: u64) -> String {
+    format!("{SEGMENTS}/{}", file_name(number))
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:010}{EXTENSION}")
+}
+
+impl Shared {
+    fn version(&self) -> std::sync::MutexGuard<'_, Option<UpdateVersion>> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error if the owner of a catalog is another than this process.
+    fn check_owner(&self, catalog: &[u8]) -> io::Result<()> {
+        let found = Catalog::decode(catalog, &self.bucket.name(CATALOG));
+        let found = found.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        match found.owner {
+            found if found.as_ref() == self.owner.get() => Ok(()),
+            found => {
+                let by = found.map_or("another process".to_owned(), |owner| format!("the store in {}", owner.place));
+                let what = format!("{} was taken over by {by}: this process no longer owns it", self.bucket.url);
+                let what = self.taken_over.get_or_init(|| {
+                    tracing::error!("{what}");
+                    what
+                });
+                Err(io::Error::other(Unreachable(what.clone())))
+            }
+        }
+    }
+
+    /// After an object was not found: that it is gone is no damage if another process owns the bucket now.
+    fn not_found(&self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::NotFound || self.owner.get().is_none() {
+            return error;
+        }
+        match self.bucket.get(CATALOG) {
+            Ok(Some((catalog, _))) => self.check_owner(&catalog).err().unwrap_or(error),
+            Ok(None) => error,
+            Err(other) => other,
+        }
+    }
+}
+
+impl SegmentFiles for BucketFiles {
+    fn name(&self, number: u64) -> String {
+        self.shared.bucket.name(&key(number))
+    }
+
+    fn create(&self, number: u64) -> io::Result<Box<dyn WriteFile>> {
+        Ok(Box::new(NewObject { shared: self.shared.clone(), number, piece: 0, pending: Vec::new(), upload: None }))
+    }
+
+    fn open(&self, number: u64, length_bytes: Option<u64>) -> io::Result<Box<dyn ReadFile>> {
+        let length_bytes = match length_bytes {
+            Some(known) => known,
+            None => self.shared.bucket.length_bytes(&key(number))?,
+        };
+        Ok(Box::new(Object { shared: self.shared.clone(), number, length_bytes }))
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        self.shared.cache.forget_segment(number);
+        self.shared.bucket.delete(&key(number))
+    }
+
+    fn set_aside(&self, number: u64) -> io::Result<String> {
+        let to = format!("{DAMAGED}/{}", file_name(number));
+        self.shared.bucket.copy(&key(number), &to)?;
+        self.remove(number)?;
+        Ok(self.shared.bucket.name(&to))
+    }
+
+    fn list(&self) -> io::Result<Vec<u64>> {
+        let names = self.shared.bucket.list(SEGMENTS)?;
+        let mut numbers: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_suffix(EXTENSION)?.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn catalog_name(&self) -> String {
+        self.shared.bucket.name(CATALOG)
+    }
+
+    /// What is read here is never what the next swap replaces, as it may be another owner's.
+    fn read_catalog(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.shared.bucket.get(CATALOG)?.map(|(bytes, _)| bytes.to_vec()))
+    }
+
+    fn swap_catalog(&self, bytes: &[u8]) -> io::Result<()> {
+        let shared = &self.shared;
+        let bytes = Bytes::copy_from_slice(bytes);
+        for _ in 0..SWAPS {
+            let known = shared.version().clone();
+            let mode = known.map_or(PutMode::Create, PutMode::Update);
+            match shared.bucket.put(CATALOG, bytes.clone(), mode) {
+                Ok(version) => {
+                    *shared.version() = Some(version);
+                    return Ok(());
+                }
+                Err(PutError::Other(error)) => return Err(error),
+                // Another process has written it, or this one has and did not hear of it.
+                Err(PutError::Condition) => match shared.bucket.get(CATALOG)? {
+                    Some((found, version)) if found == bytes => {
+                        *shared.version() = Some(version);
+                        return Ok(());
+                    }
+                    Some((found, version)) => {
+                        shared.check_owner(&found)?;
+                        *shared.version() = Some(version);
+                    }
+                    None => *shared.version() = None,
+                },
+            }
+        }
+        Err(io::Error::other(Unreachable(format!("{}: the catalog changes all the time", shared.bucket.url))))
+    }
+
+    fn swap_may_come_late(&self) -> bool {
+        true
+    }
+
+    fn taken_over(&self) -> Option<String> {
+        self.shared.taken_over.get().cloned()
+    }
+
+    fn opened_at_once(&self) -> usize {
+        OPENED_AT_ONCE
+    }
+}
+
+/// A segment that is read in pieces, through the cache.
+struct Object {
+    shared: Arc<Shared>,
+    number: u64,
+    length_bytes: u64,
+}
+
+impl Object {
+    /// Reads pieces from the bucket and holds them; returns their bytes.
+    fn fetch(&self, pieces: std::ops::Range<u64>) -> io::Result<Bytes> {
+        let piece_bytes = self.shared.bucket.sizes.piece_bytes as u64;
+        let range = pieces.start * piece_bytes..(pieces.end * piece_bytes).min(self.length_bytes);
+        let expected = range.end - range.start;
+        let bytes =
+            self.shared.bucket.get_range(&key(self.number), range).map_err(|error| self.shared.not_found(error))?;
+        if bytes.len() as u64 != expected {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for (piece, content) in pieces.zip(bytes.chunks(piece_bytes as usize)) {
+            self.shared.cache.put(self.number, piece, content);
+        }
+        Ok(bytes)
+    }
+}
+
+impl ReadFile for Object {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.length_bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.length_bytes);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let cache = &self.shared.cache;
+        let piece_bytes = self.shared.bucket.sizes.piece_bytes as u64;
+        let mut at = offset;
+        while at < end {
+            let piece = at / piece_bytes;
+            let into = (at - piece * piece_bytes) as usize;
+            let rest = &mut buffer[(at - offset) as usize..];
+            let length = rest.len().min(piece_bytes as usize - into);
+            if cache.read(self.number, piece, into, &mut rest[..length]) {
+                at += length as u64;
+                continue;
+            }
+            let _alone = cache.fetch(self.number, piece);
+            // Another reader may have brought it meanwhile.
+            if cache.read(self.number, piece, into, &mut rest[..length]) {
+                at += length as u64;
+                continue;
+            }
+            let most = end.div_ceil(piece_bytes).min(piece + MOST_PIECES);
+            let behind = (piece + 1..most).find(|next| cache.has(self.number, *next)).unwrap_or(most.max(piece + 1));
+            let bytes = self.fetch(piece..behind)?;
+            let length = rest.len().min(bytes.len() - into);
+            rest[..length].copy_from_slice(&bytes[into..into + length]);
+            at += length as u64;
+        }
+        Ok(())
+    }
+}
+
+/// A segment that is being uploaded: at once if it is small, in parts if not.
+struct NewObject {
+    shared: Arc<Shared>,
+    number: u64,
+    /// The next piece for the cache.
+    piece: u64,
+    pending: Vec<u8>,
+    upload: Option<Box<dyn MultipartUpload>>,
+}
+
+impl NewObject {
+    /// Takes bytes off the front, and holds them in the cache: what is new is asked for most.
+    fn take(&mut self, length: usize) -> Bytes {
+        let rest = self.pending.split_off(length);
+        let taken = std::mem::replace(&mut self.pending, rest);
+        for content in taken.chunks(self.shared.bucket.sizes.piece_bytes) {
+            self.shared.cache.put(self.number, self.piece, content);
+            self.piece += 1;
+        }
+        taken.into()
+    }
+}
+
+impl WriteFile for NewObject {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pending.extend_from_slice(bytes);
+        let part_bytes = self.shared.bucket.sizes.part_bytes;
+        // The last part may be shorter and must not be empty.
+        while self.pending.len() > part_bytes {
+            let part = self.take(part_bytes);
+            let bucket = &self.shared.bucket;
+            let upload = match &mut self.upload {
+                Some(upload) => upload,
+                None => self.upload.insert(bucket.begin(&key(self.number))?),
+            };
+            bucket.send_part(&mut **upload, part)?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let rest = self.take(self.pending.len());
+        let bucket = &self.shared.bucket;
+        match self.upload.take() {
+            Some(mut upload) => match bucket.send_part(&mut *upload, rest) {
+                Ok(()) => bucket.complete(upload),
+                Err(error) => {
+                    bucket.abort(upload);
+                    Err(error)
+                }
+            },
+            None => match bucket.put(&key(self.number), rest, PutMode::Overwrite) {
+                Ok(_) => Ok(()),
+                Err(PutError::Other(error)) => Err(error),
+                Err(PutError::Condition) => Err(io::ErrorKind::AlreadyExists.into()),
+            },
+        }
+    }
+}
+
+impl Drop for NewObject {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            self.shared.bucket.abort(upload);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A store looked at from outside, at one moment, while a process may be changing it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tracewell_model::SpanBatch;
+
+use super::catalog::Catalog;
+use super::disk::{Disk, LocalDisk};
+use super::place::Opened;
+use super::segment::Segment;
+use super::{Place, log, log_path, logs_in};
+use crate::{StoreError, Tenant};
+
+/// So often it is looked again when the store changed in the midst of it.
+const TRIES: usize = 10;
+
+/// What a store holds.
+pub(super) struct Snapshot {
+    /// Where its catalog is.
+    pub(super) place: String,
+    /// The segments that can be read.
+    pub(super) segments: Vec<Segment>,
+    pub(super) log: LogReport,
+    /// What cannot be read.
+    pub(super) damages: Vec<String>,
+}
+
+/// What the log files hold that count.
+#[derive(Default)]
+pub(super) struct LogReport {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) spans: u64,
+    pub(super) damages: Vec<String>,
+}
+
+/// Looks at a store. `each` gets the spans of the log by file, and is told with `None` when all it got is void because
+/// the store changed.
+pub(super) fn look(
+    place: &Place,
+    mut each: impl FnMut(Option<(u64, Tenant, SpanBatch)>),
+) -> Result<Snapshot, StoreError> {
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let place = place.clone().with_known_bucket(&*disk)?;
+    for _ in 0..TRIES {
+        let Opened { files, catalog, damage } = place.look(&disk)?;
+        let log = read_log(&*disk, &place.folder, catalog.first_log, &mut |number, tenant, batch| {
+            each(Some((number, tenant, batch)));
+        });
+        let (mut segments, mut damages) = (Vec::new(), Vec::new());
+        for entry in &catalog.segments {
+            match Segment::open(&*files, entry.clone()) {
+                Ok(segment) => segments.push(segment),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => damages.push(error.to_string()),
+            }
+        }
+        let is_changed = damage.is_none() && {
+            let after = Catalog::open(&*files)?;
+            let has_failed = !damages.is_empty() || log.is_err();
+            after.first_log != catalog.first_log || has_failed && after.segments != catalog.segments
+        };
+        if !is_changed {
+            let log = log?;
+            damages.splice(0..0, damage);
+            damages.extend(log.damages.iter().cloned());
+            return Ok(Snapshot { place: files.catalog_name(), segments, log, damages });
+        }
+        each(None);
+    }
+    Err(StoreError::Busy("it changes faster than it can be looked at".to_owned()))
+}
+
+/// Reads the log files that count. What comes last may be an append that is just being written.
+pub(super) fn read_log(
+    disk: &dyn Disk,
+    folder: &Path,
+    first: u64,
+    each: &mut dyn FnMut(u64, Tenant, SpanBatch),
+) -> Result<LogReport, StoreError> {
+    let mut report = LogReport::default();
+    for number in logs_in(disk, folder)? {
+        if number < first {
+            continue;
+        }
+        let path = log_path(folder, number);
+        let acknowledged = log::acknowledged_before(disk, &log_path(folder, number + 1)).unwrap_or(u64::MAX);
+        let end = log::read(disk, &path, acknowledged, |record, limits| {
+            match tracewell_wire::decode(record.format, &record.body, limits) {
+                Ok(decoded) => {
+                    report.spans += decoded.batch.len() as u64;
+                    each(number, record.tenant, decoded.batch);
+                }
+                Err(error) => {
+                    report.damages.push(format!("log {}: a record does not decode: {error}", path.display()));
+                }
+            }
+            Ok(())
+        })?;
+        report.files += 1;
+        report.bytes += end.bytes;
+        for (from, to) in end.unreadable {
+            report.damages.push(format!("log {} at offset {from}: {} bytes are no records", path.display(), to - from));
+        }
+    }
+    Ok(report)
+}

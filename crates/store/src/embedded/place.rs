@@ -1,0 +1,120 @@
+//! Where a store is: a directory, and for its segments perhaps a bucket.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[cfg(feature = "s3")]
+use super::bucket;
+use super::catalog::Catalog;
+use super::disk::Disk;
+use super::files::{LocalFiles, SegmentFiles};
+use crate::{BucketOptions, StoreError};
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The directory of the log, and if there is no bucket, of the segments.
+    pub folder: PathBuf,
+    /// The bucket of the segments. A directory that belongs to one knows it itself.
+    pub bucket: Option<BucketOptions>,
+}
+
+/// The files of a store, and its catalog.
+pub(super) struct Opened {
+    pub(super) files: Arc<dyn SegmentFiles>,
+    pub(super) catalog: Catalog,
+    /// Why the catalog had to be made again from the segments.
+    pub(super) damage: Option<String>,
+}
+
+fn open_catalog(files: Arc<dyn SegmentFiles>) -> Result<Opened, StoreError> {
+    match Catalog::open(&*files) {
+        Err(StoreError::Corrupt(what)) => {
+            let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
+            Ok(Opened { files, catalog, damage: Some(what) })
+        }
+        other => Ok(Opened { catalog: other?, files, damage: None }),
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), bucket: None }
+    }
+}
+
+impl Place {
+    /// Opens the catalog to change it. The directory's lock is held.
+    pub(super) fn open(&self, disk: &Arc<dyn Disk>) -> Result<Opened, StoreError> {
+        #[cfg(feature = "s3")]
+        if let Some(options) = &self.bucket {
+            let bucket = bucket::Bucket::connect(options)?;
+            return self.claim(disk, bucket, options);
+        }
+        self.refuse_bucket(disk)?;
+        open_catalog(Arc::new(LocalFiles::new(disk.clone(), &self.folder)))
+    }
+
+    /// Opens the catalog to read only, while another process may be changing it.
+    pub(super) fn look(&self, disk: &Arc<dyn Disk>) -> Result<Opened, StoreError> {
+        open_catalog(self.files_to_look_at(disk)?)
+    }
+
+    fn files_to_look_at(&self, disk: &Arc<dyn Disk>) -> Result<Arc<dyn SegmentFiles>, StoreError> {
+        #[cfg(feature = "s3")]
+        if let Some(options) = &self.bucket {
+            let bucket = bucket::Bucket::connect(options)?;
+            let sizes = bucket.sizes;
+            // Nothing of the cache but what is read here: another process may be writing it.
+            let cache = bucket::Cache::none(disk.clone(), sizes);
+            return Ok(Arc::new(bucket::BucketFiles::new(bucket, cache)));
+        }
+        self.refuse_bucket(disk)?;
+        Ok(Arc::new(LocalFiles::new(disk.clone(), &self.folder)))
+    }
+
+    /// The same place with the bucket that the directory belongs to, if none is named.
+    #[cfg_attr(not(feature = "s3"), expect(clippy::unnecessary_wraps, unused_variables))]
+    pub(super) fn with_known_bucket(mut self, disk: &dyn Disk) -> Result<Self, StoreError> {
+        #[cfg(feature = "s3")]
+        if self.bucket.is_none()
+            && let Some(bound) = bucket::Binding::read(disk, &self.folder)?
+        {
+            self.bucket =
+                Some(BucketOptions { url: bound.segments, endpoint: bound.endpoint, cache_bytes: 0, take_over: false });
+        }
+        Ok(self)
+    }
+
+    #[cfg(feature = "s3")]
+    pub(super) fn claim(
+        &self,
+        disk: &Arc<dyn Disk>,
+        bucket: bucket::Bucket,
+        options: &BucketOptions,
+    ) -> Result<Opened, StoreError> {
+        let folder = self.folder.join("cache");
+        let cache = bucket::Cache::open(disk.clone(), &folder, options.cache_bytes, bucket.sizes)
+            .map_err(|error| StoreError::io(format!("open the cache {}", folder.display()), error))?;
+        let claimed = bucket::claim(disk, &self.folder, bucket, options.endpoint.as_deref(), cache, options.take_over)?;
+        Ok(Opened { files: claimed.files, catalog: claimed.catalog, damage: claimed.damage })
+    }
+
+    /// A store whose segments are in a bucket is not opened without it.
+    fn refuse_bucket(&self, disk: &Arc<dyn Disk>) -> Result<(), StoreError> {
+        #[cfg(not(feature = "s3"))]
+        if self.bucket.is_some() {
+            return Err(StoreError::Invalid("this build was made without buckets (feature s3)".to_owned()));
+        }
+        #[cfg(feature = "s3")]
+        if let Some(bound) = bucket::Binding::read(&**disk, &self.folder)? {
+            return Err(StoreError::Invalid(format!(
+                "{} keeps its segments in {url}: say --segments {url}",
+                self.folder.display(),
+                url = bound.segments
+            )));
+        }
+        let _ = disk;
+        Ok(())
+    }
+}
