@@ -17,7 +17,7 @@ pub struct Leeway {
 }
 
 /// Drag and slack of each span, by row (after Devaux, "Total Project Control", 1999, and the critical path method's
-/// float), by corrected clocks.
+/// float), by the clocks as they are, like [`critical_path`](crate::critical_path).
 ///
 /// ```text
 /// parent  ██░░░░░░░░░░░░██        first: drag 0, slack 4: until second ends, nobody waits for it
@@ -29,7 +29,7 @@ pub struct Leeway {
 /// or starts another child.
 pub fn leeway(trace: &Trace) -> Vec<Leeway> {
     let trace = &Outline::of(trace);
-    let timeline = Timeline::corrected(trace);
+    let timeline = Timeline::as_recorded(trace);
     let mut path_nanos = vec![0u64; trace.len()];
     for piece in critical_path_on(trace, &timeline) {
         path_nanos[piece.span] += piece.duration_nanos();
