@@ -75,6 +75,8 @@ export interface Span {
   duration_nanos: number;
   self_nanos: number;
   critical_nanos: number;
+  drag_nanos: number;
+  slack_nanos: number | null;
   resource: number;
   scope: number;
   trace_state: string;

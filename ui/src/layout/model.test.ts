@@ -17,7 +17,7 @@ function span(depth: number, parent: number | null, name: string): Span {
   return {
     span_id: name, parent_span_id: null, parent, depth, name, service: "s", kind: "internal",
     status: { code: name === "c" ? "error" : "unset", message: "" }, start_nanos: depth * 10, duration_nanos: 100,
-    self_nanos: 0, critical_nanos: 0, resource: 0, scope: 0, trace_state: "",
+    self_nanos: 0, critical_nanos: 0, drag_nanos: 0, slack_nanos: 0, resource: 0, scope: 0, trace_state: "",
     attributes: [{ key: "request.id", value: { stringValue: `r-${name}` } }], events: [], links: [],
   };
 }
