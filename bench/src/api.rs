@@ -94,13 +94,6 @@ impl<'a> Api<'a> {
         Ok((taken, why.slow.traces + why.normal.traces))
     }
 
-    /// How many traces were looked at to say what a time has, from a moment to the end, that the time before has not.
-    pub(crate) fn why(&self, start: u64, moment: u64, end: u64) -> Result<(Duration, usize)> {
-        let path = format!("/v1/why?start={moment}&end={end}&baseline_start={start}&baseline_end={moment}");
-        let (time, why) = self.get::<Why>(&path)?;
-        Ok((time, why.slow.traces + why.normal.traces))
-    }
-
     /// Up to the last byte of the answer; reading it as JSON is not the store's time.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Taken, T)> {
         let url = format!("{}{path}", self.store.api);
@@ -147,17 +140,6 @@ struct ScopeSpans {
 }
 
 /// What `why` says, as far as it is looked at.
-#[derive(Deserialize)]
-struct Why {
-    slow: Group,
-    normal: Group,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    traces: usize,
-}
-
 #[derive(Deserialize)]
 struct Why {
     slow: Group,
