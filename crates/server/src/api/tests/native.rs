@@ -401,7 +401,7 @@ async fn why_compares_with_the_time_before_where_the_time_itself_has_one_kind_of
 
 #[tokio::test]
 async fn why_says_so_when_it_looked_at_a_sample() {
-    let limits = ApiLimits { why_spans: 100, ..ApiLimits::default() };
+    let limits = ApiLimits { why_spans: 50, ..ApiLimits::default() };
     let app = app_limited(requests(500), limits).await;
     let why = json(&app, "/api/v1/why?start=-1h").await;
     let traces = why["slow"]["traces"].as_u64().unwrap() + why["normal"]["traces"].as_u64().unwrap();
