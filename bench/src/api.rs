@@ -87,6 +87,13 @@ impl<'a> Api<'a> {
         Ok((taken, answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect()))
     }
 
+    /// How many traces were looked at to say what is different from the middle on.
+    pub(crate) fn why(&self, start: u64, middle: u64, end: u64) -> Result<(Taken, usize)> {
+        let path = format!("/v1/why?start={middle}&end={end}&baseline_start={start}&baseline_end={middle}");
+        let (taken, why) = self.get::<Why>(&path)?;
+        Ok((taken, why.slow.traces + why.normal.traces))
+    }
+
     /// Up to the last byte of the answer; reading it as JSON is not the store's time.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Taken, T)> {
         let url = format!("{}{path}", self.store.api);
@@ -130,6 +137,18 @@ struct ResourceSpans {
 struct ScopeSpans {
     #[serde(default)]
     spans: Vec<IgnoredAny>,
+}
+
+/// What `why` says, as far as it is looked at.
+#[derive(Deserialize)]
+struct Why {
+    slow: Group,
+    normal: Group,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    traces: usize,
 }
 
 #[derive(Deserialize)]

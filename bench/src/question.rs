@@ -7,11 +7,13 @@ use anyhow::Result;
 use tracewell_model::TraceId;
 
 use crate::api::{Api, Condition, LIMIT, Taken};
-use crate::peer::Running;
+use crate::peer::{Kind, Running};
 use crate::workload::{Facts, Matches};
 
 /// How often each question is asked.
 const TIMES: usize = 100;
+/// How often the one is asked that looks at everything.
+const WHY_TIMES: usize = 5;
 
 /// What was asked, how long answers took, and whether they were right.
 pub(crate) struct Answers {
@@ -99,6 +101,9 @@ impl<'a> Asker<'a> {
                 self.timed(|asker| asker.search("slower than 1 s", slow, |matches| &matches.slow))?,
                 self.timed(Self::needles)?,
             ]);
+        }
+        if self.store.kind == Kind::Tracewell {
+            all.push(self.timed(|asker| asker.why())?);
         }
         Ok(all)
     }
@@ -191,6 +196,20 @@ impl<'a> Asker<'a> {
             } else {
                 Err(format!("request.id {value}: found {found:?}"))
             };
+            answers.add(taken, checked);
+        }
+        Ok(answers.sorted())
+    }
+
+    /// What the later half of the time has that the earlier has not: a question about every span, of which no part of
+    /// the answer may be a sample.
+    fn why(&self) -> Result<Answers> {
+        let (first, end) = (self.facts.first_start, self.facts.last_start + 1);
+        let mut answers = Answers::new("why, over all spans");
+        for _ in 0..WHY_TIMES {
+            let (taken, found) = self.api.why(first, first + (end - first) / 2, end)?;
+            let all = self.facts.traces.len();
+            let checked = if found == all { Ok(()) } else { Err(format!("why: {found} traces instead of {all}")) };
             answers.add(taken, checked);
         }
         Ok(answers.sorted())

@@ -34,6 +34,11 @@ impl Server {
 
     /// The same with further arguments.
     pub fn start_with(data: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(data, arguments, &[])
+    }
+
+    /// The same with further variables of the environment.
+    pub fn start_in(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let ready = tempfile::Builder::new().prefix("ready").tempdir()?;
         let ready_file = ready.path().join("ready.json");
         let mut child = Child::start(
@@ -44,7 +49,8 @@ impl Server {
                 .args(["--http", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0"])
                 .arg("--ready-file")
                 .arg(&ready_file)
-                .args(arguments),
+                .args(arguments)
+                .envs(variables.iter().copied()),
         )?;
         let begin = Instant::now();
         let addresses = loop {

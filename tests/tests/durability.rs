@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tracewell_e2e::{Server, normal};
+use tracewell_parts::S3;
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
 
@@ -19,18 +20,31 @@ type Ids = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
 fn a_span_acknowledged_is_found_once_after_kill() {
+    check_kills(KILLS, &[]);
+}
+
+#[test]
+fn a_span_acknowledged_is_found_once_after_kill_with_segments_in_a_bucket() {
+    for s3 in [S3::start("spans"), S3::start_versitygw("spans")].into_iter().flatten() {
+        check_kills(KILLS / 3, &["--segments", "s3://spans/tracewell", "--segments-endpoint", &s3.url()]);
+    }
+}
+
+/// Kills a server while spans are sent, again and again, and then looks for every one that was acknowledged.
+fn check_kills(kills: u64, arguments: &[&str]) {
     let data = tempfile::tempdir().unwrap();
     let mut acknowledged = Ids::new();
     let mut random = fastrand::Rng::with_seed(SEED);
-    for round in 0..KILLS {
+    for round in 0..kills {
         // Small memtables, so that the kills also meet flushes and merges.
-        let server = Server::start_with(data.path(), &["--memory", "4MiB"]).unwrap();
+        let arguments = [&["--memory", "4MiB"], arguments].concat();
+        let server = Server::start_in(data.path(), &arguments, &S3::CREDENTIALS).unwrap();
         send_until_killed(server, round, random.usize(1..60), &mut acknowledged);
     }
     let spans: usize = acknowledged.values().map(BTreeSet::len).sum();
     assert!(spans > 1_000, "too little was acknowledged to tell: {spans} spans");
 
-    let server = Server::start(data.path()).unwrap();
+    let server = Server::start_in(data.path(), arguments, &S3::CREDENTIALS).unwrap();
     for (trace_id, span_ids) in &acknowledged {
         let trace = server.trace(trace_id).unwrap().unwrap_or_else(|| panic!("trace {trace_id} is lost"));
         let mut found = BTreeMap::<&str, usize>::new();

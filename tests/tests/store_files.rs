@@ -7,26 +7,38 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tracewell_e2e::{Server, clients, tracewell};
+use tracewell_model::SpanBatch;
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
 
 const SPANS: usize = 5_000;
 
-/// Fills a directory and returns how many spans, and how many that failed, each service has.
-fn fill(data: &Path) -> BTreeMap<String, (usize, usize)> {
-    let server = Server::start(data).unwrap();
+/// Fills a directory and returns how many spans, and how many that failed, each service has. Those of some of the last
+/// requests are then in the log only.
+fn fill(data: &Path, requests_in_log: usize) -> BTreeMap<String, (usize, usize)> {
+    let requests: Vec<_> = Workload::new(5).spans(SPANS).requests(500).collect();
+    let (in_segments, in_log) = requests.split_at(requests.len() - requests_in_log);
     let mut services: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for batch in Workload::new(5).spans(SPANS).requests(500) {
-        let (status, _) = server.post("application/x-protobuf", &otlp::encode_protobuf(&batch)).unwrap();
-        assert_eq!(status, 200);
-        for span in batch.iter() {
-            let (spans, errors) = services.entry(span.service().to_owned()).or_default();
-            *spans += 1;
-            *errors += usize::from(span.is_error());
+    let mut send = |server: &Server, requests: &[SpanBatch]| {
+        for batch in requests {
+            let (status, _) = server.post("application/x-protobuf", &otlp::encode_protobuf(batch)).unwrap();
+            assert_eq!(status, 200);
+            for span in batch.iter() {
+                let (spans, errors) = services.entry(span.service().to_owned()).or_default();
+                *spans += 1;
+                *errors += usize::from(span.is_error());
+            }
         }
-    }
-    // On SIGTERM, what is in memory becomes a segment.
+    };
+    let server = Server::start(data).unwrap();
+    send(&server, in_segments);
+    // On SIGTERM, what is in memory becomes a segment; on SIGKILL it does not.
     server.stop().unwrap();
+    if !in_log.is_empty() {
+        let server = Server::start(data).unwrap();
+        send(&server, in_log);
+        server.kill();
+    }
     services
 }
 
@@ -41,7 +53,7 @@ fn json(output: &Output) -> serde_json::Value {
 #[test]
 fn stats_tell_what_is_there_and_damage_is_found_and_mended() {
     let folder = tempfile::tempdir().unwrap();
-    fill(folder.path());
+    fill(folder.path(), 0);
     let stats = json(&run(&["store", "stats", "--json"], folder.path()));
     assert_eq!(stats["spans"], SPANS);
     let columns = stats["columns"].as_array().unwrap();
@@ -76,7 +88,7 @@ fn stats_tell_what_is_there_and_damage_is_found_and_mended() {
 #[test]
 fn duckdb_reads_what_is_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let services = fill(folder.path());
+    let services = fill(folder.path(), 4);
     let output = folder.path().join("parquet");
     let exported = Command::new(tracewell())
         .args(["store", "parquet", "--data"])
@@ -87,6 +99,7 @@ fn duckdb_reads_what_is_kept() {
         .unwrap();
     assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     let exported = String::from_utf8(exported.stdout).unwrap();
+    assert!(exported.contains("/log-") && exported.lines().any(|file| !file.contains("/log-")), "{exported}");
     let answer = clients::duckdb().args(exported.lines()).output().unwrap();
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     let answer = String::from_utf8(answer.stdout).unwrap();

@@ -45,8 +45,9 @@ function request(traceNumber, count) {
       name: i === 0 ? "POST /checkout" : `step ${i}`,
       kind: i === 0 ? 2 : 1,
       startTimeUnixNano: String(start),
-      endTimeUnixNano: String(i === 0 ? start + 2_000_000_000n : start + 1_000_000n * BigInt(5 + (i % 50))),
+      endTimeUnixNano: String(i === 0 ? start + 2_000_000_000n : start + 1_000_000n * BigInt(i === 5 ? 1200 : 5 + (i % 50))),
       attributes: [{ key: "request.id", value: { stringValue: `r-${i}` } }, { key: "step.number", value: { intValue: String(i) } }],
+      ...(i === 5 ? { attributes: [{ key: "tracewell.pending", value: { boolValue: true } }] } : {}),
       events: i === 2 ? [{ timeUnixNano: String(start + 1000n), name: "exception" }] : [],
       status: i === 2 ? { code: 2, message: "card declined" } : {},
     });
@@ -113,6 +114,27 @@ try {
       assert.equal(await page.locator(".results li").count(), 2);
       await shot("search");
     });
+    await check("what SDKs dropped stands under the results", async () => {
+      const sum = (name, dataPoints) => ({ name, sum: { aggregationTemporality: 2, isMonotonic: true, dataPoints } });
+      const told = { timeUnixNano: String(now) };
+      const dropped = { ...told, asInt: "256", attributes: [{ key: "error.type", value: { stringValue: "queue_full" } }] };
+      const metrics = [
+        sum("otel.sdk.exporter.span.exported", [{ ...told, asInt: "40" }, dropped]),
+        sum("tracewell.sdk.exporter.time", [{ ...told, asInt: "3000000" }]),
+      ];
+      const resource = { attributes: [{ key: "service.name", value: { stringValue: "shop" } }] };
+      const answer = await fetch(`http://${otlp}/v1/metrics`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ resourceMetrics: [{ resource, scopeMetrics: [{ metrics }] }] }),
+      });
+      assert.equal(answer.status, 200);
+      await page.reload();
+      await page.locator(".sdks summary").click();
+      assert.match(await page.locator(".sdks").innerText(), /296 spans, 256 dropped before they came here; sending took 3 ms/);
+      assert.match(await page.locator(".sdks table").innerText(), /256 queue_full/);
+      await shot("search-sdks");
+    });
     await check("a search by tag is in the URL and finds one", async () => {
       await page.getByLabel("Tags").fill("step.number=19999");
       await page.getByRole("button", { name: "Find traces" }).click();
@@ -136,6 +158,13 @@ try {
       await page.waitForSelector(".details");
       assert.match(await page.locator(".details").innerText(), /r-2/);
       await shot("trace");
+    });
+    await check("a span that had not ended is marked in words", async () => {
+      assert.match(await page.locator(".note").innerText(), /1 span was still open when last heard of/);
+      await page.locator('[role="treeitem"] .open', { hasText: / step 5$/ }).first().click();
+      await page.waitForFunction(() => document.querySelector(".details")?.textContent?.includes("still open when last heard of"));
+      assert.equal(await page.locator(".barbox.pending").count(), 1);
+      await shot("trace-pending");
     });
     await check("keys move the selection, and escape ends it", async () => {
       const before = page.url();
@@ -175,6 +204,21 @@ try {
       await page.waitForURL(/service=shop&baseline=before/);
       await page.waitForSelector(".summary");
       await shot("why");
+    });
+    await check("every page says how much is kept, and what is damaged", async () => {
+      await page.goto(`${origin}/why`);
+      assert.match(await page.locator("footer").innerText(), /spans kept/);
+      assert.equal(await page.locator("footer details").count(), 0);
+      await page.route("**/api/v1/stats", async (route) => {
+        const answer = await (await route.fetch()).json();
+        answer.store.damages = ["segment 0000000007.segment at offset 12: a block: its 40 spans are lost"];
+        await route.fulfill({ json: answer });
+      });
+      await page.goto(`${origin}/why`);
+      await page.getByText("The store is damaged in one place").click();
+      assert.match(await page.locator("footer li").innerText(), /0000000007\.segment at offset 12/);
+      await shot("damaged");
+      await page.unroute("**/api/v1/stats");
     });
     await check("nothing was logged as an error and no other origin was asked", () => {
       assert.deepEqual(complaints, []);

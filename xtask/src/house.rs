@@ -92,7 +92,7 @@ fn the_links_in_the_documents_lead_somewhere() {
         "docs/api.md",
         "docs/why.md",
         "docs/instrument-libraries.md",
-        "docs/instrument-your-first-service.md",
+        "docs/instrument-a-service.md",
         "docs/instrument-service-n-plus-one.md",
         "docs/from-tracing.md",
         "docs/from-opentracing.md",

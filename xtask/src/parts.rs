@@ -7,8 +7,9 @@ use anyhow::Result;
 use crate::checks::install_debian;
 use crate::run::{program, run, workspace};
 
-/// The server that speaks S3's protocol.
+/// The servers that speak S3's protocol: one that is quick to start, and one that checks signatures.
 const MOTO: &str = "moto[server]==5.2.1";
+const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 
 /// Installs all of them: PostgreSQL and Redis from Debian, the others below `target`.
 pub(crate) fn install() -> Result<()> {
@@ -17,6 +18,7 @@ pub(crate) fn install() -> Result<()> {
     }
     install_debian("redis-server", "redis-server")?;
     moto()?;
+    versitygw()?;
     mongo()
 }
 
@@ -29,6 +31,16 @@ fn moto() -> Result<()> {
     eprintln!("installing {MOTO}, which the tests need, into {}", place.display());
     run(program("python3").args(["-m", "venv"]).arg(&place))?;
     run(program(place.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", MOTO]))
+}
+
+fn versitygw() -> Result<()> {
+    let place = workspace().join("target/bin");
+    if place.join("versitygw").exists() {
+        return Ok(());
+    }
+    install_debian("go", "golang")?;
+    eprintln!("installing {VERSITYGW}, which the tests need, into {}", place.display());
+    run(program("go").env("GOBIN", &place).args(["install", VERSITYGW]))
 }
 
 fn mongo() -> Result<()> {

@@ -159,7 +159,7 @@ impl Observations {
 
     fn add_links(&mut self, number: u32, trace: &Outline, places: &[u32], path_nanos: Vec<u64>) {
         let mut whole = path_nanos;
-        for (row, _) in trace.nesting.depth_first().into_iter().rev() {
+        for row in trace.order.iter().rev().copied() {
             if let Some(parent) = trace.parent(row) {
                 whole[parent] += whole[row];
             }

@@ -9,6 +9,8 @@ use tracewell_model::{Nesting, ResourceId, SpanBatch, SpanKind, StatusCode, StrI
 pub(crate) struct Outline {
     pub(crate) trace_id: TraceId,
     pub(crate) nesting: Nesting,
+    /// Parents before children.
+    pub(crate) order: Vec<usize>,
     pub(crate) start_unix_nano: Vec<u64>,
     pub(crate) end_unix_nano: Vec<u64>,
     pub(crate) kind: Vec<SpanKind>,
@@ -65,6 +67,7 @@ impl Outline {
         let columns = spans.spans();
         let mut outline = Self {
             trace_id: rows.first().map_or(TraceId::ZERO, |row| columns.trace_id[*row]),
+            order: nesting.depth_first().into_iter().map(|(row, _)| row).collect(),
             nesting,
             start_unix_nano: rows.iter().map(|row| columns.start_unix_nano[*row]).collect(),
             end_unix_nano: rows.iter().map(|row| columns.end_unix_nano[*row]).collect(),

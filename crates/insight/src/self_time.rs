@@ -32,6 +32,10 @@ pub(crate) fn exclusive_nanos(trace: &Outline, timeline: &Timeline) -> Vec<u64> 
                 trace.parent(row).into_iter().flat_map(|parent| trace.children(parent)).filter(|other| {
                     *other != row && kinds[*other] == SpanKind::Client && timeline.start(*other) >= timeline.start(row)
                 });
+            let mut calls_beside = calls_beside.peekable();
+            if calls_beside.peek().is_none() {
+                return uncovered_nanos(timeline, row, trace.children(row));
+            }
             let mut inside: Vec<usize> = trace.children(row).chain(calls_beside).collect();
             inside.sort_by_key(|other| timeline.start(*other));
             uncovered_nanos(timeline, row, inside.into_iter())

@@ -17,7 +17,7 @@ pub struct Leeway {
 }
 
 /// Drag and slack of each span, by row (after Devaux, "Total Project Control", 1999, and the critical path method's
-/// float), by corrected clocks.
+/// float), by the clocks as they are, like [`critical_path`](crate::critical_path).
 ///
 /// ```text
 /// parent  ██░░░░░░░░░░░░██        first: drag 0, slack 4: until second ends, nobody waits for it
@@ -29,66 +29,79 @@ pub struct Leeway {
 /// or starts another child.
 pub fn leeway(trace: &Trace) -> Vec<Leeway> {
     let trace = &Outline::of(trace);
-    let timeline = Timeline::corrected(trace);
+    let timeline = Timeline::as_recorded(trace);
     let mut path_nanos = vec![0u64; trace.len()];
     for piece in critical_path_on(trace, &timeline) {
         path_nanos[piece.span] += piece.duration_nanos();
     }
-    let order = trace.nesting.depth_first();
-    for (row, _) in order.iter().rev() {
+    for row in trace.order.iter().rev() {
         if let Some(parent) = trace.parent(*row) {
             path_nanos[parent] += path_nanos[*row];
         }
     }
+    let mut siblings: Vec<Option<Siblings>> = vec![None; trace.len()];
     let mut leeway = vec![Leeway::default(); trace.len()];
-    for (row, _) in order {
-        let is_on_path = path_nanos[row] > 0;
+    for row in trace.order.iter().copied() {
         let Some(parent) = trace.parent(row) else {
             leeway[row].drag_nanos = path_nanos[row];
             continue;
         };
+        let siblings = siblings[parent].get_or_insert_with(|| Siblings::below(trace, &timeline, parent));
         let (start, end) = (timeline.start(row), timeline.end(row));
-        let others = || trace.children(parent).filter(|other| *other != row);
-        if is_on_path {
-            let beside = others()
-                .filter(|other| timeline.start(*other) < end && timeline.end(*other) <= end)
-                .map(|other| timeline.end(other))
-                .max();
-            let alone = end.saturating_sub(beside.unwrap_or(start).max(start));
+        if path_nanos[row] > 0 {
+            let alone = end.saturating_sub(siblings.last_end_before(row, end).unwrap_or(start).max(start));
             leeway[row].drag_nanos = path_nanos[row].min(alone).min(leeway[parent].drag_nanos);
         } else if trace.kind[row] == SpanKind::Consumer {
             // Nobody waits for who takes a message.
             leeway[row].slack_nanos = u64::MAX;
         } else {
-            let joined = joined(trace, &timeline, parent, end);
-            let own = joined.saturating_sub(end);
+            let own = siblings.joined(end).min(timeline.end(parent)).saturating_sub(end);
             leeway[row].slack_nanos = own.saturating_add(leeway[parent].slack_nanos);
         }
     }
     leeway
 }
 
-/// When the parent goes on after a moment: at the first gap between its children, or the first child that starts later.
-fn joined(trace: &Outline, timeline: &Timeline, parent: usize, moment: u64) -> u64 {
-    let mut now = moment;
-    loop {
-        let running = trace
-            .children(parent)
-            .filter(|child| timeline.start(*child) < moment && timeline.end(*child) > now)
-            .map(|child| timeline.end(child))
-            .max();
-        let next = trace.children(parent).map(|child| timeline.start(child)).filter(|start| *start >= moment).min();
-        let end = timeline.end(parent);
-        match running {
-            None => return now.min(end),
-            Some(until) => {
-                let until = next.map_or(until, |next| until.min(next)).min(end);
-                if until <= now || next.is_some_and(|next| next <= until) {
-                    return until;
-                }
-                now = until;
-            }
-        }
+/// The children of one span, so that each of many finds its neighbours at once.
+#[derive(Clone)]
+struct Siblings {
+    /// Starts, and the latest end of those up to each.
+    starts: Vec<u64>,
+    latest_ends: Vec<u64>,
+    /// Ends with their rows.
+    ends: Vec<(u64, usize)>,
+}
+
+impl Siblings {
+    fn below(trace: &Outline, timeline: &Timeline, parent: usize) -> Self {
+        let mut times: Vec<(u64, u64)> =
+            trace.children(parent).map(|child| (timeline.start(child), timeline.end(child))).collect();
+        times.sort_unstable();
+        let mut latest = 0;
+        let latest_ends = times.iter().map(|(_, end)| {
+            latest = latest.max(*end);
+            latest
+        });
+        let latest_ends = latest_ends.collect();
+        let takes_time = |child: &usize| timeline.start(*child) < timeline.end(*child);
+        let ends = trace.children(parent).filter(takes_time).map(|child| (timeline.end(child), child));
+        let mut ends: Vec<(u64, usize)> = ends.collect();
+        ends.sort_unstable();
+        Self { starts: times.into_iter().map(|(start, _)| start).collect(), latest_ends, ends }
+    }
+
+    /// When the last of the others ends that does so by a moment.
+    fn last_end_before(&self, row: usize, moment: u64) -> Option<u64> {
+        let count = self.ends.partition_point(|(end, _)| *end <= moment);
+        self.ends[..count].iter().rev().find(|(_, other)| *other != row).map(|(end, _)| *end)
+    }
+
+    /// When the parent goes on after a moment: when all that ran then have ended, or the next one starts.
+    fn joined(&self, moment: u64) -> u64 {
+        let before = self.starts.partition_point(|start| *start < moment);
+        let until = before.checked_sub(1).map_or(moment, |last| self.latest_ends[last]).max(moment);
+        let next = self.starts.get(before).copied().unwrap_or(u64::MAX);
+        if until > moment { until.min(next) } else { moment }
     }
 }
 

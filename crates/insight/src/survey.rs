@@ -24,6 +24,7 @@ pub struct Survey {
     observed: Observations,
     /// How many of the traces were added before the baseline's.
     window: Option<usize>,
+    most_spans: usize,
     most_bytes: usize,
     thinned: Sampling,
 }
@@ -49,7 +50,7 @@ impl Sampling {
 
 impl Default for Survey {
     fn default() -> Self {
-        Self::new(usize::MAX)
+        Self::new(usize::MAX, usize::MAX)
     }
 }
 
@@ -65,13 +66,14 @@ impl Survey {
         keys
     };
 
-    /// A survey that holds at most about so many bytes. If there is more to know, it keeps every second trace, every
-    /// fourth, and so on, evenly over the time.
-    pub fn new(most_bytes: usize) -> Self {
+    /// A survey of at most about so many spans in the window, and as many in the baseline, that holds at most about so many
+    /// bytes. If there is more to know, it keeps every second trace, every fourth, and so on, evenly over the time.
+    pub fn new(most_spans: usize, most_bytes: usize) -> Self {
         Self {
             observer: Observer::default(),
             observed: Observations::default(),
             window: None,
+            most_spans,
             most_bytes,
             thinned: Sampling::default(),
         }
@@ -167,14 +169,33 @@ impl Survey {
         inquiry
     }
 
-    fn keep_bound(&mut self) {
-        while self.observed.size_bytes() > self.most_bytes && self.thinned.halvings < u64::BITS {
-            self.thinned.halvings += 1;
-            let thinned = self.thinned;
-            if let Some(window) = &mut self.window {
-                *window = self.observed.traces[..*window].iter().filter(|trace| thinned.takes(trace.trace_id)).count();
-            }
-            self.observed.retain(|trace| thinned.takes(trace.trace_id));
+    /// Keeps no more traces than that about so many spans, of which it is known that they are coming, do not exceed the
+    /// bound.
+    pub fn expect_spans(&mut self, spans: u64) {
+        while spans / self.thinned.one_in() > self.most_spans as u64 && self.thinned.halvings < u64::BITS {
+            self.thin();
         }
+    }
+
+    /// How many spans the traces have, those of the baseline if one has begun.
+    fn spans(&self) -> usize {
+        self.observed.traces[self.window.unwrap_or(0)..].iter().map(|trace| trace.spans as usize).sum()
+    }
+
+    fn keep_bound(&mut self) {
+        let exceeds =
+            |survey: &Self| survey.observed.size_bytes() > survey.most_bytes || survey.spans() > survey.most_spans;
+        while exceeds(self) && self.thinned.halvings < u64::BITS {
+            self.thin();
+        }
+    }
+
+    fn thin(&mut self) {
+        self.thinned.halvings += 1;
+        let thinned = self.thinned;
+        if let Some(window) = &mut self.window {
+            *window = self.observed.traces[..*window].iter().filter(|trace| thinned.takes(trace.trace_id)).count();
+        }
+        self.observed.retain(|trace| thinned.takes(trace.trace_id));
     }
 }

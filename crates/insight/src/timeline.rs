@@ -45,7 +45,7 @@ impl Timeline {
         }
         // Parents come before their children, so a parent's total is known when a child needs it.
         let mut totals: Vec<i64> = vec![0; trace.len()];
-        for (row, _) in trace.nesting.depth_first() {
+        for row in trace.order.iter().copied() {
             let Some(parent) = trace.parent(row) else { continue };
             let processes = processes(trace, parent, row);
             let own = offsets.iter().find(|(known, _)| *known == processes).map_or(0, |(_, offset)| *offset);

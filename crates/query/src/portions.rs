@@ -3,15 +3,13 @@
 use std::collections::{HashSet, VecDeque};
 
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
-use tracewell_store::{Projection, Scan, SpanStore, Tenant};
+use tracewell_store::{Projection, SpanStore, StoreStats, Tenant};
 
-use crate::conditions::all_match;
 use crate::{Conditions, QueryError};
 
-/// Into how many parts the time is cut, which are read in turns.
-const PARTS: u64 = 32;
-/// Rows that are scanned at once to find traces.
-const ROWS_AT_ONCE: usize = 32_768;
+/// The time is cut into parts with about so many spans each, which are read one after the other.
+const SPANS_A_PART: u64 = 100_000;
+const MOST_PARTS: u64 = 4_096;
 /// About so many spans make a portion; a trace that has more is one by itself.
 const SPANS_AT_ONCE: usize = 16_384;
 /// And at most so many traces.
@@ -30,24 +28,18 @@ pub struct PortionsRequest {
     pub time: TimeRange,
     /// What of the spans is read.
     pub projection: Projection,
-    /// No further trace is read once so many spans were.
-    pub max_spans: usize,
 }
 
-/// The traces that match, each once, in portions: all of them if they have few enough spans, otherwise about as many from
-/// each part of the time, and in each part the newest. The same store gives the same portions.
-///
-/// Traces are found by a scan of ids, which holds nothing but these, and then read as far as is asked.
+/// The traces that match, each once and whole, in portions: traces are found by ids alone, and then read as far as is
+/// asked. Of a trace that reaches from one part of the time into the next, the newer part gives it.
 pub struct Portions {
     request: PortionsRequest,
-    exact: bool,
-    /// Parts that are not scanned to their ends.
-    scans: VecDeque<Scan>,
+    /// Parts that no traces were looked for in, the newest first.
+    parts: VecDeque<TimeRange>,
     /// Found and not read yet.
     found: VecDeque<TraceId>,
     seen: HashSet<TraceId>,
-    traces: usize,
-    spans: usize,
+    spans_expected: u64,
     at_once: usize,
 }
 
@@ -58,73 +50,49 @@ impl Portions {
         request: PortionsRequest,
         seen: HashSet<TraceId>,
     ) -> Result<Self, QueryError> {
-        let exact = store.capabilities().evaluates_predicates;
-        let scan = |time| Scan {
-            time,
-            predicates: request.conditions.predicates(),
-            projection: if exact { Projection::Ids } else { Projection::All },
-            after: None,
-            limit: ROWS_AT_ONCE,
-        };
-        let scans = parts(held(store, &request.tenant, request.time).await?).into_iter().map(scan).collect();
-        let at_once = FIRST_TRACES.min(request.max_spans);
-        Ok(Self { request, exact, scans, found: VecDeque::new(), seen, traces: 0, spans: 0, at_once })
+        let stats = store.stats(&request.tenant).await?;
+        let held = held(&stats);
+        let time = TimeRange::new(
+            request.time.start_unix_nano.max(held.start_unix_nano),
+            request.time.end_unix_nano.min(held.end_unix_nano),
+        );
+        let part_of_all = nanos(time) as f64 / nanos(held).max(1) as f64;
+        let spans_expected = (stats.spans as f64 * part_of_all) as u64;
+        let parts = parts(time, spans_expected.div_ceil(SPANS_A_PART).clamp(1, MOST_PARTS)).into();
+        Ok(Self { request, parts, found: VecDeque::new(), seen, spans_expected, at_once: FIRST_TRACES })
     }
 
-    /// Some more traces, whole; `None` when there are no more, or enough were read. Those for whose ids `takes` says no
-    /// are passed over.
+    /// About how many spans there are in the time, whatever the conditions, if they are spread evenly.
+    pub fn spans_expected(&self) -> u64 {
+        self.spans_expected
+    }
+
+    /// Some more traces; `None` when there are no more. Those for whose ids `takes` says no are passed over.
     pub async fn next(
         &mut self,
         store: &dyn SpanStore,
         takes: impl Fn(TraceId) -> bool,
     ) -> Result<Option<SpanBatch>, QueryError> {
-        while self.spans < self.request.max_spans {
+        let predicates = self.request.conditions.predicates();
+        loop {
             while self.found.len() < self.at_once
-                && let Some(scan) = self.scans.pop_front()
+                && let Some(time) = self.parts.pop_front()
             {
-                self.find(store, scan, &takes).await?;
+                let ids = store.trace_ids(&self.request.tenant, time, &predicates).await?;
+                self.found.extend(ids.into_iter().filter(|id| takes(*id) && self.seen.insert(*id)));
             }
             let ids: Vec<TraceId> = self.found.drain(..self.at_once.min(self.found.len())).collect();
-            let ids: Vec<TraceId> = ids.into_iter().filter(|id| takes(*id)).collect();
-            if ids.is_empty() && self.found.is_empty() && self.scans.is_empty() {
+            if ids.is_empty() {
                 return Ok(None);
             }
+            let ids: Vec<TraceId> = ids.into_iter().filter(|id| takes(*id)).collect();
             let spans = store.traces_with(&self.request.tenant, &ids, self.request.projection).await?;
-            if spans.is_empty() {
-                continue;
-            }
-            self.traces += ids.len();
-            self.spans += spans.len();
-            let a_trace = spans.len().div_ceil(ids.len());
-            let left = self.request.max_spans.saturating_sub(self.spans);
-            self.at_once = (SPANS_AT_ONCE.min(left) / a_trace).clamp(1, MOST_TRACES);
-            return Ok(Some(spans));
-        }
-        Ok(None)
-    }
-
-    /// Scans a page of a part for traces.
-    async fn find(
-        &mut self,
-        store: &dyn SpanStore,
-        mut scan: Scan,
-        takes: impl Fn(TraceId) -> bool,
-    ) -> Result<(), QueryError> {
-        let page = store.scan(&self.request.tenant, &scan).await?;
-        let ids = &page.spans.spans().trace_id;
-        for (row, id) in ids.iter().enumerate() {
-            // Spans of a trace mostly follow one another.
-            let is_repeated = row > 0 && ids[row - 1] == *id;
-            let matches = || self.exact || all_match(&scan.predicates, page.spans.span(row));
-            if !(is_repeated && self.exact) && takes(*id) && matches() && self.seen.insert(*id) {
-                self.found.push_back(*id);
+            // Retention may have taken them since.
+            if !spans.is_empty() {
+                self.at_once = (SPANS_AT_ONCE / spans.len().div_ceil(ids.len())).clamp(1, MOST_TRACES);
+                return Ok(Some(spans));
             }
         }
-        if page.next.is_some() {
-            scan.after = page.next;
-            self.scans.push_back(scan);
-        }
-        Ok(())
     }
 
     /// Forgets traces that are no longer taken: they are neither read nor remembered as found.
@@ -134,38 +102,30 @@ impl Portions {
         self.seen.shrink_to_fit();
     }
 
-    /// Whether all that match were read.
-    pub fn is_complete(&self) -> bool {
-        self.found.is_empty() && self.scans.is_empty()
-    }
-
-    /// How many traces were read.
-    pub fn traces(&self) -> usize {
-        self.traces
-    }
-
     /// The traces that were found, to be left out elsewhere.
     pub fn into_seen(self) -> HashSet<TraceId> {
         self.seen
     }
 }
 
-/// The part of a range in which the store has spans at all: a range of years over an hour of spans would otherwise fall
-/// into one part.
-async fn held(store: &dyn SpanStore, tenant: &Tenant, time: TimeRange) -> Result<TimeRange, QueryError> {
-    let stats = store.stats(tenant).await?;
+/// The time in which the store has spans at all: a range of years over an hour of spans would otherwise fall into one
+/// part.
+fn held(stats: &StoreStats) -> TimeRange {
     let oldest = stats.oldest_unix_nano.unwrap_or(0);
-    let end = stats.newest_unix_nano.map_or(u64::MAX, |newest| newest.saturating_add(1));
-    Ok(TimeRange::new(time.start_unix_nano.max(oldest), time.end_unix_nano.min(end)))
+    TimeRange::new(oldest, stats.newest_unix_nano.map_or(u64::MAX, |newest| newest.saturating_add(1)))
 }
 
-/// A range in parts of about the same length, the newest first.
-fn parts(time: TimeRange) -> Vec<TimeRange> {
+fn nanos(time: TimeRange) -> u64 {
+    time.end_unix_nano.saturating_sub(time.start_unix_nano)
+}
+
+/// A range in at most so many parts of about the same length, the newest first.
+fn parts(time: TimeRange, most: u64) -> Vec<TimeRange> {
     if time.is_empty() {
         return Vec::new();
     }
-    let length = time.end_unix_nano - time.start_unix_nano;
-    let count = PARTS.min(length);
+    let length = nanos(time);
+    let count = most.min(length);
     let edge = |part: u64| time.start_unix_nano + (u128::from(length) * u128::from(part) / u128::from(count)) as u64;
     (0..count).rev().map(|part| TimeRange::new(edge(part), edge(part + 1))).collect()
 }
@@ -175,22 +135,34 @@ mod tests {
     use super::*;
     use crate::test_store::{TestSpan, TestStore};
 
-    async fn read(store: &TestStore, max_spans: usize, takes: impl Fn(TraceId) -> bool) -> (Vec<SpanBatch>, Portions) {
+    async fn read(store: &TestStore, takes: impl Fn(TraceId) -> bool) -> Vec<SpanBatch> {
         let request = PortionsRequest {
             tenant: Tenant::default(),
-            conditions: Conditions::default(),
+            conditions: Conditions { operation: Some("wanted".to_owned()), ..Conditions::default() },
             time: TimeRange::ALL,
             projection: Projection::Core,
-            max_spans,
         };
         let mut portions = Portions::begin(store, request, HashSet::new()).await.unwrap();
-        // So that parts have more than one page.
-        portions.scans.iter_mut().for_each(|scan| scan.limit = 10);
+        // The spans of a test would all fall into one part.
+        let whole = portions.parts.pop_front().unwrap();
+        portions.parts = parts(whole, 8).into();
         let mut all = Vec::new();
         while let Some(portion) = portions.next(store, &takes).await.unwrap() {
             all.push(portion);
         }
-        (all, portions)
+        all
+    }
+
+    /// A hundred traces with a span each second, so that they reach over many parts; every second one has a span that
+    /// is wanted.
+    fn spans() -> impl Iterator<Item = TestSpan> {
+        (0..1000).map(|n| TestSpan {
+            trace: u128::from(n % 100) + 1,
+            id: n + 1,
+            start: n * 1000,
+            name: if n % 2 == 0 && n / 100 % 3 == 1 { "wanted" } else { "other" },
+            ..TestSpan::default()
+        })
     }
 
     fn ids(portions: &[SpanBatch]) -> Vec<u128> {
@@ -203,45 +175,28 @@ mod tests {
     #[test]
     fn parts_cover_a_range_without_overlap() {
         for (start, end) in [(0, 1), (5, 20), (0, u64::MAX), (10, 1_000_010)] {
-            let parts = parts(TimeRange::new(start, end));
+            let parts = parts(TimeRange::new(start, end), 32);
             assert_eq!(parts.last().unwrap().start_unix_nano, start);
             assert_eq!(parts[0].end_unix_nano, end);
             assert!(parts.windows(2).all(|pair| pair[0].start_unix_nano == pair[1].end_unix_nano));
         }
-        assert!(parts(TimeRange::new(5, 5)).is_empty());
+        assert!(parts(TimeRange::new(5, 5), 32).is_empty());
     }
 
     #[tokio::test]
-    async fn few_traces_are_all_read_whole_and_once() {
-        // A hundred traces with a span each second, so that they reach over many parts.
-        let spans = (0..1000).map(|n| TestSpan {
-            trace: u128::from(n % 100) + 1,
-            id: n + 1,
-            start: n * 1000,
-            ..TestSpan::default()
-        });
-        let (portions, end) = read(&TestStore::new(spans), usize::MAX, |_| true).await;
-        assert!(end.is_complete());
-        assert_eq!((end.traces(), ids(&portions)), (100, (1..=100).collect()));
-        assert_eq!(portions.iter().map(SpanBatch::len).sum::<usize>(), 1000);
+    async fn traces_that_match_are_read_whole_and_once_whatever_the_store_can_do() {
+        for exact in [true, false] {
+            let mut store = TestStore::new(spans());
+            store.exact = exact;
+            let portions = read(&store, |_| true).await;
+            assert_eq!(ids(&portions), (0..50).map(|n| 2 * n + 1).collect::<Vec<_>>());
+            assert_eq!(portions.iter().map(SpanBatch::len).sum::<usize>(), 500);
+        }
     }
 
     #[tokio::test]
     async fn traces_that_are_not_taken_are_not_read() {
-        let spans = (0..100).map(|n| TestSpan { trace: u128::from(n) + 1, id: 1, start: n, ..TestSpan::default() });
-        let (portions, _) = read(&TestStore::new(spans), usize::MAX, |id| id.as_u128() % 10 == 0).await;
-        assert_eq!(ids(&portions), (1..=10).map(|n| n * 10).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn of_too_many_spans_a_sample_spreads_over_the_time() {
-        let spans = (0..6_400).map(|n| TestSpan { trace: u128::from(n) + 1, id: 1, start: n, ..TestSpan::default() });
-        let (portions, end) = read(&TestStore::new(spans), 3_200, |_| true).await;
-        assert!(!end.is_complete());
-        let mut parts = [0; 32];
-        for start in portions.iter().flat_map(|portion| &portion.spans().start_unix_nano) {
-            parts[(start / 200) as usize] += 1;
-        }
-        assert!(parts.iter().all(|spans| (90..=110).contains(spans)), "{parts:?}");
+        let portions = read(&TestStore::new(spans()), |id| id.as_u128() % 5 == 0).await;
+        assert_eq!(ids(&portions), (0..10).map(|n| 10 * n + 5).collect::<Vec<_>>());
     }
 }

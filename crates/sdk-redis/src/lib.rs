@@ -15,12 +15,16 @@
 //! Works with every connection of the `redis` crate, synchronous ones too. Neither keys nor values are recorded, and no
 //! text of an error, which may quote them: its code is.
 
+mod packed;
+
 use redis::aio::ConnectionLike as AsyncConnectionLike;
 use redis::{Arg, Cmd, ConnectionLike, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tracewell::{Key, Span, Tracer, db};
 
 /// Placeholders beyond these tell nothing more.
 const MOST_PLACEHOLDERS: usize = 8;
+/// Of an encoded pipeline so many commands are read; the name is that of these.
+const MOST_READ: usize = 64;
 
 /// The connection with a span of each command.
 pub fn traced<C>(connection: C) -> Traced<C> {
@@ -71,10 +75,14 @@ impl<C> Traced<C> {
 
     fn pipeline(&self, database: i64, pipeline: &Pipeline) -> Span {
         let described: Vec<_> = pipeline.cmd_iter().map(describe).collect();
-        let kind = if pipeline.is_transaction() { "MULTI" } else { "PIPELINE" };
-        let (first, size) = (described.first().map(|(name, _)| name), described.len());
-        let name = match first {
-            Some(first) if !pipeline.is_transaction() && size == 1 => first.clone(),
+        self.batch(database, &described, described.len(), pipeline.is_transaction())
+    }
+
+    /// `described` are the first of `size` commands.
+    fn batch(&self, database: i64, described: &[(Key, String)], size: usize, is_transaction: bool) -> Span {
+        let kind = if is_transaction { "MULTI" } else { "PIPELINE" };
+        let name = match described.first().map(|(name, _)| name) {
+            Some(first) if !is_transaction && size == 1 => first.clone(),
             Some(first) if described.iter().all(|(name, _)| name == first) => format!("{kind} {first}").into(),
             _ => kind.into(),
         };
@@ -88,15 +96,20 @@ impl<C> Traced<C> {
 fn describe(command: &Cmd) -> (Key, String) {
     let mut arguments = command.args_iter();
     let name = match arguments.next() {
-        // A name that a server knows is short and plain; any other may be data that slipped in.
-        Some(Arg::Simple(name))
-            if name.len() <= 24 && name.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b)) =>
-        {
-            String::from_utf8_lossy(name).to_ascii_uppercase()
-        }
-        _ => "OTHER".to_owned(),
+        Some(Arg::Simple(name)) => name,
+        _ => b"",
     };
-    let count = arguments.len();
+    describe_parts(name, arguments.len())
+}
+
+fn describe_parts(name: &[u8], count: usize) -> (Key, String) {
+    // A name that a server knows is short and plain; any other may be data that slipped in.
+    let is_plain = name.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
+    let name = if is_plain && (1..=24).contains(&name.len()) {
+        String::from_utf8_lossy(name).to_ascii_uppercase()
+    } else {
+        "OTHER".to_owned()
+    };
     let mut text = name.clone();
     text.extend(std::iter::repeat_n(" ?", count.min(MOST_PLACEHOLDERS)));
     if count > MOST_PLACEHOLDERS {
@@ -162,16 +175,25 @@ impl<C: AsyncConnectionLike + Send> AsyncConnectionLike for Traced<C> {
 
 impl<C: ConnectionLike> ConnectionLike for Traced<C> {
     fn req_packed_command(&mut self, command: &[u8]) -> RedisResult<Value> {
-        // Already encoded: what it is would have to be read back.
-        let span = self.call(self.connection.get_db()).operation("COMMAND").start();
+        // Already encoded: what it is has to be read back.
+        let described = packed::commands(command, 1).pop();
+        let (name, text) = described.unwrap_or_else(|| describe_parts(b"", 0));
+        let span = self.call(self.connection.get_db()).operation(name).query(text).start();
         let result = span.in_scope(|| self.connection.req_packed_command(command));
         note_one(&span, &result);
         result
     }
 
     fn req_packed_commands(&mut self, commands: &[u8], offset: usize, count: usize) -> RedisResult<Vec<Value>> {
-        let call = self.call(self.connection.get_db()).operation("PIPELINE");
-        let span = call.batch(count + offset.saturating_sub(1)).start();
+        // A transaction is sent as MULTI, its commands, EXEC, and the answers to all but the last are passed over.
+        let mut described = packed::commands(commands, MOST_READ);
+        let is_transaction = offset > 0 && described.first().is_some_and(|(name, _)| name == "MULTI");
+        let size = if is_transaction { offset.saturating_sub(1) } else { count };
+        if is_transaction {
+            described.remove(0);
+        }
+        described.truncate(size);
+        let span = self.batch(self.connection.get_db(), &described, size, is_transaction);
         let result = span.in_scope(|| self.connection.req_packed_commands(commands, offset, count));
         note_all(&span, &result);
         result

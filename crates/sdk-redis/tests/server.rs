@@ -69,10 +69,26 @@ fn a_synchronous_connection_is_traced_too_and_a_lost_one_is_an_error() {
     let (tracer, exporter) = tracer();
     let mut connection = tracewell_redis::traced(client(&server).get_connection().unwrap()).tracer(tracer.clone());
     let _: () = connection.set("secret", 1).unwrap();
+    let _: () = redis::pipe().set("secret", 1).ignore().set("secret", 2).ignore().query(&mut connection).unwrap();
+    let _: () =
+        redis::pipe().atomic().del("secret").ignore().incr("secret", 1).ignore().query(&mut connection).unwrap();
+    let many = (0..100).fold(redis::pipe(), |mut pipeline, _| {
+        pipeline.incr("secret", 1).ignore();
+        pipeline
+    });
+    let _: () = many.query(&mut connection).unwrap();
     drop(server);
     connection.get::<_, i64>("secret").unwrap_err();
     tracer.shutdown(Duration::from_secs(30)).unwrap();
     assert_eq!(exporter.span("SET").unwrap().status, Status::Unset);
+    let pipeline = exporter.span("PIPELINE SET").unwrap();
+    assert_eq!(pipeline.tag_value("db.operation.batch.size"), Some(&2.into()));
+    assert_eq!(pipeline.tag_value("db.query.text"), Some(&"SET ? ?; SET ? ?".into()));
+    let transaction = exporter.span("MULTI").unwrap();
+    assert_eq!(transaction.tag_value("db.operation.batch.size"), Some(&2.into()));
+    assert_eq!(transaction.tag_value("db.query.text"), Some(&"DEL ?; INCRBY ? ?".into()));
+    let many = exporter.spans().into_iter().find(|span| span.tag_value("db.operation.batch.size") == Some(&100.into()));
+    assert_eq!(many.unwrap().name, "PIPELINE INCRBY");
     let lost = exporter.span("GET").unwrap();
     assert_eq!(lost.tag_value("error.type"), Some(&"connection".into()));
     assert_eq!(lost.status, Status::Error("connection".into()));

@@ -6,8 +6,9 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::error::{BoxDynError, ErrorKind};
 use sqlx::{Database, Either, Error, Execute, Executor, SqlStr};
-use tracewell::{Span, StreamExt as _, db, with_outcome};
+use tracewell::{Context, Span, StreamExt as _, db, with_outcome};
 
+use crate::steps::{next, steps};
 use crate::{About, Pool};
 
 /// An executor with a span of each query, see [`Pool::on`].
@@ -20,20 +21,6 @@ pub struct Traced<E> {
 impl<E> fmt::Debug for Traced<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Traced").field("system", &self.about.system).finish_non_exhaustive()
-    }
-}
-
-impl About {
-    fn span(&self, sql: &str) -> Span {
-        let tracer = self.tracer.as_ref().unwrap_or_else(|| tracewell::tracer());
-        let mut call = db::query_of(tracer, self.system, sql);
-        if let Some(namespace) = &self.namespace {
-            call = call.namespace(namespace.clone());
-        }
-        match &self.server {
-            Some((address, port)) => call.server(address.clone(), *port).start(),
-            None => call.start(),
-        }
     }
 }
 
@@ -86,7 +73,7 @@ impl<'c, E: Executor<'c>> Executor<'c> for Traced<E> {
         Q: 'q + Execute<'q, E::Database>,
     {
         let query = Read::of(query);
-        let span = self.about.span(query.sql.as_str());
+        let span = self.about.span(&Context::current(), query.sql.as_str());
         let steps = span.in_scope(|| self.executor.fetch_many(query));
         let mut rows = 0_i64;
         Box::pin(steps.in_span_with(span, move |span, step| match step {
@@ -106,7 +93,7 @@ impl<'c, E: Executor<'c>> Executor<'c> for Traced<E> {
         Q: 'q + Execute<'q, E::Database>,
     {
         let query = Read::of(query);
-        let span = self.about.span(query.sql.as_str());
+        let span = self.about.span(&Context::current(), query.sql.as_str());
         let row = span.in_scope(|| self.executor.fetch_optional(query));
         Box::pin(with_outcome(span, row, |span, row| match row {
             Ok(row) => _ = span.tag("db.response.returned_rows", i64::from(row.is_some())),
@@ -134,7 +121,7 @@ impl<'c, E: Executor<'c>> Executor<'c> for Traced<E> {
     }
 }
 
-/// A pool is an executor as often as it is asked.
+/// A pool is an executor as often as it is asked. It waits for a connection first: the query's span is the query's.
 impl<'p, DB: Database> Executor<'p> for &'p Pool<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
@@ -146,7 +133,16 @@ where
         'p: 'e,
         Q: 'q + Execute<'q, DB>,
     {
-        self.on(&self.pool).fetch_many(query)
+        let (pool, query, context) = (self.clone(), Read::of(query), Context::current());
+        steps(async move |giver| match pool.wait(&context).await {
+            Ok(mut connection) => {
+                let mut rows = context.in_scope(|| pool.on(&mut *connection).fetch_many(query));
+                while let Some(step) = next(&mut rows).await {
+                    giver.give(step).await;
+                }
+            }
+            Err(error) => giver.give(Err(error)).await,
+        })
     }
 
     fn fetch_optional<'e, 'q: 'e, Q>(self, query: Q) -> BoxFuture<'e, Result<Option<DB::Row>, Error>>
@@ -154,7 +150,12 @@ where
         'p: 'e,
         Q: 'q + Execute<'q, DB>,
     {
-        self.on(&self.pool).fetch_optional(query)
+        let (pool, query, context) = (self.clone(), Read::of(query), Context::current());
+        Box::pin(async move {
+            let mut connection = pool.wait(&context).await?;
+            let row = context.in_scope(|| pool.on(&mut *connection).fetch_optional(query));
+            row.await
+        })
     }
 
     fn prepare_with<'e>(
@@ -177,7 +178,7 @@ where
     }
 }
 
-fn note(span: &Span, error: &Error) {
+pub(crate) fn note(span: &Span, error: &Error) {
     let Error::Database(answer) = error else {
         return db::error(span, None, kind(error));
     };

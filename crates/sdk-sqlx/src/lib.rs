@@ -16,20 +16,28 @@
 //!
 //! A span is named by what the query does (`SELECT images`), and has its text with `?` instead of each literal. It covers
 //! the time until the last row. Parameters are not recorded, and no text of an error, which may quote them: its SQLSTATE,
-//! kind, table and constraint are.
+//! kind, table and constraint are. `BEGIN`, `COMMIT` and `ROLLBACK` are spans, and so is a wait for a connection.
 //!
 //! # Features
 //! `sqlite` and `postgres`: pools of these. `macros` (default): needed when anything in the program has sqlx's feature
 //! `macros`, which changes the trait that is implemented here.
 
 mod executor;
+mod steps;
+mod transaction;
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::{Duration, Instant, SystemTime};
 
 pub use executor::Traced;
-use sqlx::{Connection, Database};
-use tracewell::{Key, Tracer};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Database, Error};
+use tracewell::{Context, Key, Span, Tracer, db};
+pub use transaction::Transaction;
+
+/// A connection that comes sooner was free.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// A pool with a span of each query.
 pub struct Pool<DB: Database> {
@@ -44,6 +52,32 @@ pub(crate) struct About {
     system: &'static str,
     namespace: Option<Key>,
     server: Option<(Key, u16)>,
+}
+
+impl About {
+    pub(crate) fn system(&self) -> &'static str {
+        self.system
+    }
+
+    fn tracer(&self) -> &Tracer {
+        self.tracer.as_ref().unwrap_or_else(|| tracewell::tracer())
+    }
+
+    pub(crate) fn span(&self, context: &Context, sql: &str) -> Span {
+        let mut call = db::query_of(self.tracer(), self.system, sql);
+        if let Some(namespace) = &self.namespace {
+            call = call.namespace(namespace.clone());
+        }
+        if let Some((address, port)) = &self.server {
+            call = call.server(address.clone(), *port);
+        }
+        context.clone().in_scope(|| call.start())
+    }
+
+    fn acquire_span(&self, context: &Context, start: SystemTime) -> Span {
+        let span = self.tracer().span("acquire connection").parent(context).start_time(start);
+        span.tag("db.system.name", self.system).tag("db.namespace", self.namespace.clone()).start()
+    }
 }
 
 impl<DB: Known> Pool<DB> {
@@ -61,6 +95,37 @@ impl<DB: Database> Pool<DB> {
     pub fn tracer(mut self, tracer: Tracer) -> Self {
         self.about.tracer = Some(tracer);
         self
+    }
+
+    /// A connection, without spans of its own ([`Pool::on`] makes them). The wait for it is the span `acquire connection` if
+    /// it takes a millisecond or fails; that of queries and transactions, too.
+    ///
+    /// # Errors
+    /// When none comes in time, or the pool is closed.
+    pub async fn acquire(&self) -> Result<PoolConnection<DB>, Error> {
+        self.wait(&Context::current()).await
+    }
+
+    /// A transaction, with the spans `BEGIN` and `COMMIT` or `ROLLBACK`.
+    ///
+    /// # Errors
+    /// When no connection comes in time, and the database's.
+    pub async fn begin(&self) -> Result<Transaction<'static, DB>, Error> {
+        let connection = self.acquire().await?;
+        Transaction::begin(self.about.clone(), connection).await
+    }
+
+    /// Waits for a connection. The span is made afterwards, for before nobody knows whether there is a wait.
+    async fn wait(&self, context: &Context) -> Result<PoolConnection<DB>, Error> {
+        let (begin, start) = (Instant::now(), SystemTime::now());
+        let acquired = self.pool.acquire().await;
+        if begin.elapsed() >= SHORTEST_WAIT || acquired.is_err() {
+            let span = self.about.acquire_span(context, start);
+            if let Err(error) = &acquired {
+                executor::note(&span, error);
+            }
+        }
+        acquired
     }
 
     /// A connection or transaction of this pool, with a span of each query: `pool.on(&mut *transaction)`.

@@ -40,6 +40,9 @@ macro_rules! use_all {
             let mut transaction = pool.begin().await.unwrap();
             sqlx::query("DELETE FROM images").execute(pool.on(&mut *transaction)).await.unwrap();
             transaction.rollback().await.unwrap();
+            let mut transaction = pool.begin().await.unwrap();
+            sqlx::query("UPDATE images SET title = 'secret'").execute(pool.on(&mut *transaction)).await.unwrap();
+            transaction.commit().await.unwrap();
             let count: i64 = sqlx::query_scalar("SELECT count(*) FROM images").fetch_one(pool).await.unwrap();
             assert_eq!(count, 3);
         };
@@ -51,7 +54,8 @@ macro_rules! use_all {
 fn check(exporter: &InMemoryExporter, system: &str, namespace: &str, violation: &str) {
     let parent = exporter.span("parent").unwrap();
     let mut spans = exporter.spans();
-    spans.retain(|span| span.name != "parent");
+    // Whether a connection had to be waited for is not in the test's hands.
+    spans.retain(|span| !["parent", "acquire connection"].contains(&&*span.name));
     spans.sort_by_key(|span| span.start_unix_nanos);
     for span in &spans {
         assert_eq!((span.kind, span.parent_span_id), (SpanKind::Client, Some(parent.context.span_id)));
@@ -61,7 +65,10 @@ fn check(exporter: &InMemoryExporter, system: &str, namespace: &str, violation: 
     let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
     let insert = "INSERT images";
     let select = "SELECT images";
-    assert_eq!(names, ["CREATE TABLE images", insert, insert, insert, select, select, insert, "DELETE images", select]);
+    let undone = ["BEGIN", "DELETE images", "ROLLBACK"];
+    let done = ["BEGIN", "UPDATE images", "COMMIT"];
+    let before = ["CREATE TABLE images", insert, insert, insert, select, select, insert];
+    assert_eq!(names, [&before[..], &undone, &done, &[select]].concat());
     assert_eq!(text(&spans[4], "db.query.text"), "SELECT id, title FROM images WHERE title = ? AND id < $1");
     assert_eq!(spans[4].tag_value("db.response.returned_rows"), Some(&2.into()));
     assert_eq!(spans[5].tag_value("db.response.returned_rows"), Some(&1.into()));
@@ -82,6 +89,39 @@ async fn each_query_of_sqlite_is_a_span() {
     let pool = Pool::new(sqlx::SqlitePool::connect_with(options).await.unwrap()).tracer(tracer.clone());
     use_all!(&pool, &tracer);
     check(&exporter, "sqlite", &file.to_string_lossy(), "1555");
+}
+
+#[tokio::test]
+async fn the_wait_for_a_connection_is_a_span_and_the_query_begins_after_it() {
+    let (tracer, exporter) = tracer();
+    let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(200));
+    let pool = Pool::new(options.connect("sqlite::memory:").await.unwrap()).tracer(tracer.clone());
+    let work = async {
+        let held = pool.acquire().await.unwrap();
+        let query = sqlx::query("SELECT 1").fetch_all(&pool);
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            drop(held);
+        };
+        assert_eq!(tokio::join!(query, release).0.unwrap().len(), 1);
+        let _held = pool.acquire().await.unwrap();
+        sqlx::query("SELECT 2").fetch_optional(&pool).await.unwrap_err();
+        pool.begin().await.unwrap_err();
+    };
+    work.in_span(tracer.span("parent").start()).await;
+    tracer.shutdown(Duration::from_secs(30)).unwrap();
+    let parent = exporter.span("parent").unwrap();
+    let spans = exporter.spans();
+    let waits: Vec<_> = spans.iter().filter(|span| span.name == "acquire connection").collect();
+    assert!(waits.iter().all(|span| span.parent_span_id == Some(parent.context.span_id)));
+    let failed = waits.iter().filter(|span| span.status == Status::Error("pool timeout".into())).count();
+    assert_eq!(failed, 2, "{waits:#?}");
+    // No query was made without a connection.
+    let query = exporter.span("SELECT").unwrap();
+    assert_eq!(spans.iter().filter(|span| span.name == "SELECT").count(), 1);
+    assert_eq!(query.parent_span_id, Some(parent.context.span_id));
+    let waited = waits.iter().find(|span| span.status == Status::Unset && span.end_unix_nanos <= query.end_unix_nanos);
+    assert!(waited.is_some_and(|wait| wait.end_unix_nanos <= query.start_unix_nanos), "{spans:#?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A service as `docs/instrument-your-first-service.md` leaves it: its requests, a database call, work of its own, and
+//! A service as `docs/instrument-a-service.md` leaves it: its requests, a database call, work of its own, and
 //! a request to another service (itself).
 //!
 //! ```sh

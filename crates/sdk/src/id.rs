@@ -167,16 +167,20 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut [u8]) {
 /// operating system's randomness, keep the streams of many threads and processes apart; ids need no secrecy.
 pub(crate) fn random_u64() -> u64 {
     thread_local! {
-        /// And the forks until it was seeded: a child that went on with it would make its parent's ids.
-        static STATE: Cell<(u32, [u64; 4])> = Cell::new((fork::count(), seed()));
+        static STATE: Cell<[u64; 4]> = Cell::new(seed());
+        /// The forks until it was seeded: a child that went on with it would make its parent's ids. Beside the state and not
+        /// in it: together they are copied in pieces of another size than they were written in, and the processor waits.
+        static FORKS: Cell<u32> = const { Cell::new(0) };
+    }
+    let forks = fork::count();
+    if FORKS.get() != forks {
+        FORKS.set(forks);
+        let _ = STATE.try_with(|state| state.set(seed()));
     }
     // While the thread's locals are being destroyed a fresh seed serves as well.
     STATE
         .try_with(|cell| {
-            let (forks, mut s) = cell.get();
-            if forks != fork::count() {
-                s = seed();
-            }
+            let mut s = cell.get();
             let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
             let t = s[1] << 17;
             s[2] ^= s[0];
@@ -185,7 +189,7 @@ pub(crate) fn random_u64() -> u64 {
             s[0] ^= s[3];
             s[2] ^= t;
             s[3] = s[3].rotate_left(45);
-            cell.set((fork::count(), s));
+            cell.set(s);
             result
         })
         .unwrap_or_else(|_| seed()[0])

@@ -288,6 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn segments_go_into_a_bucket_from_the_file_or_a_flag() {
+        let text =
+            "segments = \"s3://spans/a\"\nsegments_endpoint = \"http://127.0.0.1:1\"\nsegments_cache = \"5MiB\"\n";
+        let settings: Settings = toml::from_str(text).unwrap();
+        let flags =
+            Settings { segments: Some("s3://spans/b".to_owned()), segments_take_over: true, ..Settings::default() };
+        let bucket = flags.or(settings).check().unwrap().segments.unwrap();
+        let endpoint = Some("http://127.0.0.1:1".to_owned());
+        let cache_bytes = 5 << 20;
+        assert_eq!(bucket, BucketOptions { url: "s3://spans/b".to_owned(), endpoint, cache_bytes, take_over: true });
+        assert!(toml::from_str::<Settings>("segments_take_over = true").is_err(), "it is no lasting setting");
+        let in_memory = "data = \":memory:\"\nsegments = \"s3://spans\"";
+        let refused = toml::from_str::<Settings>(in_memory).unwrap().check().unwrap_err();
+        assert!(refused.to_string().contains("segments"), "{refused}");
+    }
+
+    #[test]
     fn sizes_and_ages_have_units() {
         assert_eq!(size("64MiB"), Some(64 << 20));
         assert_eq!(size("1 gb"), Some(1_000_000_000));

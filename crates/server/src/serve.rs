@@ -56,8 +56,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let store = open_store(&config)?;
     let receiver =
         Receiver::new(store.clone(), config.receive, AllowedOrigins { origins: config.cors_origins.clone() });
-    let stats = receiver.stats();
-    let state = ApiState::new(store.clone()).with_receivers(move || stats.snapshot());
+    let receivers = receiver.clone();
+    let state = ApiState::new(store.clone()).with_receivers(move || receivers.stats());
     let pages = guard::layer(api::router(state).fallback_service(ui::router()), config.http.ip().is_loopback());
 
     let (stopping, stopped) = watch::channel(false);

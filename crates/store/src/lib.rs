@@ -16,7 +16,7 @@ mod scan;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tracewell_model::{SpanBatch, SpanKind, TimeRange, TraceId};
+use tracewell_model::{SpanBatch, SpanKind, SpanRef, TimeRange, TraceId};
 use tracewell_wire::Format;
 
 pub use embedded::{
@@ -134,6 +134,30 @@ pub trait SpanStore: Send + Sync + 'static {
 
     /// Spans by time and predicates, newest start first, a page at a time; see [`Scan`].
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError>;
+
+    /// The traces with a span that starts in a time and passes all predicates, near ones in the store near each other. A
+    /// trace may be named more than once. A store that has no quicker way scans.
+    async fn trace_ids(
+        &self,
+        tenant: &Tenant,
+        time: TimeRange,
+        predicates: &[Predicate],
+    ) -> Result<Vec<TraceId>, StoreError> {
+        let exact = self.capabilities().evaluates_predicates;
+        let projection = if exact { Projection::Ids } else { Projection::All };
+        let mut scan = Scan { time, predicates: predicates.to_vec(), projection, after: None, limit: 8192 };
+        let mut ids = Vec::new();
+        loop {
+            let page = self.scan(tenant, &scan).await?;
+            let passes = |span: SpanRef<'_>| exact || predicates.iter().all(|predicate| predicate.matches(span));
+            ids.extend(page.spans.iter().filter(|span| passes(*span)).map(SpanRef::trace_id));
+            ids.dedup();
+            scan.after = page.next;
+            if scan.after.is_none() {
+                return Ok(ids);
+            }
+        }
+    }
 
     /// The services that have spans, sorted.
     async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError>;

@@ -128,6 +128,12 @@ impl Top {
         }
     }
 
+    /// Appends the traces of all rows that were offered, of rows that follow one another only one.
+    pub(crate) fn trace_ids(&self, ids: &mut Vec<TraceId>) {
+        let runs = self.found.chunk_by(|left, right| left.position.trace_id == right.position.trace_id);
+        ids.extend(runs.map(|run| run[0].position.trace_id));
+    }
+
     fn settle(&mut self) {
         self.found.sort_by_key(|found| found.position.order());
         self.found.truncate(self.limit);

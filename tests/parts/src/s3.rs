@@ -1,21 +1,31 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
+
+use tempfile::TempDir;
 
 use crate::{Port, Running, skip, target};
 
-/// moto, which speaks S3's protocol.
+/// What speaks S3's protocol, with one empty bucket.
 pub struct S3 {
     running: Running,
+    /// Where it keeps its objects, if not in memory.
+    _folder: Option<TempDir>,
 }
 
 impl S3 {
-    /// Starts it with one empty bucket.
+    /// The variables with the credentials that it takes, and its region.
+    pub const CREDENTIALS: [(&str, &str); 3] = [
+        ("AWS_ACCESS_KEY_ID", "the-access-key-of-tests"),
+        ("AWS_SECRET_ACCESS_KEY", "the-secret-key-of-tests"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+
+    /// Starts moto, which keeps objects in memory.
     pub fn start(bucket: &str) -> Option<Self> {
         let port = Port::take();
-        let installed = target().join("moto/bin/moto_server");
-        let program = if installed.exists() { installed } else { "moto_server".into() };
-        let mut command = Command::new(program);
+        let mut command = Command::new(program("moto/bin/moto_server", "moto_server"));
         command.args(["--host", "127.0.0.1", "--port", &port.number.to_string()]);
         let running = Running::start(&mut command, port).or_else(|| skip("moto_server"))?;
         let mut connection = TcpStream::connect(("127.0.0.1", running.port())).unwrap();
@@ -27,11 +37,33 @@ impl S3 {
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        Some(Self { running })
+        Some(Self { running, _folder: None })
+    }
+
+    /// Starts versitygw, which keeps objects as files and checks every signature.
+    pub fn start_versitygw(bucket: &str) -> Option<Self> {
+        let port = Port::take();
+        let folder = tempfile::tempdir().unwrap();
+        // A bucket is a directory.
+        std::fs::create_dir(folder.path().join(bucket)).unwrap();
+        let mut command = Command::new(program("bin/versitygw", "versitygw"));
+        command
+            .env("ROOT_ACCESS_KEY", Self::CREDENTIALS[0].1)
+            .env("ROOT_SECRET_KEY", Self::CREDENTIALS[1].1)
+            .args(["--port", &format!("127.0.0.1:{}", port.number), "--quiet", "posix"])
+            .arg(folder.path());
+        let running = Running::start(&mut command, port).or_else(|| skip("versitygw"))?;
+        Some(Self { running, _folder: Some(folder) })
     }
 
     /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.running.port())
     }
+}
+
+/// What `cargo xtask test` installed, or what the system has.
+fn program(installed: &str, name: &str) -> PathBuf {
+    let installed = target().join(installed);
+    if installed.exists() { installed } else { name.into() }
 }

@@ -1,4 +1,4 @@
-import type { SearchAnswer, TraceDetail, Why } from "./types";
+import type { SearchAnswer, Stats, TraceDetail, Why } from "./types";
 
 /** What the server refused, with the parameter to blame if there is one. */
 export class ApiError extends Error {
@@ -33,6 +33,8 @@ export const operations = async (service: string): Promise<string[]> => {
   const answer = await get<{ operations: { name: string }[] }>("/operations", [["service", service]]);
   return [...new Set(answer.operations.map((operation) => operation.name))];
 };
+
+export const stats = (): Promise<Stats> => get("/stats");
 
 export const search = (query: [string, string][]): Promise<SearchAnswer> => get("/traces", query);
 

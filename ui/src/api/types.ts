@@ -17,6 +17,18 @@ export interface TraceSummary {
   services: ServiceCount[];
 }
 
+export interface StoreStats {
+  spans: number;
+  bytes: number;
+  /** What recovery and reads found broken. */
+  damages: string[];
+}
+
+export interface Stats {
+  store: StoreStats;
+  sdks: SdkStats[];
+}
+
 export interface SearchAnswer {
   traces: TraceSummary[];
   next_cursor: string | null;
@@ -63,6 +75,8 @@ export interface Span {
   duration_nanos: number;
   self_nanos: number;
   critical_nanos: number;
+  drag_nanos: number;
+  slack_nanos: number | null;
   resource: number;
   scope: number;
   trace_state: string;
@@ -83,6 +97,17 @@ export interface TraceDetail {
   scopes: { name: string; version: string; attributes: KeyValue[] }[];
   critical_path: { span: number; start_nanos: number; duration_nanos: number }[];
   spans: Span[];
+}
+
+/** What the SDKs of a service tell of themselves, since its processes were started. */
+export interface SdkStats {
+  service: string;
+  recorded: number;
+  exported: number;
+  dropped: { reason: string; spans: number }[];
+  exported_bytes: number;
+  export_nanos: number;
+  last_unix_nano: string;
 }
 
 export interface WhyGroup {

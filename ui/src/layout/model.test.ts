@@ -8,7 +8,8 @@ import {
 import type { Span, TraceDetail } from "../api/types";
 import { hue } from "../trace/colour";
 import { ago, clock, duration, text } from "../trace/format";
-import { ancestors, find, hasChildren, model, requestId, visibleRows } from "../trace/model";
+import { ancestors, find, hasChildren, isPending, model, requestId, visibleRows } from "../trace/model";
+import { sdkSentence } from "../trace/sdk";
 import { rowWindow, ticks } from "./scale";
 import { dots } from "./scatter";
 
@@ -16,7 +17,7 @@ function span(depth: number, parent: number | null, name: string): Span {
   return {
     span_id: name, parent_span_id: null, parent, depth, name, service: "s", kind: "internal",
     status: { code: name === "c" ? "error" : "unset", message: "" }, start_nanos: depth * 10, duration_nanos: 100,
-    self_nanos: 0, critical_nanos: 0, resource: 0, scope: 0, trace_state: "",
+    self_nanos: 0, critical_nanos: 0, drag_nanos: 0, slack_nanos: 0, resource: 0, scope: 0, trace_state: "",
     attributes: [{ key: "request.id", value: { stringValue: `r-${name}` } }], events: [], links: [],
   };
 }
@@ -30,8 +31,23 @@ const detail: TraceDetail = {
   spans: [span(0, null, "a"), span(1, 0, "b"), span(2, 1, "c"), span(1, 0, "d")],
 };
 
+describe("what SDKs tell", () => {
+  const sdk = { service: "cart", recorded: 9, exported: 7, dropped: [], exported_bytes: 0, export_nanos: 0, last_unix_nano: "0" };
+  it("is a sentence with what was dropped and what it took", () => {
+    expect(sdkSentence([sdk])).toBe("cart tells of its tracing: 9 spans, none dropped before they came here.");
+    const lossy = { ...sdk, service: "shop", dropped: [{ reason: "queue_full", spans: 2 }], export_nanos: 1_500_000 };
+    expect(sdkSentence([sdk, lossy])).toBe(
+      "2 services tell of their tracing: 18 spans, 2 dropped before they came here; sending took 1.5 ms.",
+    );
+  });
+});
+
 describe("a trace", () => {
   const trace = model(detail);
+  it("knows the spans that had not ended", () => {
+    expect(isPending(detail.spans[0])).toBe(false);
+    expect(isPending({ ...detail.spans[0], attributes: [{ key: "tracewell.pending", value: { boolValue: true } }] })).toBe(true);
+  });
   it("knows the rows of every subtree", () => {
     expect([...trace.end]).toEqual([4, 3, 3, 4]);
     expect([0, 1, 2, 3].map((row) => hasChildren(trace, row))).toEqual([true, true, false, false]);

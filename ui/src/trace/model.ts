@@ -84,6 +84,9 @@ export function find(trace: TraceModel, wanted: string): number[] {
   return trace.detail.spans.flatMap((span, row) => (matches(span) ? [row] : []));
 }
 
+/** Whether this is a copy of a span that had not ended when it was sent, and of which nothing was heard since. */
+export const isPending = (span: Span): boolean => span.attributes.some((pair) => pair.key === "tracewell.pending");
+
 const REQUEST_ID_KEYS = ["request.id", "request_id", "http.request.header.x-request-id", "http.request_id", "x-request-id"];
 
 /** The id by which a request's log lines are found. */

@@ -1,7 +1,7 @@
 //! One trace in full, laid out as a waterfall shows it.
 
 use serde::Serialize;
-use tracewell_insight::{Piece, PieceKind};
+use tracewell_insight::{Leeway, Piece, PieceKind};
 use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace};
 use tracewell_query::TraceSummary;
 
@@ -72,6 +72,8 @@ struct SpanView<'a> {
     duration_nanos: u64,
     self_nanos: u64,
     critical_nanos: u64,
+    drag_nanos: u64,
+    slack_nanos: Option<u64>,
     resource: usize,
     scope: usize,
     trace_state: &'a str,
@@ -123,7 +125,9 @@ pub(crate) fn trace_detail(trace: &Trace) -> DetailView<'_> {
         critical_nanos[piece.span] += piece.duration_nanos();
     }
     let self_nanos = tracewell_insight::self_time_nanos(trace);
-    let layout = Layout { trace, places: &places, self_nanos: &self_nanos, critical_nanos: &critical_nanos };
+    let leeway = tracewell_insight::leeway(trace);
+    let layout =
+        Layout { trace, places: &places, self_nanos: &self_nanos, critical_nanos: &critical_nanos, leeway: &leeway };
     DetailView {
         trace_id: summary.trace_id.to_string(),
         root_service: summary.root_service,
@@ -175,6 +179,7 @@ struct Layout<'a, 'p> {
     places: &'p [usize],
     self_nanos: &'p [u64],
     critical_nanos: &'p [u64],
+    leeway: &'p [Leeway],
 }
 
 impl<'a> Layout<'a, '_> {
@@ -211,6 +216,9 @@ impl<'a> Layout<'a, '_> {
             duration_nanos: span.duration_nanos(),
             self_nanos: self.self_nanos[row],
             critical_nanos: self.critical_nanos[row],
+            drag_nanos: self.leeway[row].drag_nanos,
+            // Nobody waits for who takes a message, however long it takes.
+            slack_nanos: Some(self.leeway[row].slack_nanos).filter(|nanos| *nanos < u64::MAX),
             resource: columns.resource[row].index(),
             scope: columns.scope[row].index(),
             trace_state: span.trace_state(),

@@ -22,15 +22,12 @@ pub(super) struct Reading<'a> {
     pub(super) survey: Survey,
     /// Traces of times that were read: one that reaches into another is not read twice.
     seen: HashSet<TraceId>,
-    /// Of the last time: how many traces were read, and whether these were all.
-    traces: usize,
-    is_complete: bool,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(state: &'a ApiState, conditions: Conditions) -> Self {
-        let survey = Survey::new(state.limits.why_bytes);
-        Self { state, conditions, survey, seen: HashSet::new(), traces: 0, is_complete: true }
+        let survey = Survey::new(state.limits.why_spans, state.limits.why_bytes);
+        Self { state, conditions, survey, seen: HashSet::new() }
     }
 
     /// Takes in the traces of a time.
@@ -40,10 +37,12 @@ impl<'a> Reading<'a> {
             conditions: self.conditions.clone(),
             time,
             projection: Projection::Outline(Survey::KEYS),
-            max_spans: self.state.limits.why_spans,
         };
         let store = &*self.state.store;
         let mut portions = Portions::begin(store, request, take(&mut self.seen)).await?;
+        if self.conditions == Conditions::default() {
+            self.survey.expect_spans(portions.spans_expected());
+        }
         let mut sampling = self.survey.sampling();
         let mut portion = portions.next(store, |id| sampling.takes(id)).await?;
         while let Some(spans) = portion {
@@ -59,17 +58,16 @@ impl<'a> Reading<'a> {
                 portions.retain(|id| sampling.takes(id));
             }
         }
-        self.traces = self.survey.len();
-        self.is_complete = portions.is_complete() && sampling.one_in() == 1;
         self.seen = portions.into_seen();
         Ok(())
     }
 
-    /// What to say of the time that was read last, if not all of it was looked at.
-    pub(super) fn sampled(&self, what: &str) -> Option<String> {
-        let count = self.traces;
-        (!self.is_complete)
-            .then(|| format!("{what} has more traces than were looked at: {count}, spread over the time."))
+    /// What to say if not all traces were looked at.
+    pub(super) fn sampled(&self) -> Option<String> {
+        let one_in = self.survey.sampling().one_in();
+        (one_in > 1).then(|| {
+            format!("There are more traces than can be looked at: one in {one_in} was, spread evenly over the time.")
+        })
     }
 
     /// The answer: compared with the baseline that was read, or split by latency.

@@ -56,6 +56,38 @@ pub struct ReceiverStats {
     pub refused: Vec<Loss>,
     /// What was acknowledged and lost after all, by reason.
     pub dropped: Vec<Loss>,
+    /// What the services' SDKs tell of themselves.
+    pub sdks: Vec<SdkStats>,
+    /// Numbers that were told and not kept, because of too many services.
+    pub sdk_points_left_out: u64,
+}
+
+/// What the SDKs of one service tell of themselves, all its processes together, since these were started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SdkStats {
+    /// The service's name.
+    pub service: String,
+    /// Spans that ended: exported and dropped.
+    pub recorded: u64,
+    /// Spans that a receiver took.
+    pub exported: u64,
+    /// Spans that no receiver took, by reason.
+    pub dropped: Vec<SdkDrops>,
+    /// Bytes of the requests that were taken, before compression; 0 from SDKs that do not tell.
+    pub exported_bytes: u64,
+    /// Time that was spent on sending, waits for the receiver included; 0 from SDKs that do not tell.
+    pub export_nanos: u64,
+    /// When it was told last, as Unix nanoseconds.
+    pub last_unix_nano: String,
+}
+
+/// Spans that an SDK dropped for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SdkDrops {
+    /// Why, in a word: `queue_full`, `rejected`, `unreachable`, `shutdown`, or what another SDK says.
+    pub reason: String,
+    /// How many.
+    pub spans: u64,
 }
 
 /// What was accepted.

@@ -83,7 +83,7 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
     let _turn = state.why.lock().await;
     let mut reading = Reading::new(&state, conditions);
     reading.read(time).await?;
-    let mut caveats: Vec<String> = reading.sampled("The time").into_iter().collect();
+    let mut caveats = Vec::new();
     let other_time = match baseline {
         Some(baseline) => Some(baseline),
         None if reading.survey.has_two_groups() => None,
@@ -97,15 +97,13 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
         is_compared = baseline.is_some() || reading.survey.len() >= Options::default().min_traces;
         if !is_compared {
             reading.survey.drop_baseline();
-        } else {
-            caveats.extend(reading.sampled("The baseline"));
-            if baseline.is_none() {
-                caveats.insert(0, AS_LONG_BEFORE.to_owned());
-            }
+        } else if baseline.is_none() {
+            caveats.push(AS_LONG_BEFORE.to_owned());
         }
     }
+    caveats.extend(reading.sampled());
     let mut why = reading.answer(is_compared).await?;
-    why.caveats.extend(caveats);
+    why.caveats.splice(0..0, caveats);
     Ok(Json(WhyView::from(why)).into_response())
 }
 

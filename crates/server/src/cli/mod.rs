@@ -7,6 +7,7 @@ mod export;
 mod fetch;
 mod import;
 mod search;
+mod stats;
 mod store;
 mod table;
 mod trace;
@@ -30,7 +31,7 @@ use client::Client;
 )]
 struct Cli {
     /// What the program says of itself: error, warn, info, debug or a filter such as `tracewell_store=debug`
-    #[arg(long, global = true, env = "TRACEWELL_LOG", default_value = "info", value_name = "LEVEL")]
+    #[arg(long, global = true, env = "TRACEWELL_LOG", default_value = "info,object_store=warn", value_name = "LEVEL")]
     log: String,
     #[command(subcommand)]
     command: Command,
@@ -52,6 +53,8 @@ enum Command {
     CriticalPath(critical_path::CriticalPathArgs),
     /// Lists the services that have spans
     Services(ServerArgs),
+    /// Shows what is stored, what was refused, and what the services' SDKs drop and cost
+    Stats(ServerArgs),
     /// Sends files of spans to a server: OTLP JSON lines, OTLP protobuf, Jaeger JSON; plain, .gz or .zst
     Import(import::ImportArgs),
     /// Writes traces as OTLP JSON lines, OTLP protobuf or Jaeger JSON
@@ -189,6 +192,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 }
             }
         }
+        Command::Stats(args) => stats::run(&args)?,
         Command::Import(args) => return import::run(&args),
         Command::Export(args) => export::run(&args)?,
         Command::Fsck(args) => return store::fsck(&args),

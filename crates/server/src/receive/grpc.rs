@@ -15,27 +15,31 @@ use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, En
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 use tower::Service;
-use tracewell_wire::Format;
 use tracewell_wire::otlp::{Encoding, encode_response, encode_retry_status};
 
 use super::admission::Admitted;
-use super::{RETRY_AFTER_SECONDS, Receiver, Refusal};
+use super::{RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
-pub(super) const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(super) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 pub(super) fn router(receiver: Receiver) -> Router {
-    Router::new().route_service(PATH, TraceService(receiver)).fallback(async || {
-        Status::unimplemented(format!("spans are received at {PATH}")).into_http::<tonic::body::Body>()
-    })
+    Router::new()
+        .route_service(TRACES, ExportService(receiver.clone(), Signal::Traces))
+        .route_service(METRICS, ExportService(receiver, Signal::Metrics))
+        .fallback(async || {
+            let message = format!("spans are received at {TRACES} and the metrics of SDKs at {METRICS}");
+            Status::unimplemented(message).into_http::<tonic::body::Body>()
+        })
 }
 
-/// Serves the one method of the one service.
+/// Serves the one method that each service of OTLP has.
 #[derive(Clone)]
-struct TraceService(Receiver);
+struct ExportService(Receiver, Signal);
 
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-impl Service<Request> for TraceService {
+impl Service<Request> for ExportService {
     type Response = axum::http::Response<tonic::body::Body>;
     type Error = Infallible;
     type Future = Answer<Result<Self::Response, Infallible>>;
@@ -45,7 +49,7 @@ impl Service<Request> for TraceService {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let receiver = self.0.clone();
+        let Self(receiver, signal) = self.clone();
         let (mut parts, body) = request.into_parts();
         let admitted = Arc::new(Mutex::new(receiver.admission.begin()));
         parts.extensions.insert(admitted.clone());
@@ -55,7 +59,7 @@ impl Service<Request> for TraceService {
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Zstd)
                 .max_decoding_message_size(receiver.limits.decompressed_bytes);
-            Ok(grpc.unary(Export(receiver), request).await)
+            Ok(grpc.unary(Export(receiver, signal), request).await)
         })
     }
 }
@@ -99,24 +103,24 @@ impl http_body::Body for Metered {
     }
 }
 
-struct Export(Receiver);
+struct Export(Receiver, Signal);
 
 impl UnaryService<Bytes> for Export {
     type Response = Vec<u8>;
     type Future = Answer<Result<tonic::Response<Vec<u8>>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let receiver = self.0.clone();
+        let (receiver, signal) = (self.0.clone(), self.1);
         Box::pin(async move {
             let (_, extensions, body) = request.into_parts();
-            // Held until the spans are kept.
+            // Held until what it carries is kept.
             let admitted: Option<SharedAdmitted> = extensions.get().cloned();
             let accepted = async {
                 if let Some(admitted) = &admitted {
                     // Decompressed, it may be larger than what arrived.
                     reach(admitted, body.len())?;
                 }
-                receiver.accept(Format::OtlpProtobuf, body).await
+                receiver.accept(signal, Encoding::Protobuf, body).await
             };
             match accepted.await {
                 Ok(accepted) => {

@@ -6,19 +6,28 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, post};
-use tracewell_wire::Format;
+use axum::routing::{MethodRouter, any, post};
 use tracewell_wire::otlp::{Encoding, encode_response, encode_status};
 
 use super::body::{self, ContentEncoding};
-use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal};
+use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
+
+/// Logs are among what is not here: a sender that is told so by name can be told not to send them.
+const NOT_FOUND: &str = "spans are received at /v1/traces and the metrics of SDKs at /v1/metrics; logs are not kept here \
+                         (OTEL_LOGS_EXPORTER=none)";
 
 pub(super) fn router(receiver: Receiver) -> Router {
     Router::new()
-        .route("/v1/traces", post(export).options(preflight).fallback(method_not_allowed))
+        .route("/v1/traces", of(Signal::Traces))
+        .route("/v1/metrics", of(Signal::Metrics))
         .route("/healthz", any(|| async { "ok" }))
         .fallback(not_found)
         .with_state(receiver)
+}
+
+fn of(signal: Signal) -> MethodRouter<Receiver> {
+    let export = move |State(receiver): State<Receiver>, request: Request| export(signal, receiver, request);
+    post(export).options(preflight).fallback(method_not_allowed)
 }
 
 async fn preflight(State(receiver): State<Receiver>, headers: HeaderMap) -> Response {
@@ -29,11 +38,11 @@ async fn preflight(State(receiver): State<Receiver>, headers: HeaderMap) -> Resp
     response
 }
 
-async fn export(State(receiver): State<Receiver>, request: Request) -> Response {
+async fn export(signal: Signal, receiver: Receiver, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let cors = receiver.origins.headers(&parts.headers);
     let mut response = match content_type(&parts.headers) {
-        Ok(encoding) => match receive(&receiver, encoding, &parts.headers, body).await {
+        Ok(encoding) => match receive(&receiver, signal, encoding, &parts.headers, body).await {
             Ok(accepted) => {
                 answer(encoding, StatusCode::OK, encode_response(encoding, accepted.rejected, &accepted.message))
             }
@@ -54,6 +63,7 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response 
 
 async fn receive(
     receiver: &Receiver,
+    signal: Signal,
     encoding: Encoding,
     headers: &HeaderMap,
     body: Body,
@@ -77,11 +87,7 @@ async fn receive(
             .await
             .map_err(|error| Refusal::Failed(format!("decompressing did not finish: {error}")))??
     };
-    let format = match encoding {
-        Encoding::Protobuf => Format::OtlpProtobuf,
-        Encoding::Json => Format::OtlpJson,
-    };
-    receiver.accept(format, body).await
+    receiver.accept(signal, encoding, body).await
 }
 
 /// The encoding that a content type names, whatever its parameters; the error is the type that is not known.
@@ -121,11 +127,11 @@ fn answer(encoding: Encoding, status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 async fn method_not_allowed() -> Response {
-    let mut response = error(Encoding::Json, StatusCode::METHOD_NOT_ALLOWED, 3, "send spans with POST");
+    let mut response = error(Encoding::Json, StatusCode::METHOD_NOT_ALLOWED, 3, "send OTLP with POST");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     response
 }
 
 async fn not_found() -> Response {
-    error(Encoding::Json, StatusCode::NOT_FOUND, 5, "spans are received at /v1/traces")
+    error(Encoding::Json, StatusCode::NOT_FOUND, 5, NOT_FOUND)
 }

@@ -1,4 +1,4 @@
-//! Receivers: OTLP over HTTP and gRPC, from the socket to the store.
+//! Receivers: OTLP over HTTP and gRPC, from the socket to the store. Of metrics, what SDKs tell of themselves is kept.
 //!
 //! ```text
 //! request ─▶ admission (bytes in flight) ─▶ decompress up to a limit ─▶ decode ─▶ store ─▶ answer
@@ -9,6 +9,7 @@ mod body;
 mod cors;
 mod grpc;
 mod http;
+mod sdks;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,14 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use tracewell_store::{Append, SpanStore, StoreError, Tenant};
+use tracewell_wire::otlp::{Encoding, metrics};
 use tracewell_wire::{DecodeError, Format, Limits};
 
+use crate::api::ReceiverStats;
 use admission::Admission;
 pub use cors::AllowedOrigins;
-pub use stats::IngestStats;
+use sdks::Sdks;
+use stats::IngestStats;
 
 /// Bodies over this size are decoded off the threads that serve connections.
 const DECODE_INLINE_BYTES: usize = 64 * 1024;
@@ -61,7 +65,15 @@ pub struct Receiver {
     limits: ReceiveLimits,
     admission: Admission,
     stats: Arc<IngestStats>,
+    sdks: Arc<Sdks>,
     origins: Arc<AllowedOrigins>,
+}
+
+/// What a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Metrics,
 }
 
 /// Why a request was not taken.
@@ -87,39 +99,50 @@ impl Receiver {
     /// Receivers that append to a store.
     pub fn new(store: Arc<dyn SpanStore>, limits: ReceiveLimits, origins: AllowedOrigins) -> Self {
         let admission = Admission::new(limits.in_flight_bytes);
-        Self { store, limits, admission, stats: Arc::default(), origins: Arc::new(origins) }
+        Self { store, limits, admission, stats: Arc::default(), sdks: Arc::default(), origins: Arc::new(origins) }
     }
 
-    /// The counters.
-    pub fn stats(&self) -> Arc<IngestStats> {
-        self.stats.clone()
+    /// The counters, and what SDKs have told.
+    pub fn stats(&self) -> ReceiverStats {
+        let (sdks, sdk_points_left_out) = self.sdks.snapshot();
+        ReceiverStats { sdks, sdk_points_left_out, ..self.stats.snapshot() }
     }
 
-    /// OTLP/HTTP: `POST /v1/traces`.
+    /// OTLP/HTTP: `POST /v1/traces` and `/v1/metrics`.
     pub fn http_router(&self) -> Router {
         http::router(self.clone())
     }
 
-    /// OTLP/gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`.
+    /// OTLP/gRPC: `Export` of `opentelemetry.proto.collector.trace.v1.TraceService` and `...metrics.v1.MetricsService`.
     pub fn grpc_router(&self) -> Router {
         grpc::router(self.clone())
     }
 
-    /// Decodes an uncompressed body and keeps what it holds. On return the spans are as durable as the store makes them.
-    pub(crate) async fn accept(&self, format: Format, body: Bytes) -> Result<Accepted, Refusal> {
+    /// Decodes an uncompressed body and keeps what it holds.
+    pub(crate) async fn accept(&self, signal: Signal, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
+        match signal {
+            Signal::Traces => self.accept_spans(encoding, body).await,
+            Signal::Metrics => self.accept_metrics(encoding, body).await,
+        }
+    }
+
+    /// Of metrics, what SDKs tell of themselves is kept. The rest is taken and let go of without a word: a sender that has
+    /// one endpoint for everything is not to log an error a minute.
+    async fn accept_metrics(&self, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
         let limits = self.limits.request;
-        let decoded = if body.len() > DECODE_INLINE_BYTES {
-            let body = body.clone();
-            tokio::task::spawn_blocking(move || tracewell_wire::decode(format, &body, &limits))
-                .await
-                .map_err(|error| Refusal::Failed(format!("decoding did not finish: {error}")))?
-        } else {
-            tracewell_wire::decode(format, &body, &limits)
+        let points = decode(body, move |body| metrics::decode(encoding, body, &limits)).await?;
+        self.sdks.tell(points);
+        Ok(Accepted { rejected: 0, message: String::new() })
+    }
+
+    /// On return the spans are as durable as the store makes them.
+    async fn accept_spans(&self, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
+        let limits = self.limits.request;
+        let format = match encoding {
+            Encoding::Protobuf => Format::OtlpProtobuf,
+            Encoding::Json => Format::OtlpJson,
         };
-        let decoded = decoded.map_err(|error| match error {
-            DecodeError::Malformed(message) => Refusal::Malformed(message),
-            DecodeError::LimitExceeded(message) => Refusal::TooLarge(message),
-        })?;
+        let decoded = decode(body.clone(), move |body| tracewell_wire::decode(format, body, &limits)).await?;
         let (spans, bytes) = (decoded.batch.len() as u64, body.len() as u64);
         if spans > 0 {
             let append = Append { batch: decoded.batch, body, format };
@@ -136,4 +159,22 @@ impl Receiver {
         self.stats.rejected(decoded.rejected);
         Ok(Accepted { rejected: decoded.rejected, message: decoded.message })
     }
+}
+
+/// Decodes off the threads that serve connections when it may take long.
+async fn decode<T: Send + 'static>(
+    body: Bytes,
+    decode: impl FnOnce(&[u8]) -> Result<T, DecodeError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let decoded = if body.len() > DECODE_INLINE_BYTES {
+        tokio::task::spawn_blocking(move || decode(&body))
+            .await
+            .map_err(|error| Refusal::Failed(format!("decoding did not finish: {error}")))?
+    } else {
+        decode(&body)
+    };
+    decoded.map_err(|error| match error {
+        DecodeError::Malformed(message) => Refusal::Malformed(message),
+        DecodeError::LimitExceeded(message) => Refusal::TooLarge(message),
+    })
 }

@@ -7,7 +7,7 @@ use crate::api::{Loss, Received, ReceiverStats};
 
 /// Counters since the start of the process.
 #[derive(Debug, Default)]
-pub struct IngestStats {
+pub(super) struct IngestStats {
     requests: AtomicU64,
     spans: AtomicU64,
     bytes: AtomicU64,
@@ -40,7 +40,7 @@ impl IngestStats {
     }
 
     /// The counters now, as the API shows them.
-    pub fn snapshot(&self) -> ReceiverStats {
+    pub(super) fn snapshot(&self) -> ReceiverStats {
         let loss = |reason: &str, requests: &AtomicU64, spans: u64| Loss {
             reason: reason.to_owned(),
             requests: requests.load(Relaxed),
@@ -62,7 +62,7 @@ impl IngestStats {
                 bytes: self.bytes.load(Relaxed),
             },
             refused,
-            dropped: Vec::new(),
+            ..ReceiverStats::default()
         }
     }
 }

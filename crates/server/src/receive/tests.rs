@@ -18,6 +18,8 @@ use tracewell_store::{MemoryOptions, MemoryStore, SpanStore, Tenant};
 
 use super::{AllowedOrigins, ReceiveLimits, Receiver, grpc};
 
+mod metrics;
+
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
@@ -55,9 +57,13 @@ impl Setup {
     }
 
     async fn post(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        self.post_to("/v1/traces", headers, body).await
+    }
+
+    async fn post_to(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         let request = headers
             .iter()
-            .fold(Request::post("/v1/traces"), |request, (name, value)| request.header(*name, *value))
+            .fold(Request::post(path), |request, (name, value)| request.header(*name, *value))
             .body(body.into())
             .unwrap();
         self.send(request).await
@@ -68,14 +74,23 @@ impl Setup {
         body: Vec<u8>,
         compression: Option<CompressionEncoding>,
     ) -> Result<ExportTraceServiceResponse, tonic::Status> {
+        let answer = self.call_to(grpc::TRACES, body, compression).await?;
+        Ok(ExportTraceServiceResponse::decode(answer).unwrap())
+    }
+
+    async fn call_to(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        compression: Option<CompressionEncoding>,
+    ) -> Result<Bytes, tonic::Status> {
         let mut client = tonic::client::Grpc::new(self.receiver.grpc_router());
         if let Some(compression) = compression {
             client = client.send_compressed(compression);
         }
         client.ready().await.unwrap();
-        let path = grpc::PATH.parse().unwrap();
-        let answer = client.unary(tonic::Request::new(body), path, grpc::RawCodec).await?;
-        Ok(ExportTraceServiceResponse::decode(answer.into_inner()).unwrap())
+        let answer = client.unary(tonic::Request::new(body), path.parse().unwrap(), grpc::RawCodec).await?;
+        Ok(answer.into_inner())
     }
 }
 
@@ -238,7 +253,7 @@ async fn a_bad_span_is_named_and_its_neighbours_are_kept() {
 
     let partial = setup.call(request.encode_to_vec(), None).await.unwrap().partial_success.unwrap();
     assert_eq!(partial.rejected_spans, 2);
-    let stats = setup.receiver.stats().snapshot();
+    let stats = setup.receiver.stats();
     assert_eq!(stats.received.spans, 4);
     assert!(stats.refused.iter().any(|loss| loss.reason == "rejected_spans" && loss.spans == 5), "{:?}", stats.refused);
 }
@@ -281,9 +296,10 @@ async fn other_methods_paths_and_types_are_told_what_is_right() {
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.headers[header::ALLOW], "POST, OPTIONS");
 
-    let answer = setup.send(Request::post("/v1/metrics").body(Body::empty()).unwrap()).await;
+    let answer = setup.send(Request::post("/v1/logs").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert!(answer.error().1.contains("/v1/traces"));
+    let said = answer.error().1;
+    assert!(said.contains("/v1/traces") && said.contains("logs are not kept here"), "{said}");
 }
 
 #[tokio::test]
@@ -349,7 +365,7 @@ async fn over_a_budget_the_sender_is_told_when_to_come_again() {
         assert_eq!(details.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
         let retry = RetryInfo::decode(&details.details[0].value[..]).unwrap();
         assert_eq!(retry.retry_delay.unwrap().seconds, 1);
-        assert!(setup.receiver.stats().snapshot().refused.iter().any(|loss| loss.reason == "busy"));
+        assert!(setup.receiver.stats().refused.iter().any(|loss| loss.reason == "busy"));
     }
 }
 
@@ -362,10 +378,8 @@ async fn grpc_takes_plain_gzip_and_zstd() {
         assert_eq!(setup.spans().await, 1, "{compression:?}");
         assert_eq!(setup.call(Vec::new(), compression).await.unwrap().partial_success, None);
     }
-    let mut client = tonic::client::Grpc::new(Setup::new().receiver.grpc_router());
-    client.ready().await.unwrap();
-    let path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export".parse().unwrap();
-    let refused = client.unary(tonic::Request::new(Vec::new()), path, grpc::RawCodec).await.unwrap_err();
+    let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+    let refused = Setup::new().call_to(logs, Vec::new(), None).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
     assert!(refused.message().contains("TraceService"), "{refused:?}");
 }

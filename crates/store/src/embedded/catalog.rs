@@ -13,6 +13,9 @@ use super::segment::Segment;
 use super::upgrade::{self, FORMAT};
 use crate::StoreError;
 
+/// The lower bits of the number of a segment or log file count within an epoch of a bucket, those above are the epoch. In
+/// a directory there is but epoch 0.
+pub(crate) const EPOCH_BITS: u32 = 32;
 /// What stands between the JSON and its CRC-32 in hexadecimal.
 const CHECKSUM: &str = "\ncrc32 ";
 

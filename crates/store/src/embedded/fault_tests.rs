@@ -281,10 +281,13 @@ async fn a_lost_catalog_is_made_again_from_the_segments() {
     }
     let path = Path::new(FOLDER).join("catalog.json");
     let (_, length) = disk.files().into_iter().find(|(known, _)| *known == path).unwrap();
+    let removed = disk.copy();
+    removed.remove(&path).unwrap();
     disk.flip(&path, length * 8 - 100);
-    let store = open(&disk).unwrap();
-    sent.check(&found(&store).await, "without a catalog");
-    assert_eq!(store.damages().len(), 1, "{:?}", store.damages());
-    drop(store);
+    for disk in [&removed, &disk] {
+        let store = open(disk).unwrap();
+        sent.check(&found(&store).await, "without a catalog");
+        assert_eq!(store.damages().len(), 1, "{:?}", store.damages());
+    }
     assert!(disk.lock(Path::new("lock")).unwrap().is_some(), "a store that is dropped is closed");
 }

@@ -1,19 +1,19 @@
 //! The flush thread: memtables become segments, small segments become larger ones, old ones go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::catalog::EPOCH_BITS;
 use super::clock::Clock;
 use super::segment::{self, Merge, Origin, Segment};
 use super::{Catalog, Frozen, SegmentEntry, Shared, log_path, logs_in};
 use crate::{StoreError, Tenant};
 
-/// How often retention is looked at when nothing else happens.
-const TICK: Duration = Duration::from_secs(10);
-/// How soon what failed is tried again: a full disk may have space by then.
-const RETRY: Duration = Duration::from_millis(500);
+/// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
+/// this one took over from.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// So many segments of about one size become one: each span is written once more for each eightfold of data.
 const MERGE_SEGMENTS: usize = 8;
 /// Segments are not merged beyond this many spans: larger ones are not read faster.
@@ -21,88 +21,6 @@ const MOST_MERGED_SPANS: u64 = 8_000_000;
 /// A merged segment reaches over this part of the retention's age, and takes this part of its size, at most: old spans do
 /// not wait for long for those they share a segment with, nor take many newer ones with them.
 const RETENTION_PARTS: u64 = 16;
-
-/// Wakes the flush thread, and lets others wait for it.
-#[derive(Default)]
-pub(super) struct Signal {
-    state: Mutex<SignalState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct SignalState {
-    awake: bool,
-    /// What the last round could not do.
-    failed: Option<String>,
-    rounds: u64,
-}
-
-impl Signal {
-    pub(super) fn wake(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).awake = true;
-        self.changed.notify_all();
-    }
-
-    fn wait_for_work(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = if state.failed.is_some() { RETRY } else { TICK };
-        let (mut state, _) =
-            self.changed.wait_timeout_while(state, most, |state| !state.awake).unwrap_or_else(PoisonError::into_inner);
-        state.awake = false;
-    }
-
-    fn finish_round(&self, failed: Option<String>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.failed = failed;
-        state.rounds += 1;
-        self.changed.notify_all();
-    }
-
-    /// Waits until a round that begins after this has ended.
-    fn wait_for_a_round(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // The round that is under way may have looked before.
-        let wanted = state.rounds + 2;
-        let mut state = state;
-        while state.rounds < wanted {
-            state.awake = true;
-            self.changed.notify_all();
-            let before = state.rounds;
-            state =
-                self.changed.wait_while(state, |state| state.rounds == before).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.failed.clone()
-    }
-
-    /// Waits until no frozen memtable is left, or until a round failed to write one.
-    pub(super) fn wait_until_flushed(&self, shared: &Shared) -> Result<(), StoreError> {
-        loop {
-            if shared.state().frozen.is_empty() {
-                return Ok(());
-            }
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let rounds = state.rounds;
-            drop(state);
-            self.wake();
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            // A flush in the midst of a round wakes everyone, too.
-            let (state, _) = self
-                .changed
-                .wait_timeout_while(state, Duration::from_millis(50), |state| state.rounds == rounds)
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.rounds != rounds
-                && let Some(reason) = &state.failed
-            {
-                return Err(StoreError::Busy(reason.clone()));
-            }
-        }
-    }
-
-    /// Waits until nothing is left to merge.
-    pub(super) fn wait_until_merged(&self) -> Result<(), StoreError> {
-        self.wait_for_a_round().map_or(Ok(()), |reason| Err(StoreError::Busy(reason)))
-    }
-}
 
 /// The thread's own state.
 pub(super) struct Flusher {
@@ -113,6 +31,9 @@ pub(super) struct Flusher {
     dropped: Vec<Dropped>,
     /// Segments of commits of which it is not known whether they happened: kept until the next one has.
     in_doubt: Vec<u64>,
+    swept: Instant,
+    /// Whether the last round ended because the bucket could not be reached.
+    is_away: bool,
     clock: Clock,
 }
 
@@ -124,6 +45,15 @@ enum Dropped {
     File(u64),
 }
 
+impl Dropped {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Segment(segment) => segment.entry.number,
+            Self::File(number) => *number,
+        }
+    }
+}
+
 impl Flusher {
     pub(super) fn new(catalog: Catalog) -> Self {
         Self {
@@ -131,6 +61,8 @@ impl Flusher {
             left_alone: BTreeSet::new(),
             dropped: Vec::new(),
             in_doubt: Vec::new(),
+            swept: Instant::now(),
+            is_away: false,
             clock: Clock::default(),
         }
     }
@@ -139,17 +71,18 @@ impl Flusher {
         let mut was_failing = false;
         loop {
             let mut failed = None;
-            let steps = [Self::check_owned, Self::retain, Self::flush_all, Self::merge_all];
+            let steps = [Self::check_reachable, Self::retain, Self::flush_all, Self::merge_all];
             for step in steps {
-                if failed.is_some() && shared.files.taken_over().is_some() {
-                    break;
-                }
                 if let Err(error) = step(&mut self, shared) {
                     // Said once, not at every try.
                     if !was_failing && failed.is_none() && !shared.closed.load(Ordering::SeqCst) {
                         tracing::error!(%error, "cannot flush; trying again until it can be done");
                     }
                     failed = Some(error.to_string());
+                    self.is_away = matches!(error, StoreError::Unavailable(_));
+                    if self.is_away {
+                        break;
+                    }
                 }
             }
             if was_failing && failed.is_none() {
@@ -157,6 +90,9 @@ impl Flusher {
             }
             was_failing = failed.is_some();
             self.remove_dropped(shared);
+            if !was_failing && self.swept.elapsed() > SWEEP {
+                self.sweep(shared);
+            }
             shared.flush.finish_round(failed);
             if shared.closed.load(Ordering::SeqCst) {
                 return;
@@ -210,8 +146,14 @@ impl Flusher {
         Ok(())
     }
 
-    fn check_owned(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        shared.check_owned()
+    /// An error if nothing can be written: then no segment is made in vain.
+    fn check_reachable(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        shared.check_owned()?;
+        if self.is_away {
+            Catalog::open(&*shared.files)?;
+            self.is_away = false;
+        }
+        Ok(())
     }
 
     fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
@@ -233,6 +175,11 @@ impl Flusher {
             let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
             match segment::write(files, number, tenant, origin, &batches) {
                 Ok(entry) => entries.push(entry),
+                // What was sent so far is swept when the bucket is back.
+                Err(error @ StoreError::Unavailable(_)) => {
+                    written = Err(error);
+                    break;
+                }
                 Err(error) => {
                     // What was written so far takes space that may be what is missing.
                     segment::remove(files, number);
@@ -251,7 +198,7 @@ impl Flusher {
         if let Err(error) = shared.disk.remove(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot delete a log file that is in a segment");
         }
-        shared.flush.changed.notify_all();
+        shared.flush.tell();
         Ok(())
     }
 
@@ -284,6 +231,23 @@ impl Flusher {
                 false
             }
         });
+    }
+
+    /// Deletes segments that neither the catalog names nor a reader has, nor a later owner has written.
+    pub(super) fn sweep(&mut self, shared: &Shared) {
+        self.swept = Instant::now();
+        if !self.in_doubt.is_empty() {
+            return;
+        }
+        let open: BTreeSet<u64> = self.dropped.iter().map(Dropped::number).collect();
+        let live: BTreeSet<u64> = self.catalog.segments.iter().map(|entry| entry.number).collect();
+        // What cannot be listed now can be later.
+        for number in shared.files.list().unwrap_or_default() {
+            let is_later_owners = number >> EPOCH_BITS > self.catalog.next_segment >> EPOCH_BITS;
+            if !is_later_owners && !live.contains(&number) && !open.contains(&number) {
+                segment::remove(&*shared.files, number);
+            }
+        }
     }
 
     fn merge_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
@@ -411,11 +375,7 @@ impl Flusher {
 
 /// Deletes what a crash left: segments that never came into the catalog or were dropped, log files that are in segments.
 pub(super) fn remove_strays(shared: &Shared, catalog: &Catalog) {
-    for number in shared.files.list().unwrap_or_default() {
-        if !catalog.segments.iter().any(|entry| entry.number == number) {
-            segment::remove(&*shared.files, number);
-        }
-    }
+    Flusher::new(catalog.clone()).sweep(shared);
     for number in logs_in(&*shared.disk, &shared.folder).unwrap_or_default() {
         if number < catalog.first_log
             && let Err(error) = shared.disk.remove(&log_path(&shared.folder, number))

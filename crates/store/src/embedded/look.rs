@@ -7,6 +7,7 @@ use tracewell_model::SpanBatch;
 
 use super::catalog::Catalog;
 use super::disk::{Disk, LocalDisk};
+use super::open::open_all;
 use super::place::Opened;
 use super::segment::Segment;
 use super::{Place, log, log_path, logs_in};
@@ -49,8 +50,8 @@ pub(super) fn look(
             each(Some((number, tenant, batch)));
         });
         let (mut segments, mut damages) = (Vec::new(), Vec::new());
-        for entry in &catalog.segments {
-            match Segment::open(&*files, entry.clone()) {
+        for opened in open_all(&*files, &catalog.segments) {
+            match opened {
                 Ok(segment) => segments.push(segment),
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => damages.push(error.to_string()),

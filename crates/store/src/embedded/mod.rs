@@ -28,6 +28,7 @@ mod parquet;
 mod place;
 mod reads;
 mod segment;
+mod signal;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,8 +45,8 @@ use tracewell_model::{SpanBatch, TimeRange, TraceId};
 use crate::memtable::{Kept, Memtable};
 use crate::names::ValuesOf;
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
-    Tenant,
+    Append, AttributeScope, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore, StoreError,
+    StoreStats, Tenant,
 };
 use append::LogThread;
 use catalog::{Catalog, SegmentEntry};
@@ -84,7 +85,7 @@ struct Shared {
     table_bytes: AtomicUsize,
     /// Told when a flush has given memory back.
     room: Notify,
-    flush: flush::Signal,
+    flush: signal::Signal,
     damages: Damages,
     closed: AtomicBool,
     /// Held for as long as the store is open.
@@ -299,6 +300,16 @@ impl SpanStore for EmbeddedStore {
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         let (tenant, scan) = (tenant.clone(), scan.clone());
         self.read(move |shared| shared.scan(&tenant, &scan)).await
+    }
+
+    async fn trace_ids(
+        &self,
+        tenant: &Tenant,
+        time: TimeRange,
+        predicates: &[Predicate],
+    ) -> Result<Vec<TraceId>, StoreError> {
+        let (tenant, predicates) = (tenant.clone(), predicates.to_vec());
+        self.read(move |shared| shared.trace_ids(&tenant, time, predicates)).await
     }
 
     async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError> {

@@ -16,6 +16,7 @@ use super::flush::{self, Flusher};
 use super::log::{self, LogEnd, LogWriter};
 use super::place::{Opened, Place};
 use super::segment::Segment;
+use super::signal::Signal;
 use super::{
     EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, State,
 };
@@ -53,7 +54,7 @@ impl EmbeddedStore {
             state: RwLock::new(state),
             table_bytes: AtomicUsize::new(0),
             room: Notify::new(),
-            flush: flush::Signal::default(),
+            flush: Signal::default(),
             damages,
             closed: AtomicBool::new(false),
             _lock: lock,
@@ -88,28 +89,32 @@ fn open_segments(
     catalog: &Catalog,
     damages: &Damages,
 ) -> Result<Vec<Arc<Segment>>, StoreError> {
-    let open = |entry: &SegmentEntry| {
-        let opened = Segment::open(files, entry.clone()).map_err(|error| match error {
+    let mut segments = Vec::new();
+    for (entry, opened) in catalog.segments.iter().zip(open_all(files, &catalog.segments)) {
+        let opened = opened.map_err(|error| match error {
             StoreError::Unavailable(_) => error,
             error => StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)),
         });
-        damages.tolerate(opened)
-    };
-    let mut segments = Vec::new();
-    for entries in catalog.segments.chunks(files.opened_at_once()) {
-        let opened: Vec<_> = match entries {
-            [only] => vec![open(only)],
+        segments.extend(damages.tolerate(opened)?.map(Arc::new));
+    }
+    Ok(segments)
+}
+
+/// Opens segments, as many at once as is good for where they are.
+pub(super) fn open_all(files: &dyn SegmentFiles, entries: &[SegmentEntry]) -> Vec<Result<Segment, StoreError>> {
+    let open = |entry: &SegmentEntry| Segment::open(files, entry.clone());
+    let mut opened = Vec::with_capacity(entries.len());
+    for entries in entries.chunks(files.opened_at_once()) {
+        match entries {
+            [only] => opened.push(open(only)),
             several => std::thread::scope(|scope| {
                 let threads: Vec<_> = several.iter().map(|entry| scope.spawn(|| open(entry))).collect();
                 let panicked = |_| Err(StoreError::Corrupt("opening a segment panicked".to_owned()));
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+                opened.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)));
             }),
-        };
-        for segment in opened {
-            segments.extend(segment?.map(Arc::new));
         }
     }
-    Ok(segments)
+    opened
 }
 
 /// Makes the directory and takes its lock.

@@ -8,6 +8,7 @@ use super::bucket;
 use super::catalog::Catalog;
 use super::disk::Disk;
 use super::files::{LocalFiles, SegmentFiles};
+use super::logs_in;
 use crate::{BucketOptions, StoreError};
 
 /// Where a store is.
@@ -29,12 +30,14 @@ pub(super) struct Opened {
 
 fn open_catalog(files: Arc<dyn SegmentFiles>) -> Result<Opened, StoreError> {
     match Catalog::open(&*files) {
-        Err(StoreError::Corrupt(what)) => {
-            let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
-            Ok(Opened { files, catalog, damage: Some(what) })
-        }
+        Err(StoreError::Corrupt(what)) => rebuild(files, what),
         other => Ok(Opened { catalog: other?, files, damage: None }),
     }
+}
+
+fn rebuild(files: Arc<dyn SegmentFiles>, damage: String) -> Result<Opened, StoreError> {
+    let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
+    Ok(Opened { files, catalog, damage: Some(damage) })
 }
 
 impl From<&Path> for Place {
@@ -52,7 +55,17 @@ impl Place {
             return self.claim(disk, bucket, options);
         }
         self.refuse_bucket(disk)?;
-        open_catalog(Arc::new(LocalFiles::new(disk.clone(), &self.folder)))
+        let files: Arc<dyn SegmentFiles> = Arc::new(LocalFiles::new(disk.clone(), &self.folder));
+        // The first log file is there until the first commit. Without it, segments that no catalog names are not left
+        // from a crash: the catalog is lost.
+        let io = |error| StoreError::io(format!("look into {}", self.folder.display()), error);
+        let is_lost = files.read_catalog().map_err(io)?.is_none()
+            && !files.list().map_err(io)?.is_empty()
+            && !logs_in(&**disk, &self.folder)?.contains(&0);
+        if is_lost {
+            return rebuild(files.clone(), format!("{}: it is missing", files.catalog_name()));
+        }
+        open_catalog(files)
     }
 
     /// Opens the catalog to read only, while another process may be changing it.
@@ -74,15 +87,16 @@ impl Place {
     }
 
     /// The same place with the bucket that the directory belongs to, if none is named.
-    #[cfg_attr(not(feature = "s3"), expect(clippy::unnecessary_wraps, unused_variables))]
-    pub(super) fn with_known_bucket(mut self, disk: &dyn Disk) -> Result<Self, StoreError> {
+    pub(super) fn with_known_bucket(self, disk: &dyn Disk) -> Result<Self, StoreError> {
         #[cfg(feature = "s3")]
         if self.bucket.is_none()
             && let Some(bound) = bucket::Binding::read(disk, &self.folder)?
         {
-            self.bucket =
-                Some(BucketOptions { url: bound.segments, endpoint: bound.endpoint, cache_bytes: 0, take_over: false });
+            let (url, endpoint) = (bound.segments, bound.endpoint);
+            let bucket = BucketOptions { url, endpoint, cache_bytes: 0, take_over: false };
+            return Ok(Self { bucket: Some(bucket), ..self });
         }
+        let _ = disk;
         Ok(self)
     }
 
@@ -103,8 +117,11 @@ impl Place {
     /// A store whose segments are in a bucket is not opened without it.
     fn refuse_bucket(&self, disk: &Arc<dyn Disk>) -> Result<(), StoreError> {
         #[cfg(not(feature = "s3"))]
-        if self.bucket.is_some() {
-            return Err(StoreError::Invalid("this build was made without buckets (feature s3)".to_owned()));
+        if self.bucket.is_some() || disk.open(&self.folder.join("bucket.json")).is_ok() {
+            return Err(StoreError::Invalid(format!(
+                "{} keeps its segments in a bucket, without which this build was made (feature s3)",
+                self.folder.display()
+            )));
         }
         #[cfg(feature = "s3")]
         if let Some(bound) = bucket::Binding::read(&**disk, &self.folder)? {
@@ -114,7 +131,6 @@ impl Place {
                 url = bound.segments
             )));
         }
-        let _ = disk;
         Ok(())
     }
 }

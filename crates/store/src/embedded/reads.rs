@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tracewell_model::{SpanBatch, TraceId};
+use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
 use super::Shared;
 use super::segment::Segment;
 use crate::memtable::Memtable;
 use crate::names::Names;
 use crate::scan::{Top, fetch};
-use crate::{Projection, Scan, ScanPage, StoreError, Tenant};
+use crate::{Predicate, Projection, Scan, ScanPage, StoreError, Tenant};
 
 /// Bytes of templates and dictionaries that open segments hold together, to be read faster.
 const MOST_HELD_BYTES: usize = 48 << 20;
@@ -49,6 +49,28 @@ impl Shared {
             self.damages.tolerate(segment.traces(ids, projection, &self.damages, &mut out))?;
         }
         Ok(out)
+    }
+
+    pub(super) fn trace_ids(
+        &self,
+        tenant: &Tenant,
+        time: TimeRange,
+        predicates: Vec<Predicate>,
+    ) -> Result<Vec<TraceId>, StoreError> {
+        let scan = Scan { time, predicates, projection: Projection::Ids, after: None, limit: usize::MAX };
+        let mut ids = Vec::new();
+        let (tables, segments) = self.look(tenant);
+        for table in tables {
+            let mut top = Top::new(&scan);
+            table.scan(&scan, 0, &mut top);
+            top.trace_ids(&mut ids);
+        }
+        for segment in segments {
+            if time.overlaps(segment.entry.first_start_unix_nano, segment.entry.last_start_unix_nano) {
+                self.damages.tolerate(segment.trace_ids(&scan, &self.damages, &mut ids))?;
+            }
+        }
+        Ok(ids)
     }
 
     pub(super) fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {

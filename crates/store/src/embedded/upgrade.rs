@@ -43,3 +43,6 @@ fn from_2_to_3(catalog: &mut Value) {
     catalog["format"] = 3.into();
     catalog["writes"] = 0.into();
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,11 +219,11 @@ impl Decoder<'_> {
 }
 
 /// A field under either of its names; `null` is absent.
-fn get<'a>(message: &'a Json, camel: &str, snake: &str) -> Option<&'a Json> {
+pub(super) fn get<'a>(message: &'a Json, camel: &str, snake: &str) -> Option<&'a Json> {
     message.get(camel).or_else(|| message.get(snake)).filter(|value| !value.is_null())
 }
 
-fn list<'a>(message: &'a Json, camel: &str, snake: &str) -> Result<&'a [Json], Refused> {
+pub(super) fn list<'a>(message: &'a Json, camel: &str, snake: &str) -> Result<&'a [Json], Refused> {
     match get(message, camel, snake) {
         None => Ok(&[]),
         Some(Json::Array(items)) => Ok(items),
@@ -231,7 +231,7 @@ fn list<'a>(message: &'a Json, camel: &str, snake: &str) -> Result<&'a [Json], R
     }
 }
 
-fn text_of<'a>(message: &'a Json, camel: &str, snake: &str, field: &str) -> Result<&'a str, Refused> {
+pub(super) fn text_of<'a>(message: &'a Json, camel: &str, snake: &str, field: &str) -> Result<&'a str, Refused> {
     text_in(get(message, camel, snake), field)
 }
 
@@ -249,7 +249,7 @@ fn count(message: &Json, camel: &str, snake: &str, of: &str) -> Result<u32, Refu
     number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| format!("{of}.{snake}: not a number of 32 bits"))
 }
 
-fn nanos(message: &Json, camel: &str, snake: &str, field: &str) -> Result<u64, Refused> {
+pub(super) fn nanos(message: &Json, camel: &str, snake: &str, field: &str) -> Result<u64, Refused> {
     let Some(value) = get(message, camel, snake) else { return Ok(0) };
     value
         .as_u64()
@@ -311,7 +311,7 @@ fn span_id(message: &Json, camel: &str, snake: &str, field: &str) -> Result<Span
 }
 
 /// A whole number of 64 bits. Protobuf's JSON allows it as a string, and both with a fraction of zero or an exponent.
-fn int(value: &Json) -> Option<i64> {
+pub(super) fn int(value: &Json) -> Option<i64> {
     let whole = |number: f64| {
         let fits = number.fract() == 0.0 && (-(2f64.powi(63))..2f64.powi(63)).contains(&number);
         fits.then_some(number as i64)

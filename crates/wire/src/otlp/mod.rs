@@ -1,9 +1,10 @@
-//! OTLP: `ExportTraceServiceRequest` in protobuf and JSON, in and out.
+//! OTLP: `ExportTraceServiceRequest` in protobuf and JSON, in and out; of metrics, what SDKs tell of themselves.
 
 pub(crate) mod decode;
 mod encode;
 pub(crate) mod json_decode;
 mod json_encode;
+pub mod metrics;
 pub mod parts;
 mod response;
 

@@ -13,7 +13,7 @@ use tracewell_model::{AnyValue, KeyValue, NewSpan, SpanBatch, SpanId, SpanKind, 
 use tracewell_store::{Append, MemoryOptions, MemoryStore, SpanStore, Tenant};
 use tracewell_wire::Format;
 
-use crate::api::{ApiLimits, ApiState, router};
+use crate::api::{ApiLimits, ApiState, ReceiverStats, SdkDrops, SdkStats, router};
 
 /// The clock of the tests: 2023-11-14T22:13:20Z.
 pub(super) const NOW: u64 = 1_700_000_000_000_000_000;
@@ -114,7 +114,14 @@ pub(super) async fn app_limited(batch: SpanBatch, limits: ApiLimits) -> Router {
     let store = MemoryStore::new(MemoryOptions::default());
     let append = Append { batch, body: Bytes::new(), format: Format::OtlpProtobuf };
     store.append(&Tenant::default(), append).await.unwrap();
-    router(ApiState::new(Arc::new(store)).with_limits(limits).with_clock(|| NOW))
+    router(ApiState::new(Arc::new(store)).with_limits(limits).with_clock(|| NOW).with_receivers(receivers))
+}
+
+/// What the receivers tell: nothing was received, and one SDK dropped a span elsewhere.
+fn receivers() -> ReceiverStats {
+    let dropped = vec![SdkDrops { reason: "queue_full".to_owned(), spans: 1 }];
+    let sdk = SdkStats { service: "cart".to_owned(), recorded: 3, exported: 2, dropped, ..SdkStats::default() };
+    ReceiverStats { sdks: vec![sdk], ..ReceiverStats::default() }
 }
 
 /// An answer: status, content type, body.

@@ -15,13 +15,11 @@ use super::client::PutError;
 use super::objects::CATALOG;
 use super::{Bucket, BucketFiles, Cache};
 use crate::StoreError;
-use crate::embedded::catalog::{Catalog, FormerOwner, Owner, SegmentEntry};
+use crate::embedded::catalog::{Catalog, EPOCH_BITS, FormerOwner, Owner, SegmentEntry};
 use crate::embedded::disk::Disk;
 use crate::embedded::files::{LocalFiles, SegmentFiles};
 use crate::embedded::logs_in;
 
-/// The lower bits of the number of a segment or log file count within an epoch, those above are the epoch.
-const EPOCH_BITS: u32 = 32;
 /// A catalog that is lost may have known of epochs that no segment tells of; so many are passed over.
 const UNKNOWN_EPOCHS: u64 = 1024;
 /// What is written to see whether conditions are honoured.

@@ -86,9 +86,14 @@ impl Bucket {
             builder = builder.with_endpoint(endpoint);
         }
         let store = builder.build().map_err(|error| invalid(&error.to_string()))?;
+        let mut sizes = Sizes::default();
+        if options.cache_bytes == 0 {
+            // What is read beyond what is asked for would be thrown away.
+            sizes.piece_bytes = sizes.page_bytes;
+        }
         let variables = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
         let secrets = variables.into_iter().filter_map(|name| std::env::var(name).ok()).filter(|text| text.len() > 3);
-        Ok(Self { secrets: secrets.collect(), ..Self::on(Arc::new(store), prefix, &options.url, Sizes::default()) })
+        Ok(Self { secrets: secrets.collect(), ..Self::on(Arc::new(store), prefix, &options.url, sizes) })
     }
 
     pub(crate) fn on(store: Arc<dyn ObjectStore>, prefix: Path, url: &str, sizes: Sizes) -> Self {
@@ -241,6 +246,38 @@ impl Bucket {
         match shown.char_indices().nth(MOST_SHOWN) {
             Some((end, _)) => format!("{}...", &shown[..end]),
             None => shown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    fn bucket() -> Bucket {
+        let bucket = Bucket::on(Arc::new(InMemory::new()), Path::default(), "s3://spans", Sizes::default());
+        Bucket { secrets: vec!["wJalrXUtnFEMI".to_owned()], ..bucket }
+    }
+
+    #[test]
+    fn no_error_shows_a_secret_or_the_whole_of_an_answer() {
+        let said = "Error performing GET http://host/spans in 10ms - Server returned non-2xx status code: 403 Forbidden: \
+                    <?xml version=\"1.0\"?><Error><Code>InvalidToken</Code><Message>The token wJalrXUtnFEMI is \
+                    malformed</Message><Token-0>wJalrXUtnFEMI</Token-0></Error>";
+        let shown = bucket().shown(said);
+        assert!(shown.ends_with("403 Forbidden: InvalidToken: The token *** is malformed"), "{shown}");
+        assert!(bucket().shown(&"x".repeat(5_000)).len() < 600);
+        assert_eq!(bucket().shown("error sending request wJalrXUtnFEMI"), "error sending request ***");
+    }
+
+    #[test]
+    fn what_is_no_bucket_is_refused_by_name() {
+        for url in ["spans/prefix", "s3://", "s3:///prefix", "gs://spans"] {
+            let options = BucketOptions { url: url.to_owned(), endpoint: None, cache_bytes: 0, take_over: false };
+            let Err(StoreError::Invalid(message)) = Bucket::connect(&options) else { panic!("{url} is a bucket") };
+            assert!(message.contains(url), "{message}");
         }
     }
 }

@@ -128,7 +128,14 @@ impl SegmentFiles for BucketFiles {
     }
 
     fn create(&self, number: u64) -> io::Result<Box<dyn WriteFile>> {
-        Ok(Box::new(NewObject { shared: self.shared.clone(), number, piece: 0, pending: Vec::new(), upload: None }))
+        Ok(Box::new(NewObject {
+            shared: self.shared.clone(),
+            number,
+            piece: 0,
+            pending: Vec::new(),
+            upload: None,
+            is_done: false,
+        }))
     }
 
     fn open(&self, number: u64, length_bytes: Option<u64>) -> io::Result<Box<dyn ReadFile>> {
@@ -280,6 +287,7 @@ struct NewObject {
     piece: u64,
     pending: Vec<u8>,
     upload: Option<Box<dyn MultipartUpload>>,
+    is_done: bool,
 }
 
 impl NewObject {
@@ -315,7 +323,7 @@ impl WriteFile for NewObject {
     fn sync(&mut self) -> io::Result<()> {
         let rest = self.take(self.pending.len());
         let bucket = &self.shared.bucket;
-        match self.upload.take() {
+        let sent = match self.upload.take() {
             Some(mut upload) => match bucket.send_part(&mut *upload, rest) {
                 Ok(()) => bucket.complete(upload),
                 Err(error) => {
@@ -328,7 +336,9 @@ impl WriteFile for NewObject {
                 Err(PutError::Other(error)) => Err(error),
                 Err(PutError::Condition) => Err(io::ErrorKind::AlreadyExists.into()),
             },
-        }
+        };
+        self.is_done = sent.is_ok();
+        sent
     }
 }
 
@@ -336,6 +346,10 @@ impl Drop for NewObject {
     fn drop(&mut self) {
         if let Some(upload) = self.upload.take() {
             self.shared.bucket.abort(upload);
+        }
+        if !self.is_done {
+            // Nobody will read it, and while the bucket is away it would push out what is read.
+            self.shared.cache.forget_segment(self.number);
         }
     }
 }

@@ -9,10 +9,12 @@ use tracewell_model::TraceId;
 use super::faulty::{Fault, FaultyBucket};
 use super::{Bucket, Sizes};
 use crate::conformance::{self, append_of, batch_of};
+use crate::embedded::catalog::Catalog;
 use crate::embedded::damage::Damages;
 use crate::embedded::disk::Disk;
 use crate::embedded::disk::simulated::{Faults, SimulatedDisk};
 use crate::embedded::fault_tests::{Sent, found, live};
+use crate::embedded::flush::Flusher;
 use crate::embedded::fsck::{FsckReport, check};
 use crate::embedded::open::lock;
 use crate::embedded::place::Opened;
@@ -63,9 +65,13 @@ impl World {
     }
 
     fn open(&self) -> Result<EmbeddedStore, StoreError> {
+        self.open_with(EmbeddedOptions::default())
+    }
+
+    fn open_with(&self, options: EmbeddedOptions) -> Result<EmbeddedStore, StoreError> {
         let lock = lock(&self.disk, Path::new(FOLDER))?;
         let (disk, opened) = self.claim()?;
-        EmbeddedStore::open_with(disk, Path::new(FOLDER), EmbeddedOptions::default(), lock, opened)
+        EmbeddedStore::open_with(disk, Path::new(FOLDER), options, lock, opened)
     }
 
     fn check(&self, repair: bool) -> FsckReport {
@@ -236,6 +242,22 @@ async fn a_second_directory_is_refused_and_one_that_takes_over_ends_the_first() 
 }
 
 #[tokio::test]
+async fn an_owner_that_does_not_know_of_its_end_finds_no_damage_where_another_deleted() {
+    let first = World::new().with_cache(0);
+    let mut sent = Sent::default();
+    let old = first.open().unwrap();
+    fill(&old, &mut sent, 7).await;
+    let new = World::with(first.bucket.clone()).taking_over().open().unwrap();
+    new.append(&Tenant::default(), append_of(batch_of(1, &[100]))).await.unwrap();
+    new.settle().await.unwrap();
+    drop(new);
+    let ids: Vec<TraceId> = (1..=5).map(TraceId::from_u128).collect();
+    let refused = old.traces(&Tenant::default(), &ids).await;
+    assert!(matches!(&refused, Err(StoreError::Unavailable(message)) if message.contains("taken over")), "{refused:?}");
+    assert!(old.damages().is_empty(), "{:?}", old.damages());
+}
+
+#[tokio::test]
 async fn of_two_that_claim_at_once_one_wins() {
     let world = World::new();
     drop(world.open().unwrap());
@@ -277,6 +299,26 @@ async fn when_the_bucket_is_away_spans_are_taken_and_what_is_cached_is_answered(
     sent.check(&found(&store).await, "it recovers by itself");
     store.settle().await.unwrap();
     sent.check(&found(&store).await, "and flushes again");
+}
+
+#[tokio::test]
+async fn when_the_bucket_is_away_for_long_senders_are_told_to_come_again() {
+    let world = World::new();
+    let store = world.open_with(EmbeddedOptions { memory_bytes: 4 << 10, ..EmbeddedOptions::default() }).unwrap();
+    let mut sent = Sent::default();
+    world.bucket.set_down(true);
+    let refused = loop {
+        if let Err(refused) = sent.send(&store).await {
+            break refused;
+        }
+        assert!(sent.acknowledged.len() < 100, "memory has no bound");
+    };
+    assert!(matches!(refused, StoreError::Busy(_)), "{refused:?}");
+    assert!(sent.acknowledged.len() > 3, "{sent:?}");
+    world.bucket.set_down(false);
+    store.settle().await.unwrap();
+    sent.send(&store).await.unwrap();
+    sent.check(&found(&store).await, "the bucket is back");
 }
 
 #[tokio::test]
@@ -338,6 +380,24 @@ async fn a_segment_that_was_merged_away_is_there_until_its_last_reader_is_done()
     drop(segments);
     store.settle().await.unwrap();
     world.check_no_orphans("when nobody reads").await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_owner_left_is_swept_and_what_a_later_one_wrote_is_not() {
+    let world = World::new();
+    let mut sent = Sent::default();
+    let store = world.open().unwrap();
+    fill(&store, &mut sent, 3).await;
+    let catalog = Catalog::open(&*store.shared.files).unwrap();
+    let [earlier, own, later] =
+        [7, (1 << 32) + 900, 2 << 32].map(|number: u64| format!("spans/segments/{number:010}.segment"));
+    for name in [&earlier, &own, &later] {
+        world.bucket.write(name, b"spans".to_vec()).await;
+    }
+    Flusher::new(catalog).sweep(&store.shared);
+    let names = world.bucket.names().await;
+    assert!(!names.contains(&earlier) && !names.contains(&own) && names.contains(&later), "{names:?}");
+    sent.check(&found(&store).await, "swept");
 }
 
 #[tokio::test]

@@ -41,10 +41,13 @@ impl dyn Disk {
     }
 }
 
-/// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted.
+/// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted; none if there is no such folder.
 pub(crate) fn numbers_in(disk: &dyn Disk, folder: &Path, extension: &str) -> io::Result<Vec<u64>> {
-    let mut numbers: Vec<u64> = disk
-        .list(folder)?
+    let paths = match disk.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    let mut numbers: Vec<u64> = paths
         .into_iter()
         .filter(|path| path.extension().is_some_and(|found| found == extension))
         .filter_map(|path| path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()))

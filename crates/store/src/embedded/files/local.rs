@@ -27,6 +27,7 @@ impl LocalFiles {
     }
 
     /// Removes all segments, and at last the catalog.
+    #[cfg(feature = "s3")]
     pub(crate) fn clear(&self) -> io::Result<()> {
         self.list()?.into_iter().try_for_each(|number| self.remove(number))?;
         self.disk.remove(&self.folder.join(CATALOG))?;

@@ -58,6 +58,34 @@ impl Segment {
         Ok(())
     }
 
+    /// Appends the traces that have a row of a scan.
+    pub(crate) fn trace_ids(&self, scan: &Scan, damages: &Damages, ids: &mut Vec<TraceId>) -> Result<(), StoreError> {
+        let contents = self.contents()?;
+        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
+        let mut zstd = self.zstd()?;
+        for (number, place) in self.footer.blocks.iter().enumerate() {
+            let (first, last) = (place.first_start_unix_nano, place.last_start_unix_nano);
+            if !scan.time.overlaps(first, last) || !plan.may_match(self, number) {
+                continue;
+            }
+            let every_row_matches = scan.predicates.is_empty() && scan.time.contains(first) && scan.time.contains(last);
+            let mut read = || -> Result<(), StoreError> {
+                let mut block = self.block(number)?;
+                if every_row_matches {
+                    block.load(&mut zstd, Chunk::TRACES)?;
+                    ids.extend(&block.rows.trace_ids);
+                } else {
+                    let mut top = Top::new(scan);
+                    plan.find(&mut zstd, &contents, &mut block, scan, Source { part: 0, place: 0 }, &mut top)?;
+                    top.trace_ids(ids);
+                }
+                Ok(())
+            };
+            damages.tolerate(read())?;
+        }
+        Ok(())
+    }
+
     /// Offers the rows of a scan. Blocks are visited newest first, and those that lie behind the last row that is asked
     /// for are not read.
     pub(crate) fn scan(&self, scan: &Scan, part: u32, damages: &Damages, top: &mut Top) -> Result<(), StoreError> {

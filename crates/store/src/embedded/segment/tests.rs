@@ -1,5 +1,7 @@
 //! Segments against the plainest way to hold the same spans.
 
+use std::collections::BTreeSet;
+
 use tracewell_model::{AnyValue, NewSpan, SpanBatch, SpanId, TimeRange, Trace, TraceId};
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
@@ -80,6 +82,11 @@ async fn all_pages(store: &dyn SpanStore, mut scan: Scan) -> (SpanBatch, usize) 
 const OUTLINE: Projection =
     Projection::Outline(&["db.system.name", "request.id", "http.response.status_code", "key1", "key77"]);
 
+/// The traces with such spans, each once.
+async fn trace_ids(store: &dyn SpanStore, time: TimeRange, predicates: &[Predicate]) -> BTreeSet<TraceId> {
+    store.trace_ids(&Tenant::default(), time, predicates).await.unwrap().into_iter().collect()
+}
+
 async fn agree(store: &dyn SpanStore, plain: &dyn SpanStore, workload: &Workload) {
     let tenant = Tenant::default();
     let mut ids: Vec<TraceId> = workload.traces().map(|trace| trace.span(0).trace_id()).collect();
@@ -97,6 +104,10 @@ async fn agree(store: &dyn SpanStore, plain: &dyn SpanStore, workload: &Workload
     });
     for predicates in questions(&request.unwrap()) {
         let part = TimeRange::new(middle, middle + 400_000_000_000);
+        for time in [TimeRange::ALL, part] {
+            let found = trace_ids(store, time, &predicates).await;
+            assert_eq!(found, trace_ids(plain, time, &predicates).await, "{predicates:?} in {time:?}");
+        }
         for (time, projection, limit) in [
             (TimeRange::ALL, Projection::Ids, 1_000),
             (part, Projection::Core, 100),

@@ -1,0 +1,104 @@
+//! `tracewell stats`: what is stored, what was lost on the way, and what tracing costs the services.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::ServerArgs;
+use super::client::{Client, print_json, print_line};
+use super::table::{cell, duration, fit, moment, width};
+
+pub(super) fn run(args: &ServerArgs) -> Result<()> {
+    let stats = Client::new(&args.url).get("/api/v1/stats", &[])?;
+    if args.json {
+        return print_json(&stats);
+    }
+    for line in lines(&stats, width()) {
+        print_line(&line)?;
+    }
+    if stats["sdks"].as_array().is_none_or(Vec::is_empty) {
+        eprintln!(
+            "no SDK has told what it drops and costs; Tracewell's does so once a minute and when it is shut down"
+        );
+    }
+    Ok(())
+}
+
+fn lines(stats: &Value, width: usize) -> Vec<String> {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let (store, received) = (&stats["store"], &stats["received"]);
+    let mut lines = vec![
+        format!("stored    {} spans in {} bytes", count(&store["spans"]), count(&store["bytes"])),
+        format!("received  {} spans in {} requests", count(&received["spans"]), count(&received["requests"])),
+    ];
+    for (title, field) in [("refused", "refused"), ("dropped", "dropped")] {
+        for loss in stats[field].as_array().into_iter().flatten() {
+            let (requests, spans) = (count(&loss["requests"]), count(&loss["spans"]));
+            let reason = loss["reason"].as_str().unwrap_or_default();
+            lines.push(format!("{title}   {requests} requests and {spans} spans: {reason}"));
+        }
+    }
+    let sdks = stats["sdks"].as_array().map_or(&[][..], Vec::as_slice);
+    if sdks.is_empty() {
+        return lines;
+    }
+    lines.push(String::new());
+    lines.push(format!(
+        "{}  {:>12}  {:>12}  {:>14}  {:>10}  {}",
+        cell("SERVICE", 24),
+        "SPANS",
+        "DROPPED",
+        "BYTES SENT",
+        "SENDING",
+        "TOLD"
+    ));
+    for sdk in sdks {
+        let drops = sdk["dropped"].as_array().map_or(&[][..], Vec::as_slice);
+        lines.push(format!(
+            "{}  {:>12}  {:>12}  {:>14}  {:>10}  {}",
+            cell(sdk["service"].as_str().unwrap_or_default(), 24),
+            count(&sdk["recorded"]),
+            drops.iter().map(|drop| count(&drop["spans"])).sum::<u64>(),
+            count(&sdk["exported_bytes"]),
+            duration(sdk["export_nanos"].as_f64().unwrap_or(0.0)),
+            moment(sdk["last_unix_nano"].as_str().unwrap_or_default()),
+        ));
+        for drop in drops {
+            let reason = format!("{} dropped: {}", count(&drop["spans"]), drop["reason"].as_str().unwrap_or_default());
+            lines.push(format!("  {}", fit(&reason, width.saturating_sub(2))));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_service_drops_stands_under_its_line() {
+        let stats = json!({
+            "store": {"spans": 12, "bytes": 300},
+            "received": {"requests": 3, "spans": 12},
+            "refused": [{"reason": "busy", "requests": 1, "spans": 0}],
+            "dropped": [],
+            "sdks": [{
+                "service": "cart", "recorded": 140, "exported": 12, "exported_bytes": 4100, "export_nanos": 1_500_000,
+                "dropped": [{"reason": "queue_full", "spans": 128}], "last_unix_nano": "1700000000123000000",
+            }],
+        });
+        assert_eq!(
+            lines(&stats, 100),
+            [
+                "stored    12 spans in 300 bytes",
+                "received  12 spans in 3 requests",
+                "refused   1 requests and 0 spans: busy",
+                "",
+                "SERVICE                          SPANS       DROPPED      BYTES SENT     SENDING  TOLD",
+                "cart                               140           128            4100      1.5 ms  2023-11-14T22:13:20.123Z",
+                "  128 dropped: queue_full",
+            ]
+        );
+    }
+}

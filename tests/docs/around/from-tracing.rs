@@ -1,0 +1,4 @@
+fn example() -> crate::Result {
+    BLOCK!();
+    Ok(())
+}

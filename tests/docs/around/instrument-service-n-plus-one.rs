@@ -1,0 +1,11 @@
+fn example() {
+    BLOCK!();
+}
+// ---
+fn example() {
+    BLOCK!();
+}
+// ---
+fn example(exporter: tracewell::InMemoryExporter) {
+    BLOCK!();
+}

@@ -1,0 +1,121 @@
+//! Segments in a bucket, as their owner meets them: two servers, a lost directory, a bucket that is away.
+
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tracewell_e2e::{Server, tracewell};
+use tracewell_parts::S3;
+use tracewell_sim::Workload;
+use tracewell_wire::otlp;
+
+const BUCKET: &str = "s3://spans/tracewell";
+
+fn start(data: &Path, s3: &S3, further: &[&str]) -> anyhow::Result<Server> {
+    let endpoint = s3.url();
+    let arguments = [&["--segments", BUCKET, "--segments-endpoint", &endpoint], further].concat();
+    Server::start_in(data, &arguments, &S3::CREDENTIALS)
+}
+
+/// Sends spans and returns how many.
+fn send(server: &Server, seed: u64) -> usize {
+    let mut spans = 0;
+    for batch in Workload::new(seed).spans(2_000).requests(500) {
+        let (status, _) = server.post("application/x-protobuf", &otlp::encode_protobuf(&batch)).unwrap();
+        assert_eq!(status, 200);
+        spans += batch.len();
+    }
+    spans
+}
+
+fn spans(server: &Server) -> usize {
+    let (status, stats) = server.get("/api/v1/stats").unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(stats["store"]["damages"], serde_json::json!([]));
+    stats["store"]["spans"].as_u64().unwrap() as usize
+}
+
+/// Runs a command on a store, and makes sure that it says no secret.
+fn run(arguments: &[&str]) -> Output {
+    let output = Command::new(tracewell()).args(arguments).envs(S3::CREDENTIALS).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!said.contains(S3::CREDENTIALS[1].1), "{said}");
+    output
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_bucket_has_one_owner_and_outlives_its_directory() {
+    let Some(s3) = S3::start("spans") else { return };
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = start(first.path(), &s3, &[]).unwrap();
+    let sent = send(&server, 1);
+    server.stop().unwrap();
+
+    // The directory knows its bucket.
+    let data = first.path().to_str().unwrap();
+    let stats = json(&run(&["store", "stats", "--json", "--data", data]));
+    assert_eq!(
+        (stats["spans"].as_u64(), stats["place"].as_str()),
+        (Some(sent as u64), Some("s3://spans/tracewell/catalog.json"))
+    );
+    assert_eq!(json(&run(&["fsck", "--json", "--data", data]))["segment_spans"], sent);
+    let refused = Command::new(tracewell()).args(["serve", "--data", data]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--segments s3://spans/tracewell"));
+
+    // Another directory is refused while the first runs, and after; until it is told to take over.
+    let server = start(first.path(), &s3, &[]).unwrap();
+    let address = s3.url();
+    let arguments =
+        ["serve", "--data", second.path().to_str().unwrap(), "--segments", BUCKET, "--segments-endpoint", &address];
+    let refused =
+        run(&[&arguments[..], &["--http", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0"]]
+            .concat());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("--segments-take-over") && said.contains(data), "{said}");
+    let new = start(second.path(), &s3, &["--segments-take-over"]).unwrap();
+    assert_eq!(spans(&new), sent);
+    let sent = sent + send(&new, 2);
+    new.stop().unwrap();
+    // The first may change nothing any more, which its end shows, and acknowledges nothing it would lose.
+    let late = send(&server, 3);
+    server.kill();
+    let all = start(second.path(), &s3, &[]).unwrap();
+    assert_eq!(spans(&all), sent);
+    all.stop().unwrap();
+    // What only its log has is there when it takes over again.
+    let back = start(first.path(), &s3, &["--segments-take-over"]).unwrap();
+    assert_eq!(spans(&back), sent + late);
+    back.stop().unwrap();
+
+    // Both directories are lost.
+    drop((first, second));
+    let named = ["--segments", BUCKET, "--segments-endpoint", &address, "--data", "/nowhere"];
+    let stats = json(&run(&[&["store", "stats", "--json"][..], &named].concat()));
+    assert_eq!(stats["spans"], sent + late);
+    let output = tempfile::tempdir().unwrap();
+    let exported = run(&[&["store", "parquet", "--output", output.path().to_str().unwrap()][..], &named].concat());
+    assert!(exported.status.success() && !exported.stdout.is_empty());
+}
+
+#[test]
+fn a_bucket_that_is_away_stops_no_spans_from_being_taken() {
+    let Some(s3) = S3::start("spans") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), &s3, &["--segments-cache", "0"]).unwrap();
+    let sent = send(&server, 1);
+    server.stop().unwrap();
+    let server = start(folder.path(), &s3, &["--segments-cache", "0"]).unwrap();
+    drop(s3);
+    let sent = sent + send(&server, 2);
+    assert_eq!(spans(&server), sent);
+    let (status, answer) = server.get("/api/v1/services").unwrap();
+    assert_eq!(status, 503);
+    assert!(answer["error"]["message"].as_str().unwrap().contains(BUCKET), "{answer}");
+    server.kill();
+}
