@@ -147,11 +147,20 @@ fn a_queue_without_room_counts_every_span() {
 
 #[test]
 fn a_span_that_two_threads_know_ends_once_with_what_both_set() {
-    every_order(|| {
+    /// The other thread's context is the span's, or one of its own, which has only the recording in common.
+    fn two_threads_know_a_span(is_apart: bool, reports_pending: bool) {
         let kept = Kept::default();
-        let tracer = tracer(8, kept.clone());
+        let mut config = Config::new("test").exporter(kept.clone()).export_interval(LONG).max_batch_spans(8);
+        if reports_pending {
+            config = config.report_pending_after(LONG);
+        }
+        let tracer = Tracer::new(config).unwrap();
         let span = tracer.span("shared").start();
-        let (other, context) = (tracer.clone(), span.context());
+        let mut context = span.context();
+        if is_apart {
+            context = context.with_baggage_value("user", "7");
+        }
+        let other = tracer.clone();
         let helper = thread::spawn(move || {
             context.tag("there", 1);
             // What the two threads knew may serve this one again: it must not be what is still in use.
@@ -171,7 +180,10 @@ fn a_span_that_two_threads_know_ends_once_with_what_both_set() {
         for next in spans.iter().filter(|span| span.name == "next") {
             assert!(next.tag_value("here").is_none() && next.tag_value("there").is_none(), "{next:?}");
         }
-    });
+    }
+    for (is_apart, reports_pending) in [(false, false), (true, false), (true, true)] {
+        every_order(move || two_threads_know_a_span(is_apart, reports_pending));
+    }
 }
 
 #[test]

@@ -108,7 +108,8 @@ impl Recording {
     }
 
     /// Whether nobody but the asker knows it, so that it may serve another span. The register forgets it only after
-    /// the pipeline was closed.
+    /// the pipeline was closed. What ends then is dropped, so no test of exports fails without that check: it keeps a
+    /// context whose span has ended from saying that it records the next one.
     #[inline]
     pub(crate) fn is_free(this: &Arc<Self>) -> bool {
         Arc::strong_count(this) == 1 + usize::from(this.is_registered) && !this.pipeline.is_closed()
