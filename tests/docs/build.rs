@@ -1,4 +1,5 @@
 //! Puts each block of Rust in a document into what `around/` has for it, and fails when there is one too many or too few.
+//! Blocks of `rs` are code of libraries that are not ours.
 
 use std::fmt::Write as _;
 use std::path::Path;
