@@ -1,11 +1,11 @@
-//! What the SDK knows of itself comes to whoever asks the server: spans that were dropped, and what sending took.
+//! What SDKs know of themselves comes to whoever asks the server: spans that were dropped, and what sending took.
 
 #![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
 
 use std::time::Duration;
 
 use tracewell::{Config, Tracer};
-use tracewell_e2e::Server;
+use tracewell_e2e::{Child, Server, clients};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -40,4 +40,25 @@ fn spans_that_an_sdk_drops_are_told_by_the_server() {
     let (ok, text) = server.run(&["stats"]).unwrap();
     assert!(ok && text.contains("256 dropped: queue_full"), "{text}");
     server.stop().unwrap();
+}
+
+#[test]
+fn metrics_of_a_python_sdk_are_taken_and_what_it_tells_of_itself_is_kept() {
+    for (protocol, address) in [("http", "otlp_http"), ("grpc", "otlp_grpc")] {
+        let data = tempfile::tempdir().unwrap();
+        let server = Server::start(data.path()).unwrap();
+        let mut client = clients::python();
+        client.args(["metrics", protocol, server.address(address)]);
+        client.env("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true");
+        let printed = Child::start(&mut client).unwrap().finish().unwrap();
+        let seen: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(seen["exports"], serde_json::json!(["SUCCESS"]), "{protocol}: {printed}");
+
+        let (_, stats) = server.get("/api/v1/stats").unwrap();
+        assert_eq!(stats["received"]["spans"], seen["spans"], "{protocol}: {stats}");
+        let [sdk] = &stats["sdks"].as_array().unwrap()[..] else { panic!("{protocol}: {stats}") };
+        assert_eq!((sdk["service"].as_str(), &sdk["exported"]), (Some("python-client"), &seen["spans"]), "{protocol}");
+        assert_eq!(sdk["dropped"], serde_json::json!([]), "{protocol}");
+        server.stop().unwrap();
+    }
 }

@@ -1,10 +1,12 @@
 """Records spans with the OpenTelemetry SDK for Python and prints what its own in-memory exporter saw.
 
     client.py spans (http|grpc) ENDPOINT     a few spans that say everything a span can say
+    client.py metrics (http|grpc) ENDPOINT   the same spans, and metrics: the program's and what the SDK tells of itself;
+                                             prints one line: how many spans, and how each export of metrics went
     client.py serve ENDPOINT NEXT            an HTTP service: one request, one server span, one call to NEXT ("-" for none);
                                              prints its port on the first line
 
-One JSON object a span goes to standard output, in the shape that tests/src/normal.rs compares.
+Else one JSON object a span goes to standard output, in the shape that tests/src/normal.rs compares.
 """
 
 import base64
@@ -13,8 +15,10 @@ import sys
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from opentelemetry import baggage, propagate, trace
+from opentelemetry import baggage, metrics, propagate, trace
 from opentelemetry.context import attach
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -30,6 +34,16 @@ def exporter(protocol, endpoint):
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter(endpoint=f"http://{endpoint}/v1/traces")
+
+
+def metric_exporter(protocol, endpoint):
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+
+        return OTLPMetricExporter(endpoint=endpoint, insecure=True)
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return OTLPMetricExporter(endpoint=f"http://{endpoint}/v1/metrics")
 
 
 def value(v):
@@ -96,6 +110,34 @@ def finish(provider, memory):
 
 def spans(protocol, endpoint):
     provider, memory = start(protocol, endpoint, "python-client")
+    record(provider)
+    finish(provider, memory)
+
+
+def spans_and_metrics(protocol, endpoint):
+    exporter = metric_exporter(protocol, endpoint)
+    results = []
+
+    def export(*arguments, export=exporter.export, **named):
+        results.append(export(*arguments, **named))
+        return results[-1]
+
+    exporter.export = export
+    meters = MeterProvider([PeriodicExportingMetricReader(exporter)], Resource.create({"service.name": "python-client"}))
+    metrics.set_meter_provider(meters)
+    meter = meters.get_meter("tests.python")
+    meter.create_counter("orders").add(3, {"country": "nl"})
+    meter.create_up_down_counter("carts").add(-1)
+    meter.create_histogram("order.value").record(12.5)
+    meter.create_observable_gauge("temperature", [lambda _: [metrics.Observation(21.5)]])
+    provider, memory = start(protocol, endpoint, "python-client")
+    record(provider)
+    provider.shutdown()
+    meters.shutdown()
+    print(json.dumps({"spans": len(memory.get_finished_spans()), "exports": [result.name for result in results]}))
+
+
+def record(provider):
     tracer = provider.get_tracer("tests.python", "1.2.3")
     with tracer.start_as_current_span("checkout", kind=SpanKind.SERVER) as root:
         root.set_attribute("text", "a \"quoted\" naïve 日本 \U0001f600")
@@ -123,7 +165,6 @@ def spans(protocol, endpoint):
             pass
         with tracer.start_as_current_span("consume", kind=SpanKind.CONSUMER) as span:
             span.set_status(Status(StatusCode.OK))
-    finish(provider, memory)
 
 
 def serve(endpoint, following):
@@ -158,5 +199,7 @@ def serve(endpoint, following):
 if __name__ == "__main__":
     if sys.argv[1] == "spans":
         spans(sys.argv[2], sys.argv[3])
+    elif sys.argv[1] == "metrics":
+        spans_and_metrics(sys.argv[2], sys.argv[3])
     else:
         serve(sys.argv[2], sys.argv[3])
