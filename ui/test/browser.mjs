@@ -241,7 +241,7 @@ try {
       assert.match(await rows.first().innerText(), /GET \/order/);
       assert.equal(await page.getByLabel("Order").inputValue(), "tree");
       await page.getByRole("button", { name: "Swap" }).click();
-      await page.waitForURL(/a=b2&b=a1/);
+      await page.waitForURL(/a=b2&b=a1&order=tree/);
       await page.getByText("B took 250 ms less than A").waitFor();
     });
     await check("every page says how much is kept, and what is damaged", async () => {
