@@ -196,7 +196,7 @@ try {
     });
     await check("the page that asks why says when there is too little to compare, and keeps its question in the URL", async () => {
       await page.goto(`${origin}/`);
-      await page.getByRole("link", { name: "Why" }).click();
+      await page.getByRole("link", { name: "Why", exact: true }).click();
       await page.waitForSelector(".summary");
       await page.getByLabel("Service").fill("shop");
       await page.getByLabel("Compared with").selectOption("before");

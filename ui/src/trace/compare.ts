@@ -28,7 +28,6 @@ export const isMissing = (path: ComparedPath): boolean => path.sides[1].calls ==
 
 /** Aligns two traces by call path, as `tracewell compare` does: parents first, children in the order in which they begin. */
 export function align(first: TraceDetail, second: TraceDetail): ComparedPath[] {
-  const nodes: Node[] = [];
   const known = new Map<string, Node>();
   const roots: Node[] = [];
   [first, second].forEach((trace, side) => {
@@ -40,9 +39,9 @@ export function align(first: TraceDetail, second: TraceDetail): ComparedPath[] {
       let node = known.get(key);
       if (!node) {
         const { service, name: operation, kind } = span;
-        const path = { depth: parent ? parent.path.depth + 1 : 0, service, operation, kind, parent: null, sides: [nothing(), nothing()] };
-        node = { number: nodes.length, path: path as ComparedPath, children: [], begins: 0, spans: 0 };
-        nodes.push(node);
+        const depth = parent ? parent.path.depth + 1 : 0;
+        const path: ComparedPath = { depth, service, operation, kind, parent: null, sides: [nothing(), nothing()] };
+        node = { number: known.size, path, children: [], begins: 0, spans: 0 };
         known.set(key, node);
         (parent?.children ?? roots).push(node);
       }
@@ -82,7 +81,7 @@ function inOrder(roots: Node[]): ComparedPath[] {
   const stack = lastFirst(roots).map((node) => ({ node, parent: null as number | null }));
   for (let next = stack.pop(); next; next = stack.pop()) {
     const place = rows.push({ ...next.node.path, parent: next.parent }) - 1;
-    stack.push(...lastFirst(next.node.children).map((node) => ({ node, parent: place })));
+    for (const node of lastFirst(next.node.children)) stack.push({ node, parent: place });
   }
   return rows;
 }
