@@ -196,7 +196,7 @@ try {
     });
     await check("the page that asks why says when there is too little to compare, and keeps its question in the URL", async () => {
       await page.goto(`${origin}/`);
-      await page.getByRole("link", { name: "Why" }).click();
+      await page.getByRole("link", { name: "Why", exact: true }).click();
       await page.waitForSelector(".summary");
       await page.getByLabel("Service").fill("shop");
       await page.getByLabel("Compared with").selectOption("before");
@@ -204,6 +204,45 @@ try {
       await page.waitForURL(/service=shop&baseline=before/);
       await page.waitForSelector(".summary");
       await shot("why");
+    });
+    await check("two traces are compared by call path, and the URL keeps how", async () => {
+      const one = (traceNumber, times) => {
+        const span = (number, parent, name, from, to) => ({
+          traceId: hex(traceNumber, 32), spanId: hex(number, 16), parentSpanId: parent === 0 ? "" : hex(parent, 16), name, kind: 1,
+          startTimeUnixNano: String(now + BigInt(from) * 1_000_000n), endTimeUnixNano: String(now + BigInt(to) * 1_000_000n),
+        });
+        const queries = [...Array(times).keys()].map((time) => span(9 + time, 2, "SELECT", 20 + 50 * time, 60 + 50 * time));
+        const last = times === 1 ? span(3, 1, "greet", 62, 64) : span(3, 1, "apologise", 320, 330);
+        return [span(1, 0, "GET /order", 0, 20 + 50 * times + 30), span(2, 1, "load", 10, 20 + 50 * times), ...queries, last];
+      };
+      const resource = { attributes: [{ key: "service.name", value: { stringValue: "orders" } }] };
+      const answer = await fetch(`http://${otlp}/v1/traces`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ resourceSpans: [{ resource, scopeSpans: [{ spans: [...one(0xa1, 1), ...one(0xb2, 6)] }] }] }),
+      });
+      assert.equal(answer.status, 200);
+      await page.goto(`${origin}/trace/a1`);
+      await page.getByRole("button", { name: "Compare with…" }).click();
+      await page.keyboard.type("b2");
+      await page.keyboard.press("Enter");
+      await page.waitForURL(/\/compare\?a=a1&b=b2$/);
+      const rows = page.locator("tbody tr");
+      await rows.first().waitFor();
+      assert.match(await page.getByRole("status").first().innerText(), /B took 250 ms longer than A.*orders: SELECT, called 6 times instead of once/);
+      assert.match(await rows.first().innerText(), /SELECT[^]*1 call[^]*6 calls[^]*\+200 ms/);
+      assert.match(await rows.filter({ hasText: "apologise" }).innerText(), /new in B[^]*not called/);
+      assert.match(await rows.filter({ hasText: "greet" }).innerText(), /missing in B[^]*not called/);
+      await shot("compare");
+      await page.getByLabel("Order").selectOption("tree");
+      await page.waitForURL(/order=tree/);
+      await page.reload();
+      await rows.first().waitFor();
+      assert.match(await rows.first().innerText(), /GET \/order/);
+      assert.equal(await page.getByLabel("Order").inputValue(), "tree");
+      await page.getByRole("button", { name: "Swap" }).click();
+      await page.waitForURL(/a=b2&b=a1&order=tree/);
+      await page.getByText("B took 250 ms less than A").waitFor();
     });
     await check("every page says how much is kept, and what is damaged", async () => {
       await page.goto(`${origin}/why`);

@@ -33,7 +33,7 @@ pub fn router() -> Router {
 }
 
 fn serve(path: &str) -> Response {
-    let is_page = ["/", "/search", "/why"].contains(&path) || path.starts_with("/trace/");
+    let is_page = ["/", "/search", "/why", "/compare"].contains(&path) || path.starts_with("/trace/");
     let wanted = if is_page { "/index.html" } else { path };
     match assets::ASSETS.iter().find(|asset| asset.path == wanted) {
         Some(asset) => {
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn every_page_is_served_and_nothing_else() {
-        for path in ["/", "/search", "/why", "/trace/abc"] {
+        for path in ["/", "/search", "/why", "/compare", "/trace/abc"] {
             let response = serve(path);
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             assert!(response.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");

@@ -99,6 +99,11 @@ function before({ lookback, from, to }: TimeChoice): [string, string][] {
   return unit ? [["baseline_start", `-${2 * Number(number)}${unit}`], ["baseline_end", `-${lookback}`]] : [];
 }
 
+/** Where two traces are compared. */
+export function compareToUrl(first: string, second: string): string {
+  return `/compare?${new URLSearchParams({ a: first.trim(), b: second.trim() })}`;
+}
+
 /** `a=1 b="two words"` as a list of tags. */
 export function splitTags(text: string): string[] {
   const parts = text.match(/(?:[^\s"]+|"[^"]*")+/g) ?? [];

@@ -1,0 +1,44 @@
+import type { ComparedPath } from "../trace/compare";
+
+export const MEASURES = { critical_nanos: "on the critical path", self_nanos: "self time", duration_nanos: "total time" };
+export type Measure = keyof typeof MEASURES;
+
+export const ORDERS = { difference: "largest difference first", tree: "as called" };
+export type Order = keyof typeof ORDERS;
+
+/** A call path as the table shows it. */
+export interface CompareRow {
+  path: ComparedPath;
+  /** What leads to it, the root first. */
+  above: string[];
+  difference_nanos: number;
+  /** Where its bar stands, as fractions of the column whose middle is no difference. */
+  bar: { left: number; width: number };
+}
+
+/** The rows of a comparison, with bars that go left of the middle for less time and right of it for more. */
+export function compareRows(paths: ComparedPath[], measure: Measure, order: Order): CompareRow[] {
+  const differences = paths.map(({ sides: [first, second] }) => second[measure] - first[measure]);
+  const most = differences.reduce((most, difference) => Math.max(most, Math.abs(difference)), 1);
+  const rows = paths.map((path, place) => {
+    const width = Math.abs(differences[place]) / most / 2;
+    const bar = { left: differences[place] < 0 ? 0.5 - width : 0.5, width };
+    return { path, above: above(paths, path), difference_nanos: differences[place], bar };
+  });
+  if (order === "tree") return rows;
+  const calls = ({ path }: CompareRow) => Math.abs(path.sides[1].calls - path.sides[0].calls);
+  // What costs no time may still be called more often; what is alike in both stays as called.
+  return rows.sort((left, right) => Math.abs(right.difference_nanos) - Math.abs(left.difference_nanos) || calls(right) - calls(left));
+}
+
+/** More than this is no help to a reader, and a deep trace would have very many. */
+const MOST_ABOVE = 4;
+
+function above(paths: ComparedPath[], path: ComparedPath): string[] {
+  const names: string[] = [];
+  for (let place = path.parent; place !== null; place = paths[place].parent) {
+    if (names.length === MOST_ABOVE) return ["…", ...names];
+    names.unshift(`${paths[place].service} ${paths[place].operation}`);
+  }
+  return names;
+}
