@@ -66,7 +66,8 @@ fn tracer(path: &Path) -> Tracer {
 
 #[test]
 fn a_forked_process_neither_hangs_nor_sends_again_and_may_trace_anew() {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fork-{}", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spans");
     let tracer = tracer(&path);
     let (stop, busy) = (AtomicBool::new(false), tracer.clone());
     let (mut recorded, mut statuses) = (0, Vec::new());
@@ -76,7 +77,8 @@ fn a_forked_process_neither_hangs_nor_sends_again_and_may_trace_anew() {
             while !stop.load(Ordering::Relaxed) {
                 (0..64).for_each(|_| busy.span("busy").start().end());
                 spans += 64;
-                std::thread::yield_now();
+                // Enough to keep the exporter busy, and not more than a slow machine can write down.
+                std::thread::sleep(Duration::from_micros(200));
             }
             spans
         });
@@ -106,7 +108,6 @@ fn a_forked_process_neither_hangs_nor_sends_again_and_may_trace_anew() {
     assert_eq!(statuses, [0; CHILDREN]);
     tracer.shutdown(LONG).unwrap();
     let lines = std::fs::read_to_string(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
     let count = |name: &str| lines.lines().filter(|line| line.rsplit_once(' ').unwrap().0 == name).count();
     // What was open at the fork is ended by both, and sent by the parent alone.
     for name in ["flushed", "waits", "open"] {

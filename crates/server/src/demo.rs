@@ -103,8 +103,11 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
         println!("Nothing is traced, so this is all that can be known. Try --level 1.");
         false
     } else {
-        wait_for_traces(&server.url, normal_start, normal_end, NORMAL_REQUESTS).await?;
-        wait_for_traces(&server.url, slow_start, u64::MAX >> 1, SLOW_REQUESTS).await?;
+        // Every request goes through these two; each sends its own spans, in batches.
+        for service in if args.level == 1 { &["gallery"][..] } else { &["gallery", "catalog"] } {
+            wait_for_traces(&server.url, service, normal_start, normal_end, NORMAL_REQUESTS).await?;
+            wait_for_traces(&server.url, service, slow_start, u64::MAX >> 1, SLOW_REQUESTS).await?;
+        }
         let window = format!(
             "start={slow_start}&end={}&baseline_start={normal_start}&baseline_end={normal_end}&service=gallery",
             now_unix_nano()
@@ -243,11 +246,11 @@ async fn make_requests(programs: &Path, gallery: &str, requests: usize, users: u
     serde_json::from_slice(&output.stdout).context("the client measured nothing")
 }
 
-/// Waits until the traces of a window have arrived: services send spans in batches.
-async fn wait_for_traces(server: &str, start: u64, end: u64, wanted: usize) -> Result<()> {
+/// Waits until a service's part of the traces of a window has arrived.
+async fn wait_for_traces(server: &str, service: &str, start: u64, end: u64, wanted: usize) -> Result<()> {
     let waiting = async {
         loop {
-            let query = format!("start={start}&end={end}&service=gallery&kind=server&limit=1000");
+            let query = format!("start={start}&end={end}&service={service}&kind=server&limit=1000");
             let answer = api(format!("{server}/api/v1/traces?{query}")).await?;
             if answer["traces"].as_array().map_or(0, Vec::len) >= wanted {
                 return Ok(());
