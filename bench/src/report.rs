@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::peer::Kind;
 use crate::run::Outcome;
 use crate::workload::Workload;
 
@@ -51,6 +52,9 @@ impl Report<'_> {
         row("disk, bytes a span", &|r| {
             r.disk_bytes.map_or("-".to_owned(), |bytes| format!("{:.1}", bytes as f64 / spans))
         });
+        row("- of it in segments", &|r| {
+            r.segment_bytes.map_or("-".to_owned(), |bytes| format!("{:.1}", bytes as f64 / spans))
+        });
         row("peak memory taking spans, MiB", &|r| format!("{:.0}", mebibytes(r.peak_bytes)));
         row("peak memory with every question, MiB", &|r| format!("{:.0}", mebibytes(r.peak_asked_bytes)));
         row("spans taken a second", &|r| format!("{:.0}", 1.0 / r.send_seconds));
@@ -73,15 +77,6 @@ impl Report<'_> {
                 };
                 format!("{} / {}{note}", millis(answers.quantile(0.5)), millis(answers.quantile(0.95)))
             });
-            row("- CPU each; MiB of these answers; sending as many bytes takes", &|r| {
-                let Some(answers) = r.answers.iter().find(|answers| answers.question == question) else {
-                    return "-".to_owned();
-                };
-                let mib = |part| number(answers.bytes_quantile(part) as f64 / f64::from(1 << 20));
-                let [median, late] = answers.floor.map(millis);
-                let cpu = millis(answers.cpu / answers.times.len().max(1) as u32);
-                format!("{cpu}; {} / {}; {median} / {late}", mib(0.5), mib(0.95))
-            });
         }
         row("trace by id while spans come in, p50 / p95", &|r| {
             format!("{} / {}", millis(r.busy.quantile(0.5)), millis(r.busy.quantile(0.95)))
@@ -92,7 +87,30 @@ impl Report<'_> {
         row(&format!("restart with {} spans in the log", self.more_spans), &|r| {
             r.restart.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))
         });
+        self.answers(&mut out);
         out
+    }
+
+    /// What Tracewell's answers consist of.
+    fn answers(&self, out: &mut String) {
+        let Some(own) = self.results.iter().find(|r| r.kind == Kind::Tracewell) else { return };
+        let _ = writeln!(out, "\nTracewell's answers, p50 / p95:\n");
+        let _ = writeln!(out, "| question | MiB | sending as many bytes takes | answered in | CPU of one |");
+        let _ = writeln!(out, "|---|---|---|---|---|");
+        for answers in &own.answers {
+            let mib = |part| number(mebibytes(answers.bytes_quantile(part) as u64));
+            let [median, late] = answers.floor.map(millis);
+            let _ = writeln!(
+                out,
+                "| {} | {} / {} | {median} / {late} | {} / {} | {} |",
+                answers.question,
+                mib(0.5),
+                mib(0.95),
+                millis(answers.quantile(0.5)),
+                millis(answers.quantile(0.95)),
+                millis(answers.cpu / answers.times.len().max(1) as u32),
+            );
+        }
     }
 
     fn cpu_micros(&self, outcome: &Outcome) -> f64 {

@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) put_off: u64,
     /// Bytes on the disk once it is quiet; none for a store that keeps nothing.
     pub(crate) disk_bytes: Option<u64>,
+    /// Those of them that are in segments; known for Tracewell only.
+    pub(crate) segment_bytes: Option<u64>,
     /// The most memory up to then.
     pub(crate) peak_bytes: u64,
     /// The most memory up to the end, every question included.
@@ -59,6 +61,10 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
     let cpu = store.process.cpu()? - before;
     let peak_bytes = store.process.peak_bytes()?;
     let disk_bytes = if peer.kind.is_durable() { Some(bytes_below(&data)?) } else { None };
+    let segment_bytes = match peer.kind {
+        Kind::Tracewell => Some(bytes_below(&data.join("segments"))?),
+        _ => None,
+    };
     eprintln!("{name}: {:.2} us of CPU a span; asking", cpu.as_secs_f64() * 1e6 / workload.spans as f64);
     let mut answers = Asker::new(&store, &workload.facts).all()?;
     let floor = Floor::start()?;
@@ -105,6 +111,7 @@ pub(crate) fn run(peer: &Peer, workload: &Workload, more: &Workload, work: &Path
         send_seconds: sent.wall.as_secs_f64() / workload.spans as f64,
         put_off: sent.put_off,
         disk_bytes,
+        segment_bytes,
         peak_bytes,
         peak_asked_bytes,
         answers,
