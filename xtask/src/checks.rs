@@ -43,6 +43,7 @@ pub(crate) const ALL: &[Check] = &[
         about: "unit and integration tests of every crate, with real databases and object stores",
         run: unit,
     },
+    Check { name: "unsafe", about: "the library's few lines of unsafe code, under valgrind", run: unsafe_code },
     Check { name: "browser", about: "the web pages in Chromium", run: browser },
     Check {
         name: "e2e",
@@ -89,6 +90,14 @@ fn build() -> Result<()> {
 fn unit() -> Result<()> {
     parts::install()?;
     run(&mut cargo(&["test", "--workspace", "--exclude", "tracewell-e2e", "--features", "image-gallery/all"]))
+}
+
+/// What reads the processor's counter, and what notices forks.
+fn unsafe_code() -> Result<()> {
+    install_debian("valgrind", "valgrind")?;
+    let runner = "target.'cfg(all())'.runner = ['valgrind', '--quiet', '--error-exitcode=99']";
+    run(cargo(&["test", "--config", runner, "--package", "tracewell", "--lib", "--test", "fork"])
+        .args(["--", "clock::", "forked"]))
 }
 
 fn browser() -> Result<()> {
