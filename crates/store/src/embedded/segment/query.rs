@@ -27,8 +27,8 @@ impl Segment {
         out: &mut SpanBatch,
     ) -> Result<(), StoreError> {
         let mut blocks: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
-        for id in ids {
-            for block in self.blocks_of(*id, damages)? {
+        for (id, held) in ids.iter().zip(self.blocks_of(ids, damages)?) {
+            for block in held {
                 let wanted = blocks.entry(block).or_default();
                 if !wanted.contains(id) {
                     wanted.push(*id);

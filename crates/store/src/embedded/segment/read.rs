@@ -47,6 +47,9 @@ pub(super) struct Contents {
 /// Counts uses of contents over all segments, to tell which was used last.
 static USES: AtomicU64 = AtomicU64::new(0);
 
+/// Reading so much more takes about as long as one more read.
+const BYTES_INSTEAD_OF_A_READ: usize = 1024;
+
 impl Segment {
     pub(crate) fn open(files: &dyn SegmentFiles, entry: SegmentEntry) -> Result<Self, StoreError> {
         let (name, file, footer) = open_file(files, entry.number, Some(entry.bytes))?;
@@ -181,20 +184,31 @@ impl Segment {
         Ok(self.names.get_or_init(|| Arc::new(names)).clone())
     }
 
-    /// The blocks in which a trace may have rows.
-    pub(super) fn blocks_of(&self, trace_id: TraceId, damages: &Damages) -> Result<Vec<usize>, StoreError> {
-        if !self.is_whole(&self.index_is_whole, self.footer.index, damages)? {
-            return Ok((0..self.footer.blocks.len()).collect());
-        }
-        let hash = index::hash_of(trace_id);
-        let (first, end) = self.footer.places.range(hash);
-        if first == end {
-            return Ok(Vec::new());
-        }
-        let offset = self.footer.index.offset + (first * ENTRY_BYTES) as u64;
-        let entries = self.bytes(offset, (end - first) * ENTRY_BYTES)?;
+    /// The blocks in which each of some traces may have rows.
+    pub(super) fn blocks_of(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<Vec<usize>>, StoreError> {
         let blocks = self.footer.blocks.len();
-        Ok(index::blocks_of(hash, &entries).filter(|block| *block < blocks).collect())
+        if !self.is_whole(&self.index_is_whole, self.footer.index, damages)? {
+            return Ok(ids.iter().map(|_| (0..blocks).collect()).collect());
+        }
+        let entries_length = self.footer.places.entries() * ENTRY_BYTES;
+        let whole = if entries_length <= ids.len() * BYTES_INSTEAD_OF_A_READ {
+            Some(self.bytes(self.footer.index.offset, entries_length)?)
+        } else {
+            None
+        };
+        ids.iter()
+            .map(|id| {
+                let hash = index::hash_of(*id);
+                let (first, end) = self.footer.places.range(hash);
+                let part = first * ENTRY_BYTES..end * ENTRY_BYTES;
+                let found = |entries: &[u8]| index::blocks_of(hash, entries).filter(|block| *block < blocks).collect();
+                match &whole {
+                    _ if part.is_empty() => Ok(Vec::new()),
+                    Some(entries) => Ok(found(&entries[part])),
+                    None => Ok(found(&self.bytes(self.footer.index.offset + part.start as u64, part.len())?)),
+                }
+            })
+            .collect()
     }
 
     /// For each group of blocks, whether the filter knows one of some hashes.
