@@ -183,6 +183,7 @@ async fn a_trace_is_laid_out_as_a_waterfall_with_all_its_spans_say() {
             "span_id": "0000000000000001", "parent_span_id": null, "parent": null, "depth": 0,
             "name": "GET /checkout", "service": "web", "kind": "server", "status": {"code": "unset", "message": ""},
             "start_nanos": 0, "duration_nanos": 100 * MILLI, "self_nanos": 20 * MILLI, "critical_nanos": 20 * MILLI,
+            "drag_nanos": 100 * MILLI, "slack_nanos": 0,
             "trace_state": "a=b", "flags": 1,
             "attributes": [
                 {"key": "http.response.status_code", "value": {"intValue": "200"}},
