@@ -1,14 +1,11 @@
 //! Outgoing calls.
 
-use std::task::{Context, Poll};
-
-use http::{Request, Response};
+use http::Request;
 use tower_layer::Layer;
-use tower_service::Service;
-use tracewell::Tracer;
+use tracewell::{Span, Tracer};
 
-use crate::body::Call;
-use crate::{CallFuture, Side, TracedBody, builder, with_authority};
+use crate::service::{CallService, SideLayer};
+use crate::{Side, builder, with_authority};
 
 /// Makes a client span of each call, whose context goes along in the metadata.
 #[derive(Clone, Debug, Default)]
@@ -37,43 +34,21 @@ impl ClientLayer {
         self.server = Some(authority.into());
         self
     }
+
+    pub(crate) fn start<B>(&self, request: &mut Request<B>) -> Span {
+        let tracer = self.tracer.as_ref().unwrap_or_else(|| tracewell::tracer());
+        let authority = request.uri().authority().map(|authority| authority.as_str());
+        let span = builder(tracer, Side::Client, request.uri());
+        let span = with_authority(span, authority.or(self.server.as_deref())).start();
+        tracer.propagators().inject(&span.context(), request.headers_mut());
+        span
+    }
 }
 
 impl<S> Layer<S> for ClientLayer {
-    type Service = ClientService<S>;
+    type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ClientService { layer: self.clone(), inner }
-    }
-}
-
-/// The service that [`ClientLayer`] makes.
-#[derive(Clone, Debug)]
-pub struct ClientService<S> {
-    layer: ClientLayer,
-    inner: S,
-}
-
-impl<S, B, R> Service<Request<B>> for ClientService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    type Response = Response<TracedBody<R>>;
-    type Error = S::Error;
-    type Future = CallFuture<S::Future>;
-
-    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(task)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let tracer = self.layer.tracer.as_ref().unwrap_or_else(|| tracewell::tracer());
-        let authority = request.uri().authority().map(|authority| authority.as_str());
-        let span = builder(tracer, Side::Client, request.uri());
-        let span = with_authority(span, authority.or(self.layer.server.as_deref())).start();
-        tracer.propagators().inject(&span.context(), request.headers_mut());
-        let method = request.uri().path().trim_start_matches('/').to_owned();
-        let inner = span.in_scope(|| self.inner.call(request));
-        CallFuture::new(inner, Call { span, side: Side::Client, method })
+        CallService::new(SideLayer::Client(self.clone()), inner)
     }
 }

@@ -15,11 +15,13 @@ mod client;
 mod code;
 mod future;
 mod server;
+mod service;
 
 pub use body::TracedBody;
-pub use client::{ClientLayer, ClientService};
+pub use client::ClientLayer;
 pub use future::CallFuture;
-pub use server::{ServerLayer, ServerService};
+pub use server::ServerLayer;
+pub use service::CallService;
 
 use http::Uri;
 use tracewell::{Span, SpanBuilder, SpanKind, Tracer};
