@@ -11,6 +11,9 @@ export function duration(nanos: number): string {
   return `${Math.floor(nanos / 60e9)} m ${Math.round((nanos % 60e9) / 1e9)} s`;
 }
 
+/** A mean: one decimal, two if it is small, none if it is whole. */
+export const mean = (value: number): string => value.toFixed(Number.isInteger(value) ? 0 : value < 1 ? 2 : 1);
+
 /** A moment in local time, to the millisecond. */
 export function moment(unixNano: string): string {
   const millis = Number(BigInt(unixNano) / 1_000_000n);
