@@ -217,6 +217,15 @@ impl Comparer {
 
     fn caveats(&self) -> Vec<String> {
         let mut caveats = Vec::new();
+        let [a, b] = &self.sides;
+        if a.entries.len() > 1 || b.entries.len() > 1 {
+            caveats.push(format!(
+                "There is more than one kind of request ({} in A, {} in B), so part of a difference may be another mix of \
+                 them; name an operation to look at one.",
+                a.entries.len(),
+                b.entries.len()
+            ));
+        }
         if self.moved > 0 {
             let most = duration(self.most_skew_nanos);
             caveats.push(format!(

@@ -1,4 +1,5 @@
 import type { ComparedPath } from "../api/types";
+import { shortened } from "../trace/format";
 
 export const MEASURES = { critical_nanos: "on the critical path", self_nanos: "self time", duration_nanos: "total time" };
 export type Measure = keyof typeof MEASURES;
@@ -39,7 +40,7 @@ function above(paths: ComparedPath[], path: ComparedPath): string[] {
   const names: string[] = [];
   for (let place = path.parent; place !== null; place = paths[place].parent) {
     if (names.length === MOST_ABOVE) return ["…", ...names];
-    names.unshift(`${paths[place].service} ${paths[place].operation}`);
+    names.unshift(`${shortened(paths[place].service)} ${shortened(paths[place].operation)}`);
   }
   return names;
 }

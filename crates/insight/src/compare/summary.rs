@@ -27,7 +27,7 @@ pub(super) fn summary(sides: &[ComparedSide; 2], paths: &[ComparedPath]) -> Stri
             let part = format!("The largest part, {sign}{part}, is at {service}: {operation}{}.", how_often(most));
             sentences.push(part);
         }
-        sentences.push(which_calls(paths));
+        sentences.push(which_calls(paths, a.traces + b.traces > 2));
     }
     if a.errors + b.errors > 0 {
         let failed = |side: &ComparedSide| figure(side.errors as f64 / side.traces as f64);
@@ -47,7 +47,7 @@ fn how_long([a, b]: &[ComparedSide; 2], added: f64, is_alike: bool) -> String {
     format!("B took {} {how} than A{on_average}: {after} instead of {before}.", nanos(added.abs()))
 }
 
-fn which_calls(paths: &[ComparedPath]) -> String {
+fn which_calls(paths: &[ComparedPath], are_means: bool) -> String {
     let said = |count: usize, side: &str, what: &str| match count {
         0 => None,
         1 => Some(format!("1 call path of {side} is {what}")),
@@ -62,6 +62,7 @@ fn which_calls(paths: &[ComparedPath]) -> String {
     // Means of many traces are hardly ever equal.
     let differ = |path: &&ComparedPath| figure(path.sides[0].calls) != figure(path.sides[1].calls);
     match paths.iter().filter(differ).count() {
+        0 if are_means => "Both have the same call paths, as often.".to_owned(),
         0 => "Both make the same calls.".to_owned(),
         1 => "Both have the same call paths, one of them another number of times.".to_owned(),
         count => format!("Both have the same call paths, {count} of them another number of times."),
@@ -84,10 +85,10 @@ fn how_often(path: &ComparedPath) -> String {
     if before == after { String::new() } else { format!(", called {} instead of {}", times(&after), times(&before)) }
 }
 
-/// A mean with one decimal, or two if it is small; none if it is whole.
+/// A mean with at most one decimal, or two if it is small.
 fn figure(mean: f64) -> String {
-    let decimals = if mean.fract() == 0.0 { 0 } else { 1 + usize::from(mean < 1.0) };
-    format!("{mean:.decimals$}")
+    let decimals = 1 + usize::from(mean < 1.0);
+    format!("{mean:.decimals$}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn nanos(value: f64) -> String {

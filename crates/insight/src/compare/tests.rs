@@ -81,8 +81,19 @@ fn traces_of_other_kinds_are_not_aligned_and_it_is_said() {
     let mut other = TraceBuilder::new(3);
     other.span(0, "api", "POST /", SERVER, 0, 300);
     let compared = compare(&[request(1, 1)], &[other.build()]);
+    assert_eq!(compared.caveats, [""; 0]);
     assert!(compared.summary.contains("different kinds of request"), "{}", compared.summary);
     assert!(!compared.summary.contains("call path"), "{}", compared.summary);
+}
+
+#[test]
+fn a_side_with_several_kinds_of_request_is_told_of() {
+    let mut other = TraceBuilder::new(3);
+    other.span(0, "api", "POST /", SERVER, 0, 300);
+    let compared = compare(&[request(1, 1), other.build(), request(4, 1)], &[request(2, 1)]);
+    assert!(compared.caveats[0].starts_with("There is more than one kind of request (2 in A, 1 in B)"));
+    assert_eq!(compared.sides[0].root_operation, "GET /", "the more frequent one");
+    assert!(compared.summary.contains("1 call path of A is missing"), "{}", compared.summary);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::table::{duration, fit, width, wrap};
 #[command(after_help = "Examples:
   tracewell compare 4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7a3ce929d0e0e4736
   tracewell compare 'service=cart start=-2h end=-1h' 'service=cart start=-1h'
-  tracewell compare 'service=cart max_duration=50ms' 'service=cart min_duration=1s tag=tenant=acme'
+  tracewell compare 'service=cart kind=server max_duration=50ms' 'service=cart kind=server min_duration=1s'
 
 Conditions are those of /api/v1/traces, with spaces between and quotes around what has some: service, operation, tag,
 min_duration, max_duration, status, kind, start, end, and limit, the newest so many traces (100).")]
@@ -90,9 +90,10 @@ fn lines(comparison: &Value, width: usize) -> Vec<String> {
     lines
 }
 
-/// A mean; one decimal, unless it is whole.
+/// A mean with at most one decimal, or two if it is small.
 fn mean(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+    let decimals = 1 + usize::from(value < 1.0);
+    format!("{value:.decimals$}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
