@@ -126,6 +126,11 @@ export interface Finding {
   edge: { from: string; to: string } | null;
   added_nanos: number;
   share: number;
+  /** Low and high end of what it adds, with a confidence of 95 %. */
+  confidence: [number, number];
+  /** Two parts that make what it adds. */
+  slower_nanos: number;
+  more_often_nanos: number;
   significant: boolean;
   examples: string[];
   normal_examples: string[];
