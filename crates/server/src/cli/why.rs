@@ -87,7 +87,8 @@ pub(super) fn lines(why: &Value, width: usize) -> Vec<String> {
             ),
         };
         let (low, high) = (nanos(&first["confidence"][0]), nanos(&first["confidence"][1]));
-        lines.extend(wrap(&format!("Between {low} and {high} a request (95 %): {because}."), width));
+        let range = if low == high { format!("About {low}") } else { format!("Between {low} and {high}") };
+        lines.extend(wrap(&format!("{range} a request (95 %): {because}."), width));
         if let Some(since) = first["since_unix_nano"].as_str() {
             lines.push(format!("Since {}.", moment(since)));
         }
