@@ -90,7 +90,10 @@ pub(super) fn check_on(disk: Arc<dyn Disk>, folder: &Path, repair: bool) -> Resu
 }
 
 pub(super) fn check(disk: &dyn Disk, folder: &Path, opened: Opened, repair: bool) -> Result<FsckReport, StoreError> {
-    let Opened { files, catalog, damage } = opened;
+    let Opened { files, catalog, damage, late_claim } = opened;
+    if let Some(late) = late_claim {
+        return Err(StoreError::Unavailable(late.why));
+    }
     let files = &*files;
     let is_rebuilt = damage.is_some();
     let mut report = FsckReport::default();

@@ -45,7 +45,7 @@ pub(super) fn look(
     let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
     let place = place.clone().with_known_bucket(&*disk)?;
     for _ in 0..TRIES {
-        let Opened { files, catalog, damage } = place.look(&disk)?;
+        let Opened { files, catalog, damage, .. } = place.look(&disk)?;
         let log = read_log(&*disk, &place.folder, catalog.first_log, &mut |number, tenant, batch| {
             each(Some((number, tenant, batch)));
         });

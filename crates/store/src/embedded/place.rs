@@ -26,18 +26,28 @@ pub(super) struct Opened {
     pub(super) catalog: Catalog,
     /// Why the catalog had to be made again from the segments.
     pub(super) damage: Option<String>,
+    /// How the bucket is claimed later, if it could not be reached: the catalog is what was known last.
+    pub(super) late_claim: Option<LateClaim>,
+}
+
+/// A bucket that is claimed when it is back. Until then nothing of the store may change but its log.
+pub(super) struct LateClaim {
+    /// Why it could not be reached.
+    pub(super) why: String,
+    /// Tries once. What it returns takes the place of what was known.
+    pub(super) claim: Box<dyn FnMut() -> Result<Opened, StoreError> + Send>,
 }
 
 fn open_catalog(files: Arc<dyn SegmentFiles>) -> Result<Opened, StoreError> {
     match Catalog::open(&*files) {
         Err(StoreError::Corrupt(what)) => rebuild(files, what),
-        other => Ok(Opened { catalog: other?, files, damage: None }),
+        other => Ok(Opened { catalog: other?, files, damage: None, late_claim: None }),
     }
 }
 
 fn rebuild(files: Arc<dyn SegmentFiles>, damage: String) -> Result<Opened, StoreError> {
     let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
-    Ok(Opened { files, catalog, damage: Some(damage) })
+    Ok(Opened { files, catalog, damage: Some(damage), late_claim: None })
 }
 
 impl From<&Path> for Place {
@@ -80,7 +90,8 @@ impl Place {
             let sizes = bucket.sizes;
             // Nothing of the cache but what is read here: another process may be writing it.
             let cache = bucket::Cache::none(disk.clone(), sizes);
-            return Ok(Arc::new(bucket::BucketFiles::new(bucket, cache)));
+            let own = LocalFiles::new(disk.clone(), &self.folder);
+            return Ok(Arc::new(bucket::BucketFiles::new(bucket, cache, own, None, 0)));
         }
         self.refuse_bucket(disk)?;
         Ok(Arc::new(LocalFiles::new(disk.clone(), &self.folder)))
@@ -92,8 +103,7 @@ impl Place {
         if self.bucket.is_none()
             && let Some(bound) = bucket::Binding::read(disk, &self.folder)?
         {
-            let (url, endpoint) = (bound.segments, bound.endpoint);
-            let bucket = BucketOptions { url, endpoint, cache_bytes: 0, take_over: false };
+            let bucket = BucketOptions::new(bound.segments, bound.endpoint);
             return Ok(Self { bucket: Some(bucket), ..self });
         }
         let _ = disk;
@@ -110,8 +120,7 @@ impl Place {
         let folder = self.folder.join("cache");
         let cache = bucket::Cache::open(disk.clone(), &folder, options.cache_bytes, bucket.sizes)
             .map_err(|error| StoreError::io(format!("open the cache {}", folder.display()), error))?;
-        let claimed = bucket::claim(disk, &self.folder, bucket, options.endpoint.as_deref(), cache, options.take_over)?;
-        Ok(Opened { files: claimed.files, catalog: claimed.catalog, damage: claimed.damage })
+        bucket::Claimant::new(disk, &self.folder, bucket, cache, options).open()
     }
 
     /// A store whose segments are in a bucket is not opened without it.
