@@ -9,7 +9,12 @@ use super::catalog::Catalog;
 use super::disk::Disk;
 use super::files::{LocalFiles, SegmentFiles};
 use super::logs_in;
-use crate::{BucketOptions, StoreError};
+use crate::{BucketOptions, CacheStats, StoreError};
+
+/// The folder of a bucket's pieces.
+#[cfg(feature = "s3")]
+const CACHE: &str = "cache";
+
 
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +85,35 @@ impl Place {
 
     /// Opens the catalog to read only, while another process may be changing it.
     pub(super) fn look(&self, disk: &Arc<dyn Disk>) -> Result<Opened, StoreError> {
-        open_catalog(self.files_to_look_at(disk)?)
+        let mut opened = open_catalog(self.files_to_look_at(disk)?)?;
+        self.leave_out_what_is_elsewhere(&**disk, &mut opened)?;
+        Ok(opened)
+    }
+
+    /// Segments of a bucket that are still in another directory than this cannot be looked at from here.
+    fn leave_out_what_is_elsewhere(&self, disk: &dyn Disk, opened: &mut Opened) -> Result<(), StoreError> {
+        #[cfg(feature = "s3")]
+        if let Some(owner) = &opened.catalog.owner {
+            let bound = bucket::Binding::read(disk, &self.folder)?;
+            if bound.is_none_or(|bound| bound.directory != owner.directory) {
+                let all = opened.catalog.segments.len();
+                opened.catalog.segments.retain(|entry| !opened.files.is_to_be_moved(entry.number));
+                let segments = all - opened.catalog.segments.len();
+                if segments > 0 {
+                    tracing::warn!(segments, directory = owner.place, "not in the bucket yet, and not looked at from here");
+                }
+            }
+        }
+        let _ = (disk, opened);
+        Ok(())
+    }
+
+    /// How the store that has a directory open uses its cache, if it is one of a bucket.
+    pub(super) fn cache_stats(&self, disk: &dyn Disk) -> Option<CacheStats> {
+        #[cfg(feature = "s3")]
+        return bucket::Cache::saved_stats(disk, &self.folder.join(CACHE));
+        #[cfg(not(feature = "s3"))]
+        return (|_| None)(disk);
     }
 
     fn files_to_look_at(&self, disk: &Arc<dyn Disk>) -> Result<Arc<dyn SegmentFiles>, StoreError> {
@@ -117,7 +150,7 @@ impl Place {
         bucket: bucket::Bucket,
         options: &BucketOptions,
     ) -> Result<Opened, StoreError> {
-        let folder = self.folder.join("cache");
+        let folder = self.folder.join(CACHE);
         let cache = bucket::Cache::open(disk.clone(), &folder, options.cache_bytes, bucket.sizes)
             .map_err(|error| StoreError::io(format!("open the cache {}", folder.display()), error))?;
         bucket::Claimant::new(disk, &self.folder, bucket, cache, options).open()
