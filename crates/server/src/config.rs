@@ -189,9 +189,8 @@ impl Settings {
         let cache_bytes = size(self.segments_cache, "segments_cache", 10 << 30)?;
         let move_bytes_per_second = size(self.segments_move_rate, "segments_move_rate", 32 << 20)?;
         let (endpoint, take_over) = (self.segments_endpoint, self.segments_take_over);
-        let segments = self
-            .segments
-            .map(|url| BucketOptions { url, endpoint, cache_bytes, take_over, move_bytes_per_second });
+        let segments =
+            self.segments.map(|url| BucketOptions { url, endpoint, cache_bytes, take_over, move_bytes_per_second });
         let in_memory = data.as_os_str() == ":memory:";
         anyhow::ensure!(!in_memory || segments.is_none(), "segments: a store in memory writes none");
         let durable = match self.commit.as_deref() {
@@ -298,8 +297,7 @@ mod tests {
 
     #[test]
     fn segments_go_into_a_bucket_from_the_file_or_a_flag() {
-        let text =
-            "segments = \"s3://spans/a\"\nsegments_endpoint = \"http://127.0.0.1:1\"\nsegments_cache = \"5MiB\"\n\
+        let text = "segments = \"s3://spans/a\"\nsegments_endpoint = \"http://127.0.0.1:1\"\nsegments_cache = \"5MiB\"\n\
              segments_move_rate = \"7MB\"\n";
         let settings: Settings = toml::from_str(text).unwrap();
         let flags =

@@ -91,8 +91,15 @@ impl Flusher {
         let mut was_failing = false;
         loop {
             let mut failed = None;
-            let steps =
-                [Self::claim_late, Self::check_reachable, Self::retain, Self::flush_all, Self::merge_all, Self::move_one];
+            let steps = [
+                Self::claim_late,
+                Self::check_reachable,
+                Self::retain,
+                Self::flush_all,
+                Self::merge_all,
+                Self::move_one,
+                Self::open_rest,
+            ];
             for step in steps {
                 if let Err(error) = step(&mut self, shared) {
                     // Said once, not at every try.
@@ -154,15 +161,15 @@ impl Flusher {
         let (opened, unopened) = open_segments(&*shared.files, &new, &shared.damages);
         let flushed: Vec<Arc<Frozen>> = {
             let mut state = shared.state_mut();
-            let (kept, gone): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut state.segments).into_iter().partition(|segment| live.contains(&segment.entry.number));
+            let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut state.segments)
+                .into_iter()
+                .partition(|segment| live.contains(&segment.entry.number));
             state.segments = kept;
             state.segments.extend(opened);
             state.unopened = unopened;
             self.dropped.extend(gone.into_iter().map(Dropped::Segment));
-            let (flushed, waiting) = std::mem::take(&mut state.frozen)
-                .into_iter()
-                .partition(|frozen| frozen.log_number < catalog.first_log);
+            let (flushed, waiting) =
+                std::mem::take(&mut state.frozen).into_iter().partition(|frozen| frozen.log_number < catalog.first_log);
             state.frozen = waiting;
             flushed
         };
@@ -225,15 +232,19 @@ impl Flusher {
         Ok(())
     }
 
-    /// An error if nothing can be written: then no segment is made in vain. Opens what could not be opened before.
+    /// An error if nothing can be written: then no segment is made in vain.
     fn check_reachable(&mut self, shared: &Shared) -> Result<(), StoreError> {
         shared.check_owned()?;
         if self.is_away {
             Catalog::open(&*shared.files)?;
             self.is_away = false;
         }
-        let wanted: Vec<SegmentEntry> =
-            shared.state().unopened.iter().map(|unopened| unopened.entry.clone()).collect();
+        Ok(())
+    }
+
+    /// Opens what could not be opened before. Nothing waits for it but the questions that need it.
+    fn open_rest(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let wanted: Vec<SegmentEntry> = shared.state().unopened.iter().map(|unopened| unopened.entry.clone()).collect();
         if wanted.is_empty() {
             return Ok(());
         }

@@ -46,8 +46,8 @@ use tracewell_model::{SpanBatch, TimeRange, TraceId};
 use crate::memtable::{Kept, Memtable};
 use crate::names::ValuesOf;
 use crate::{
-    Append, AttributeScope, BucketStats, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore, StoreError,
-    StoreStats, Tenant,
+    Append, AttributeScope, BucketStats, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore,
+    StoreError, StoreStats, Tenant,
 };
 use append::LogThread;
 use catalog::{Catalog, SegmentEntry};
@@ -392,7 +392,8 @@ impl SpanStore for EmbeddedStore {
             stats.memtable_bytes += table.bytes() as u64;
             starts.extend(table.starts());
         }
-        let entries = segments.iter().map(|segment| &segment.entry).chain(unopened.iter().map(|unopened| &unopened.entry));
+        let entries =
+            segments.iter().map(|segment| &segment.entry).chain(unopened.iter().map(|unopened| &unopened.entry));
         for entry in entries {
             stats.spans += entry.spans;
             stats.bytes += entry.bytes;
@@ -435,7 +436,11 @@ impl SpanStore for EmbeddedStore {
             // What is in the log is found by the next start, unless another directory owns the bucket by now.
             Err(StoreError::Unavailable(why)) if self.shared.files.taken_over().is_none() => {
                 let log_bytes = self.shared.state().log_bytes;
-                tracing::warn!(why, log_bytes, "the bucket is away; what is not in it stays in the log for the next start");
+                tracing::warn!(
+                    why,
+                    log_bytes,
+                    "the bucket is away; what is not in it stays in the log for the next start"
+                );
                 Ok(())
             }
             other => other,

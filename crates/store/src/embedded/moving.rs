@@ -51,13 +51,24 @@ impl Flusher {
         }
         let bytes = left.iter().map(|segment| segment.entry.bytes).sum::<u64>();
         let moving = self.moving.get_or_insert_with(|| {
-            tracing::info!(segments = left.len(), bytes, to = shared.files.catalog_name(), "moving the directory's segments");
+            tracing::info!(
+                segments = left.len(),
+                bytes,
+                to = shared.files.catalog_name(),
+                "moving the directory's segments"
+            );
             Moving { segments: 0, bytes: 0, told: Instant::now() }
         });
         if moving.told.elapsed() > TELL {
             moving.told = Instant::now();
             let (moved, moved_bytes) = (moving.segments, moving.bytes);
-            tracing::info!(moved, moved_bytes, left = left.len(), left_bytes = bytes, "moving the directory's segments");
+            tracing::info!(
+                moved,
+                moved_bytes,
+                left = left.len(),
+                left_bytes = bytes,
+                "moving the directory's segments"
+            );
         }
         let number = self.next_number();
         match self.copy(shared, old, number) {
@@ -73,7 +84,9 @@ impl Flusher {
                 return Ok(());
             }
         }
-        if let Err(error) = self.commit(shared, vec![SegmentEntry { number, ..old.entry.clone() }], &[old.entry.number], None) {
+        if let Err(error) =
+            self.commit(shared, vec![SegmentEntry { number, ..old.entry.clone() }], &[old.entry.number], None)
+        {
             self.remove_unless_live(shared, &[number]);
             return Err(error);
         }

@@ -18,8 +18,7 @@ use super::place::{Opened, Place};
 use super::segment::Segment;
 use super::signal::Signal;
 use super::{
-    EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared,
-    Unopened,
+    EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, Unopened,
 };
 use crate::memtable::{Kept, Memtable};
 use crate::{StoreError, Tenant};

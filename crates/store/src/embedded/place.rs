@@ -15,7 +15,6 @@ use crate::{BucketOptions, CacheStats, StoreError};
 #[cfg(feature = "s3")]
 const CACHE: &str = "cache";
 
-
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -100,7 +99,11 @@ impl Place {
                 opened.catalog.segments.retain(|entry| !opened.files.is_to_be_moved(entry.number));
                 let segments = all - opened.catalog.segments.len();
                 if segments > 0 {
-                    tracing::warn!(segments, directory = owner.place, "not in the bucket yet, and not looked at from here");
+                    tracing::warn!(
+                        segments,
+                        directory = owner.place,
+                        "not in the bucket yet, and not looked at from here"
+                    );
                 }
             }
         }

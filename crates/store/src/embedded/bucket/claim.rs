@@ -276,12 +276,7 @@ fn is_there(local: &LocalFiles) -> Result<bool, StoreError> {
 
 /// Takes a directory's own segments into the catalog as they lie there, once: they are served at once, and moved later. Of
 /// a catalog that was made again, those whose copy is in the bucket are left out.
-fn take_in(
-    local: &LocalFiles,
-    catalog: &mut Catalog,
-    directory: &str,
-    is_rebuilt: bool,
-) -> Result<(), StoreError> {
+fn take_in(local: &LocalFiles, catalog: &mut Catalog, directory: &str, is_rebuilt: bool) -> Result<(), StoreError> {
     let mut own = if is_there(local)? && !catalog.moved.iter().any(|moved| moved == directory) {
         Catalog::open(local)?.segments
     } else if is_rebuilt {
@@ -294,7 +289,10 @@ fn take_in(
     };
     own.retain(|entry| !is_rebuilt || !is_copied(entry));
     if !own.is_empty() {
-        tracing::info!(segments = own.len(), "the directory's segments are served from there, and moved into the bucket");
+        tracing::info!(
+            segments = own.len(),
+            "the directory's segments are served from there, and moved into the bucket"
+        );
     }
     catalog.segments.extend(own);
     catalog.moved.retain(|moved| moved != directory);

@@ -116,6 +116,11 @@ impl FaultyBucket {
         self.objects.delete(&Path::from(path)).await.unwrap();
     }
 
+    /// Bytes of all objects.
+    pub(crate) async fn bytes(&self) -> u64 {
+        self.objects.list(None).map(|object| object.unwrap().size).fold(0, async |all, size| all + size).await
+    }
+
     pub(crate) async fn names(&self) -> Vec<String> {
         self.objects.list(None).map(|object| object.unwrap().location.to_string()).collect().await
     }

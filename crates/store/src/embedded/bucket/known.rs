@@ -50,12 +50,12 @@ impl Known {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             read => read.map_err(|error| error.to_string()),
         };
-        let read = bytes.and_then(|bytes| {
-            Catalog::decode(&bytes, &path.display().to_string()).map_err(|error| error.to_string())
-        });
+        let read = bytes
+            .and_then(|bytes| Catalog::decode(&bytes, &path.display().to_string()).map_err(|error| error.to_string()));
         match read {
-            Ok(catalog) => Some(catalog)
-                .filter(|catalog| catalog.owner.as_ref().is_some_and(|owner| owner.directory == directory)),
+            Ok(catalog) => {
+                Some(catalog).filter(|catalog| catalog.owner.as_ref().is_some_and(|owner| owner.directory == directory))
+            }
             Err(error) => {
                 tracing::warn!(path = %path.display(), error, "cannot read the copy of the bucket's catalog");
                 None

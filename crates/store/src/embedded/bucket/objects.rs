@@ -377,8 +377,10 @@ impl Object {
         let piece_bytes = self.shared.bucket.sizes.piece_bytes as u64;
         let range = pieces.start * piece_bytes..(pieces.end * piece_bytes).min(self.length_bytes);
         let expected = range.end - range.start;
-        let bytes =
-            self.shared.bucket.get_range(&key(self.number), range).map_err(|error| self.shared.not_found(error))?;
+        let bytes = match self.shared.bucket.get_range(&key(self.number), range) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(self.why(error)),
+        };
         if bytes.len() as u64 != expected {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -387,6 +389,22 @@ impl Object {
             self.shared.cache.put(self.number, piece, content);
         }
         Ok(bytes)
+    }
+}
+
+impl Object {
+    /// Why a range could not be read: of an object that is shorter than it was, a server says that the range is wrong, as if
+    /// it could not be reached.
+    fn why(&self, error: io::Error) -> io::Error {
+        let said = error.to_string().to_lowercase();
+        if (said.contains("range") || said.contains("416"))
+            && let Ok(length_bytes) = self.shared.bucket.length_bytes(&key(self.number))
+            && length_bytes != self.length_bytes
+        {
+            let what = format!("it has {length_bytes} bytes instead of {}", self.length_bytes);
+            return io::Error::new(io::ErrorKind::UnexpectedEof, what);
+        }
+        self.shared.not_found(error)
     }
 }
 

@@ -128,7 +128,8 @@ async fn what_is_not_held_is_an_error_that_names_the_bucket_until_it_is_back() {
         assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains(URL)), "{refused:?}");
     }
     // The two newest spans are in memory, and newer than all that cannot be read.
-    let scan = |limit| Scan { time: TimeRange::ALL, predicates: vec![], projection: Projection::All, after: None, limit };
+    let scan =
+        |limit| Scan { time: TimeRange::ALL, predicates: vec![], projection: Projection::All, after: None, limit };
     assert_eq!(store.scan(&tenant, &scan(1)).await.unwrap().spans.len(), 1);
     assert!(matches!(store.scan(&tenant, &scan(3)).await, Err(StoreError::Unavailable(_))));
     assert!(store.damages().is_empty(), "what cannot be reached is not damaged: {:?}", store.damages());
@@ -321,7 +322,10 @@ async fn after_a_crash_anywhere_around_a_time_without_the_bucket_every_acknowled
             crashes += 1;
         }
     }
-    assert!(starts > 300 && answered > 10, "{starts} starts without the bucket after {crashes} crashes, {answered} answered all");
+    assert!(
+        starts > 300 && answered > 10,
+        "{starts} starts without the bucket after {crashes} crashes, {answered} answered all"
+    );
 }
 
 #[tokio::test]

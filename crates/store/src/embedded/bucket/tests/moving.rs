@@ -161,8 +161,7 @@ async fn retention_drops_what_is_not_moved_yet_and_damage_stays_where_it_is() {
     let (local, _) = own_directory(4).await;
     let mut world = World { disk: local, ..World::new() };
     world.options.move_bytes_per_second = 1;
-    let store =
-        world.open_with(EmbeddedOptions { retention_bytes: Some(0), ..EmbeddedOptions::default() }).unwrap();
+    let store = world.open_with(EmbeddedOptions { retention_bytes: Some(0), ..EmbeddedOptions::default() }).unwrap();
     store.flush().await.unwrap();
     drop(store);
     world.options.move_bytes_per_second = 0;
