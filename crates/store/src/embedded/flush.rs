@@ -154,20 +154,22 @@ impl Flusher {
         if let Some(what) = damage {
             shared.damages.note(&format!("{what}; it was made again from the segments"));
         }
-        let live: BTreeSet<u64> = catalog.segments.iter().map(|entry| entry.number).collect();
-        let held: BTreeSet<u64> = shared.state().segments.iter().map(|segment| segment.entry.number).collect();
-        let new: Vec<SegmentEntry> =
-            catalog.segments.iter().filter(|entry| !held.contains(&entry.number)).cloned().collect();
+        let held: BTreeMap<u64, SegmentEntry> =
+            shared.state().segments.iter().map(|segment| (segment.entry.number, segment.entry.clone())).collect();
+        let is_held = |entry: &&SegmentEntry| held.get(&entry.number) == Some(entry);
+        let new: Vec<SegmentEntry> = catalog.segments.iter().filter(|entry| !is_held(entry)).cloned().collect();
         let (opened, unopened) = open_segments(&*shared.files, &new, &shared.damages);
+        let live: BTreeMap<u64, &SegmentEntry> = catalog.segments.iter().map(|entry| (entry.number, entry)).collect();
         let flushed: Vec<Arc<Frozen>> = {
             let mut state = shared.state_mut();
             let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut state.segments)
                 .into_iter()
-                .partition(|segment| live.contains(&segment.entry.number));
+                .partition(|segment| live.get(&segment.entry.number) == Some(&&segment.entry));
             state.segments = kept;
             state.segments.extend(opened);
             state.unopened = unopened;
-            self.dropped.extend(gone.into_iter().map(Dropped::Segment));
+            let gone = gone.into_iter().filter(|segment| !live.contains_key(&segment.entry.number));
+            self.dropped.extend(gone.map(Dropped::Segment));
             let (flushed, waiting) =
                 std::mem::take(&mut state.frozen).into_iter().partition(|frozen| frozen.log_number < catalog.first_log);
             state.frozen = waiting;

@@ -200,6 +200,12 @@ impl Cache {
         keys.into_iter().for_each(|key| self.forget(key));
     }
 
+    /// Lets go of all pieces.
+    pub(super) fn forget_all(&self) {
+        let keys: Vec<Key> = self.state().pieces.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.forget(key));
+    }
+
     /// Counts pieces that were read from the bucket, as they were not held.
     pub(super) fn missed(&self, pieces: u64, bytes: u64) {
         let stats = &mut self.state().stats;

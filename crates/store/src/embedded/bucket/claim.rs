@@ -72,14 +72,18 @@ impl Claimant {
     /// does not answer, and nothing is known of it.
     pub(crate) fn open(self) -> Result<Opened, StoreError> {
         let files = self.files.clone();
-        let why = match self.claim() {
+        let known = self.known_catalog()?;
+        files.bucket().hurry(known.is_some());
+        let claimed = self.claim();
+        files.bucket().hurry(false);
+        let why = match claimed {
             Err(StoreError::Unavailable(why)) => why,
             claimed => {
                 let Claimed { catalog, damage } = claimed?;
                 return Ok(Opened { files, catalog, damage, late_claim: None });
             }
         };
-        let Some(catalog) = self.known_catalog()? else {
+        let Some(catalog) = known else {
             return Err(StoreError::Unavailable(format!(
                 "{why}; {} does not know what is in it, so the first start, and one after a loss, needs the bucket",
                 self.folder.display()
@@ -169,6 +173,10 @@ impl Claimant {
             };
             let known = catalog.former.iter().position(|former| former.directory == directory);
             let known = known.map(|place| catalog.former.remove(place));
+            if !is_own && known.is_none() {
+                // What the directory holds may be of another bucket of that name, with the same numbers.
+                files.forget_pieces();
+            }
             // Of a directory that comes back, the log counts from where it did; of a new one, from numbers of its own on.
             let first_log = if is_own || damage.is_some() && !own_logs.is_empty() {
                 catalog.first_log

@@ -96,6 +96,11 @@ impl BucketFiles {
         self.shared.known.as_ref()
     }
 
+    /// Lets go of all that the cache holds.
+    pub(super) fn forget_pieces(&self) {
+        self.shared.cache.forget_all();
+    }
+
     /// Leaves the bucket alone until it is claimed.
     pub(super) fn set_away(&self, why: String) {
         *self.shared.access_mut() = Access::Away(why);
