@@ -30,6 +30,7 @@ fn lines(stats: &Value, width: usize) -> Vec<String> {
         format!("stored    {} spans in {} bytes", count(&store["spans"]), count(&store["bytes"])),
         format!("received  {} spans in {} requests", count(&received["spans"]), count(&received["requests"])),
     ];
+    lines.extend(bucket_lines(&store["bucket"]));
     for (title, field) in [("refused", "refused"), ("dropped", "dropped")] {
         for loss in stats[field].as_array().into_iter().flatten() {
             let (requests, spans) = (count(&loss["requests"]), count(&loss["spans"]));
@@ -74,11 +75,51 @@ fn lines(stats: &Value, width: usize) -> Vec<String> {
     lines
 }
 
+fn bucket_lines(bucket: &Value) -> Vec<String> {
+    let Some(url) = bucket["url"].as_str() else { return Vec::new() };
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut lines = vec![match bucket["away"].as_str() {
+        Some(why) => format!("bucket    {url} is away, spans wait in the log: {why}"),
+        None => format!("bucket    {url}"),
+    }];
+    if count(&bucket["unmoved_segments"]) > 0 {
+        let (segments, bytes) = (count(&bucket["unmoved_segments"]), count(&bucket["unmoved_bytes"]));
+        lines.push(format!("moving    {segments} segments in {bytes} bytes are still in the directory"));
+    }
+    let cache = &bucket["cache"];
+    lines.push(format!(
+        "cache     {} of {} bytes; {} hits, {} misses, {} evictions",
+        count(&cache["bytes"]),
+        count(&cache["most_bytes"]),
+        count(&cache["hits"]),
+        count(&cache["misses"]),
+        count(&cache["evictions"])
+    ));
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_bucket_that_is_away_is_told_with_the_reason() {
+        let bucket = json!({
+            "url": "s3://spans/a", "away": "503 slow down", "unmoved_segments": 2, "unmoved_bytes": 70,
+            "cache": {"most_bytes": 100, "bytes": 10, "pieces": 1, "hits": 5, "misses": 4, "missed_bytes": 40, "evictions": 3},
+        });
+        assert_eq!(
+            bucket_lines(&bucket),
+            [
+                "bucket    s3://spans/a is away, spans wait in the log: 503 slow down",
+                "moving    2 segments in 70 bytes are still in the directory",
+                "cache     10 of 100 bytes; 5 hits, 4 misses, 3 evictions",
+            ]
+        );
+        assert_eq!(bucket_lines(&json!(null)), Vec::<String>::new());
+    }
 
     #[test]
     fn what_a_service_drops_stands_under_its_line() {
