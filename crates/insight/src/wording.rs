@@ -107,11 +107,12 @@ fn for_whom(finding: &Finding) -> String {
 /// A finding in words.
 pub(crate) fn sentence(finding: &Finding, scope: &Scope) -> String {
     let Finding { service, operation, .. } = finding;
-    let times = format!(
-        "{} more a request, {} of the added time",
-        duration(finding.added_nanos.unsigned_abs()),
-        percent(finding.share)
-    );
+    let added = duration(finding.added_nanos.unsigned_abs());
+    let times = if finding.added_nanos < 0 {
+        format!("{added} less a request")
+    } else {
+        format!("{added} more a request, {} of the added time", percent(finding.share))
+    };
     let chance = if finding.significant { "" } else { "; this may be chance" };
     let places = if scope.places > 1 { format!("in {} places, most in", scope.places) } else { "in".to_owned() };
     let (from, to) = ends(finding);
@@ -166,7 +167,7 @@ pub(crate) fn duration(nanos: u64) -> String {
 }
 
 fn percent(part: f64) -> String {
-    format!("{:.0} %", part * 100.0)
+    if part < 0.005 { "less than 1 %".to_owned() } else { format!("{:.0} %", part * 100.0) }
 }
 
 /// `1 trace`, `2 traces`.
