@@ -1,5 +1,7 @@
 //! `tracewell compare`: two traces, or two sets of traces, side by side.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
@@ -22,6 +24,9 @@ pub(super) struct CompareArgs {
     a: String,
     /// What to compare with, written alike
     b: String,
+    /// Shows so many call paths, those that differ the most on the critical path, and what leads to them [default: all]
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    largest: Option<usize>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -32,7 +37,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     if args.server.json {
         return print_json(&answer);
     }
-    for line in lines(&answer, width()) {
+    for line in lines(&answer, args.largest, width()) {
         print_line(&line)?;
     }
     Ok(())
@@ -43,7 +48,7 @@ const WITH_DURATIONS: usize = 100;
 
 /// What differs in words, a line a call path, and what the figures cannot tell. Each figure is a mean a trace; the critical
 /// path says what the difference costs the request.
-fn lines(comparison: &Value, width: usize) -> Vec<String> {
+fn lines(comparison: &Value, largest: Option<usize>, width: usize) -> Vec<String> {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let number = |value: &Value, field: &str| value[field].as_f64().unwrap_or(0.0);
     let mut lines = wrap(&text(comparison, "summary"), width);
@@ -54,12 +59,17 @@ fn lines(comparison: &Value, width: usize) -> Vec<String> {
     } else {
         format!("{:>9}  {:>10}  CALL PATH", "CALLS", "CRITICAL")
     });
-    for path in comparison["paths"].as_array().into_iter().flatten() {
+    let paths = comparison["paths"].as_array().map_or(&[][..], Vec::as_slice);
+    let chosen = largest.map(|count| with_parents(paths, count));
+    for (place, path) in paths.iter().enumerate() {
+        if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&place)) {
+            continue;
+        }
         let [a, b] = [&path["a"], &path["b"]];
         let shown = |side: &Value, figure: String| if side["longest"].is_null() { "-".to_owned() } else { figure };
         let calls = |side: &Value| shown(side, mean(number(side, "calls")));
         let time = |side: &Value| shown(side, duration(number(side, "duration_nanos")));
-        let added = number(b, "critical_nanos") - number(a, "critical_nanos");
+        let added = added_nanos(path);
         // Means leave parts of a nanosecond.
         let change = if added.abs() < 0.5 { "0".to_owned() } else { duration(added) };
         let change = format!("{}{change}", if added >= 0.5 { "+" } else { "" });
@@ -90,6 +100,26 @@ fn lines(comparison: &Value, width: usize) -> Vec<String> {
     lines
 }
 
+fn added_nanos(path: &Value) -> f64 {
+    let critical = |side: &str| path[side]["critical_nanos"].as_f64().unwrap_or(0.0);
+    critical("b") - critical("a")
+}
+
+/// The places of the paths that differ the most, and of all that leads to them.
+fn with_parents(paths: &[Value], count: usize) -> HashSet<usize> {
+    let mut order: Vec<usize> = (0..paths.len()).collect();
+    order.sort_by(|left, right| added_nanos(&paths[*right]).abs().total_cmp(&added_nanos(&paths[*left]).abs()));
+    let mut chosen = HashSet::new();
+    for place in order.into_iter().take(count) {
+        let mut next = Some(place);
+        while let Some(place) = next.filter(|place| chosen.insert(*place)) {
+            // A parent comes before its children.
+            next = paths[place]["parent"].as_u64().map(|parent| parent as usize).filter(|parent| *parent < place);
+        }
+    }
+    chosen
+}
+
 /// A mean with at most one decimal, or two if it is small.
 fn mean(value: f64) -> String {
     let decimals = 1 + usize::from(value < 1.0);
@@ -117,7 +147,7 @@ mod tests {
     #[test]
     fn a_path_that_one_side_lacks_is_shown_with_dashes() {
         assert_eq!(
-            lines(&sample(), 100).join("\n"),
+            lines(&sample(), None, 100).join("\n"),
             [
                 "B took 2 ms longer than A.",
                 "",
@@ -133,8 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_differences_come_with_what_leads_to_them() {
+        let path =
+            |parent: Option<usize>, nanos: f64| json!({"parent": parent, "a": {}, "b": {"critical_nanos": nanos}});
+        let paths = [path(None, 0.0), path(Some(0), 5.0), path(Some(1), -7.0), path(Some(0), 6.0), path(None, 1.0)];
+        let chosen = |count| {
+            let mut places: Vec<usize> = with_parents(&paths, count).into_iter().collect();
+            places.sort_unstable();
+            places
+        };
+        assert_eq!(chosen(0), [0; 0]);
+        assert_eq!(chosen(1), [0, 1, 2]);
+        assert_eq!(chosen(2), [0, 1, 2, 3]);
+        assert_eq!(chosen(9), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
     fn a_narrow_terminal_keeps_room_for_the_path() {
-        let lines = lines(&sample(), 40);
+        let lines = lines(&sample(), None, 40);
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:#?}");
         assert_eq!(lines[4], "  - → 1.5       +2 ms    cart:…  ! 0 / 1");
     }
