@@ -15,10 +15,9 @@ use super::table::{duration, fit, width, wrap};
 #[command(after_help = "Examples:
   tracewell compare 4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7a3ce929d0e0e4736
   tracewell compare 'service=cart start=-2h end=-1h' 'service=cart start=-1h'
-  tracewell compare 'service=cart kind=server max_duration=50ms' 'service=cart kind=server min_duration=1s'
+  tracewell compare -n 20 'operation=pay max_duration=50ms' 'operation=pay min_duration=1s'
 
-Conditions are those of /api/v1/traces, with spaces between and quotes around what has some: service, operation, tag,
-min_duration, max_duration, status, kind, start, end, and limit, the newest so many traces (100).")]
+Conditions are those of /api/v1/traces, with spaces between and quotes around what has some: service, operation, tag, min_duration, max_duration, status, kind, start, end, and limit, the newest so many traces (100).")]
 pub(super) struct CompareArgs {
     /// A trace id; several, separated by commas; or conditions, such as 'service=cart start=-2h end=-1h'
     a: String,
@@ -57,7 +56,7 @@ fn lines(comparison: &Value, largest: Option<usize>, width: usize) -> Vec<String
     lines.push(if with_durations {
         format!("{:>8} {:>8}  {:>9} {:>9}  {:>10}  CALL PATH", "CALLS A", "B", "TIME A", "B", "CRITICAL")
     } else {
-        format!("{:>9}  {:>10}  CALL PATH", "CALLS", "CRITICAL")
+        format!("{:>11}  {:>10}  CALL PATH", "CALLS", "CRITICAL")
     });
     let paths = comparison["paths"].as_array().map_or(&[][..], Vec::as_slice);
     let chosen = largest.map(|count| with_parents(paths, count));
@@ -78,7 +77,7 @@ fn lines(comparison: &Value, largest: Option<usize>, width: usize) -> Vec<String
         } else {
             let (before, after) = (calls(a), calls(b));
             let calls = if before == after { after } else { format!("{before} → {after}") };
-            format!("{calls:>9}  {change:>10}")
+            format!("{calls:>11}  {change:>10}")
         };
         let errors = if number(a, "errors") + number(b, "errors") > 0.0 {
             format!("  ! {} / {}", mean(number(a, "errors")), mean(number(b, "errors")))
@@ -88,7 +87,7 @@ fn lines(comparison: &Value, largest: Option<usize>, width: usize) -> Vec<String
         // Deep traces keep some room for names.
         let depth = (path["depth"].as_u64().unwrap_or(0) as usize).min((width - figures.chars().count()) / 6);
         let place = format!("{}{}: {}", "  ".repeat(depth), text(path, "service"), text(path, "operation"));
-        let room = width.saturating_sub(figures.chars().count() + 2 + errors.chars().count()).max(8);
+        let room = width.saturating_sub(figures.chars().count() + 2 + errors.chars().count()).max(4);
         lines.push(format!("{figures}  {}{errors}", fit(&place, room)));
     }
     if lines.iter().any(|line| line.contains("  ! ")) {
@@ -182,6 +181,6 @@ mod tests {
     fn a_narrow_terminal_keeps_room_for_the_path() {
         let lines = lines(&sample(), None, 40);
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:#?}");
-        assert_eq!(lines[4], "  - → 1.5       +2 ms    cart:…  ! 0 / 1");
+        assert_eq!(lines[4], "    - → 1.5       +2 ms    car…  ! 0 / 1");
     }
 }
