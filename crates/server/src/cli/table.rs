@@ -32,7 +32,7 @@ pub(super) fn colour() -> bool {
 /// A duration in three digits or so: `1.5 s`, `120 ms`, `37 µs`, `2 m 03 s`.
 pub(super) fn duration(nanos: f64) -> String {
     let digits = |value: f64, unit: &str| {
-        let places = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        let places = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
         let text = format!("{value:.places$}");
         let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
         format!("{text} {unit}")
@@ -117,6 +117,7 @@ mod tests {
             (10_460_000_000.0, "10.5 s"),
             (123e9, "2 m 03 s"),
             (-2_000_000.0, "-2 ms"),
+            (-613_254.0, "-613 µs"),
         ] {
             assert_eq!(duration(nanos), text);
         }
