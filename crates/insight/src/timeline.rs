@@ -48,7 +48,8 @@ impl Timeline {
         for row in trace.order.iter().copied() {
             let Some(parent) = trace.parent(row) else { continue };
             let processes = processes(trace, parent, row);
-            let own = offsets.iter().find(|(known, _)| *known == processes).map_or(0, |(_, offset)| *offset);
+            let known = offsets.binary_search_by_key(&processes, |(known, _)| *known);
+            let own = known.map_or(0, |place| offsets[place].1);
             totals[row] = totals[parent].saturating_add(own);
             timeline.start_unix_nano[row] = timeline.start_unix_nano[row].saturating_add_signed(totals[row]);
             timeline.end_unix_nano[row] = timeline.end_unix_nano[row].saturating_add_signed(totals[row]);
@@ -66,7 +67,7 @@ impl Timeline {
         self.end_unix_nano[row]
     }
 
-    /// By how much each callee's clock is to be moved against its caller's, where it is to be moved.
+    /// By how much each callee's clock is to be moved against its caller's, where it is to be moved; sorted.
     fn offsets(&mut self, trace: &Outline) -> Vec<(Processes, i64)> {
         // What each call allows: the callee's start not before the caller's, its end not after.
         let mut calls: Vec<(Processes, i64, i64)> = Vec::new();
