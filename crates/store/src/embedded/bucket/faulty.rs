@@ -44,6 +44,8 @@ struct World {
     requests: u64,
     fault: Option<(u64, Fault)>,
     is_down: bool,
+    /// Requests are never answered.
+    hangs: bool,
     /// Of how many requests out of a hundred one goes wrong, in a way that the seed has.
     flaps: Option<(fastrand::Rng, u8)>,
     /// What requests changed so far.
@@ -83,6 +85,11 @@ impl FaultyBucket {
 
     pub(crate) fn set_down(&self, is_down: bool) {
         self.world().is_down = is_down;
+    }
+
+    /// From now on no request is answered.
+    pub(crate) fn set_hanging(&self, hangs: bool) {
+        self.world().hangs = hangs;
     }
 
     /// From now on so many requests out of a hundred go wrong.
@@ -127,6 +134,7 @@ impl FaultyBucket {
 
     /// Counts a request that changes something, does what was late until now, and says what happens to this one.
     async fn begin(&self) -> Result<Option<(u64, Fault)>> {
+        self.hang().await;
         let (due, fault) = {
             let mut world = self.world();
             Self::check_up(&world)?;
@@ -147,13 +155,20 @@ impl FaultyBucket {
         Ok(fault)
     }
 
+    async fn hang(&self) {
+        if self.world().hangs {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn check_up(world: &World) -> Result<()> {
         let is_gone = world.machine.as_ref().is_some_and(SimulatedDisk::has_crashed);
         if world.is_down || is_gone { Err(failed()) } else { Ok(()) }
     }
 
     /// An error if a request that changes nothing is to fail.
-    fn check(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
+        self.hang().await;
         let mut world = self.world();
         Self::check_up(&world)?;
         let is_lost = world.flaps.as_mut().is_some_and(|(random, percent)| random.u8(0..100) < *percent);
@@ -217,7 +232,7 @@ impl ObjectStore for FaultyBucket {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        self.check()?;
+        self.check().await?;
         self.objects.get_opts(path, options).await
     }
 
@@ -240,12 +255,12 @@ impl ObjectStore for FaultyBucket {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.check()?;
+        self.check().await?;
         self.objects.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.check()?;
+        self.check().await?;
         self.objects.copy_opts(from, to, options).await
     }
 }

@@ -374,3 +374,18 @@ async fn a_store_that_is_closed_while_the_bucket_is_away_keeps_the_rest_in_its_l
     recover(&store, "the bucket is back").await;
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_store_whose_bucket_does_not_answer_can_be_closed() {
+    let world = World::new();
+    let mut sent = Sent::default();
+    let store = world.open().unwrap();
+    fill(&store, &mut sent, 1).await;
+    world.bucket.set_hanging(true);
+    fill_log(&store, &mut sent, 2).await;
+    store.close().await.unwrap();
+    // Its threads end, though one of them waits for an answer.
+    drop(store);
+    world.bucket.set_hanging(false);
+    sent.check(&found(&world.open().unwrap()).await, "the bucket answers again");
+}
