@@ -55,6 +55,33 @@ pub(super) fn fit(text: &str, width: usize) -> String {
     out
 }
 
+/// A text in lines of at most `width` columns, broken between words; a word that is longer is broken itself.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut taken = 0;
+    for word in text.split_whitespace() {
+        let mut letters: Vec<char> = word.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if taken > 0 && taken + 1 + letters.len() > width {
+            lines.push(String::new());
+            taken = 0;
+        }
+        let line = lines.last_mut().expect("there is always one");
+        if taken > 0 {
+            line.push(' ');
+            taken += 1;
+        }
+        while taken + letters.len() > width {
+            let rest = letters.split_off(width.max(1));
+            lines.last_mut().expect("there is always one").extend(letters);
+            lines.push(String::new());
+            letters = rest;
+        }
+        taken += letters.len();
+        lines.last_mut().expect("there is always one").extend(letters);
+    }
+    lines
+}
+
 /// A text padded or cut to exactly `width` columns.
 pub(super) fn cell(text: &str, width: usize) -> String {
     let text = fit(text, width);
@@ -79,6 +106,14 @@ mod tests {
         ] {
             assert_eq!(duration(nanos), text);
         }
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrap("a 123456789 b", 4), ["a", "1234", "5678", "9 b"]);
+        assert_eq!(wrap("a\u{1b}[31m", 10), ["a [31m"]);
+        assert_eq!(wrap("", 10), [""]);
     }
 
     #[test]

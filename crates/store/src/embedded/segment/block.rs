@@ -1,8 +1,8 @@
 //! Blocks: some thousand rows each, a chunk of bytes for each column, so that a reader decodes only what it needs.
 
 use super::coding::{
-    Damaged, Input, Zstd, get_bytes, get_codes, get_numbers, get_texts, put_bytes, put_codes, put_numbers, put_texts,
-    put_varint,
+    Damaged, Input, Runs, Zstd, get_bytes, get_codes, get_numbers, get_texts, put_bytes, put_codes, put_numbers,
+    put_texts, put_varint,
 };
 use super::rows::{Rows, Values};
 use super::table::{Column, Storage, unzigzag, zigzag};
@@ -135,7 +135,7 @@ pub(super) fn get_traces(
     let mut input = Input(bytes);
     let ids = input.take(count.checked_mul(16).ok_or(Damaged("too many traces"))?)?;
     let ids = ids.chunks_exact(16).filter_map(TraceId::from_slice).collect();
-    let lengths = get_numbers(zstd, &mut input, count)?;
+    let lengths = get_numbers(zstd, &mut input, count, &Runs::all(count))?;
     let total = lengths.iter().try_fold(0u64, |total, length| total.checked_add(*length));
     if total != Some(rows as u64) {
         return Err(Damaged("the traces of a block are not its rows"));
@@ -168,34 +168,67 @@ fn put_starts(zstd: &mut Zstd, rows: &Rows, out: &mut Vec<u8>) {
     put_numbers(zstd, &distances, out);
 }
 
-pub(super) fn get_starts(zstd: &mut Zstd, bytes: &[u8], trace_rows: &[u32], rows: usize) -> Result<Vec<u64>, Damaged> {
+/// The starts of the rows that are wanted. On the way to them lie the first rows of the traces before, and the rows before
+/// in their own traces.
+pub(super) fn get_starts(
+    zstd: &mut Zstd,
+    bytes: &[u8],
+    trace_rows: &[u32],
+    rows: usize,
+    wanted: &Runs,
+) -> Result<Vec<u64>, Damaged> {
     let mut input = Input(bytes);
     let mut before_trace = input.varint()?;
     let sorted = input.byte()? == 1;
-    let mut starts = get_numbers(zstd, &mut input, rows)?;
+    let mut needed = Runs::default();
+    let mut lengths = Vec::new();
+    let mut runs = wanted.iter().peekable();
+    let mut at = 0;
+    for length in trace_rows.iter().map(|length| *length as usize).filter(|length| *length > 0) {
+        if at >= wanted.end() {
+            break;
+        }
+        let trace_end = at + length;
+        let mut end = at + 1;
+        while let Some(run) = runs.peek().filter(|run| run.start < trace_end) {
+            end = end.max(run.end.min(trace_end));
+            if run.end > trace_end {
+                break;
+            }
+            runs.next();
+        }
+        needed.push(at..end);
+        lengths.push(end - at);
+        at = trace_end;
+    }
+    let mut starts = get_numbers(zstd, &mut input, rows, &needed)?;
     if !sorted {
         starts.iter_mut().for_each(|distance| *distance = unzigzag(*distance) as u64);
     }
     let mut at = 0;
-    for length in trace_rows {
+    for length in lengths {
         let mut before = before_trace;
-        for start in &mut starts[at..at + *length as usize] {
+        for start in &mut starts[at..at + length] {
             *start = before.wrapping_add(*start);
             before = *start;
         }
-        if *length > 0 {
-            before_trace = starts[at];
-        }
-        at += *length as usize;
+        before_trace = starts[at];
+        at += length;
     }
-    Ok(starts)
+    if needed == *wanted { Ok(starts) } else { wanted.within(&needed).pick(&starts) }
 }
 
-pub(super) fn get_span_ids(bytes: &[u8], rows: usize) -> Result<Vec<u64>, Damaged> {
+pub(super) fn get_span_ids(bytes: &[u8], rows: usize, wanted: &Runs) -> Result<Vec<u64>, Damaged> {
     if bytes.len() != rows * 8 {
         return Err(Damaged("the span ids of a block are not its rows"));
     }
-    Ok(bytes.chunks_exact(8).map(|id| id.try_into().map_or(0, u64::from_be_bytes)).collect())
+    wanted.check(rows)?;
+    let mut ids = Vec::with_capacity(wanted.len());
+    for run in wanted.iter() {
+        let run = &bytes[run.start * 8..run.end * 8];
+        ids.extend(run.chunks_exact(8).map(|id| id.try_into().map_or(0, u64::from_be_bytes)));
+    }
+    Ok(ids)
 }
 
 /// Ids that are parents and no rows of the block, each once; then for each row: 0 for no parent, else from 1 on the rows
@@ -229,34 +262,45 @@ fn put_parents(zstd: &mut Zstd, rows: &Rows, out: &mut Vec<u8>) {
     put_codes(zstd, &names, out);
 }
 
-pub(super) fn get_parents(zstd: &mut Zstd, bytes: &[u8], span_ids: &[u64]) -> Result<Vec<u64>, Damaged> {
+/// The parents of the rows that are wanted, given the span ids of all rows as they lie in their chunk.
+pub(super) fn get_parents(zstd: &mut Zstd, bytes: &[u8], span_ids: &[u8], wanted: &Runs) -> Result<Vec<u64>, Damaged> {
     let mut input = Input(bytes);
     let count = input.size(bytes.len() / 8)?;
     let elsewhere = input.take(count * 8)?;
-    let names = get_codes(zstd, &mut input, span_ids.len())?;
-    let unknown = Damaged("a parent is not there");
+    let names = get_codes(zstd, &mut input, span_ids.len() / 8, wanted)?;
+    let id_at = |ids: &[u8], place: usize| {
+        let id = ids.get(place * 8..place * 8 + 8).and_then(|id| id.try_into().ok());
+        id.map(u64::from_be_bytes).ok_or(Damaged("a parent is not there"))
+    };
     let parent = |(row, name): (usize, u32)| match name {
         0 => Ok(0),
         row_name if row_name % 2 == 1 => {
             let place = row as i64 - unzigzag(u64::from(row_name / 2));
-            usize::try_from(place).ok().and_then(|place| span_ids.get(place)).copied().ok_or(unknown.clone())
+            // A place before the first row is behind the last one, too, and is not there.
+            id_at(span_ids, usize::try_from(place).unwrap_or(span_ids.len()))
         }
-        listed => {
-            let start = (listed / 2 - 1) as usize * 8;
-            let id = elsewhere.get(start..start + 8).and_then(|id| id.try_into().ok());
-            id.map(u64::from_be_bytes).ok_or(unknown.clone())
-        }
+        listed => id_at(elsewhere, (listed / 2 - 1) as usize),
     };
-    names.into_iter().enumerate().map(parent).collect()
+    let mut parents = Vec::with_capacity(names.len());
+    for named in wanted.places().zip(names) {
+        parents.push(parent(named)?);
+    }
+    Ok(parents)
 }
 
-/// Values of a column.
-pub(super) fn get_values(zstd: &mut Zstd, bytes: &[u8], storage: Storage, count: usize) -> Result<Values, Damaged> {
+/// Of so many values of a column those that are wanted.
+pub(super) fn get_values(
+    zstd: &mut Zstd,
+    bytes: &[u8],
+    storage: Storage,
+    count: usize,
+    wanted: &Runs,
+) -> Result<Values, Damaged> {
     let mut input = Input(bytes);
     Ok(match storage {
-        Storage::Number | Storage::RareNumber => Values::Numbers(get_numbers(zstd, &mut input, count)?),
-        Storage::Dictionary => Values::Codes(get_codes(zstd, &mut input, count)?),
-        Storage::Text => Values::Texts(get_texts(zstd, &mut input, count)?),
+        Storage::Number | Storage::RareNumber => Values::Numbers(get_numbers(zstd, &mut input, count, wanted)?),
+        Storage::Dictionary => Values::Codes(get_codes(zstd, &mut input, count, wanted)?),
+        Storage::Text => Values::Texts(get_texts(zstd, &mut input, count, wanted)?),
     })
 }
 

@@ -4,7 +4,7 @@ use tracewell_model::{BatchCopier, NewSpan, ResourceId, SpanBatch, SpanId, StrId
 use tracewell_wire::otlp::parts::PartsDecoder;
 
 use super::block::Chunk;
-use super::coding::{Damaged, Zstd};
+use super::coding::{Damaged, Runs, Zstd};
 use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::table::{Part, Place, ValueType, Variable, unzigzag};
@@ -109,8 +109,10 @@ impl<'a> Emitter<'a> {
         self.values.out.into_batch()
     }
 
-    /// Appends rows of a block, which must be sorted. On an error, which is damage, none or some of them are appended.
-    pub(super) fn emit(&mut self, zstd: &mut Zstd, block: &mut Block<'_>, rows: &[usize]) -> Result<(), StoreError> {
+    /// Appends rows of a block, of which at most the traces were decoded. On an error, which is damage, none or some of
+    /// them are appended.
+    pub(super) fn emit(&mut self, zstd: &mut Zstd, block: &mut Block<'_>, rows: &Runs) -> Result<(), StoreError> {
+        block.narrow(rows);
         block.load(zstd, Chunk::START)?;
         block.load(zstd, Chunk::SPAN_ID)?;
         self.values.out.batch().reserve_spans(rows.len());
@@ -129,97 +131,91 @@ impl<'a> Emitter<'a> {
         result
     }
 
-    fn emit_ids(&mut self, block: &Block<'_>, rows: &[usize]) {
+    fn emit_ids(&mut self, block: &Block<'_>, rows: &Runs) {
         let batch = self.values.out.batch();
         let (resource, scope) = (batch.add_resource(&[], 0, ""), batch.add_scope("", "", &[], 0, ""));
         let mut traces = TraceCursor::default();
-        for row in rows {
+        for (place, row) in rows.places().enumerate() {
             batch.push_span(NewSpan {
-                trace_id: traces.at(block, *row),
-                span_id: SpanId::from_u64(block.rows.span_id[*row]),
-                start_unix_nano: block.rows.start_unix_nano[*row],
-                end_unix_nano: block.rows.start_unix_nano[*row],
+                trace_id: traces.at(block, row),
+                span_id: SpanId::from_u64(block.rows.span_id[place]),
+                start_unix_nano: block.rows.start_unix_nano[place],
+                end_unix_nano: block.rows.start_unix_nano[place],
                 ..NewSpan::new(resource, scope)
             });
         }
     }
 
-    /// Decodes the columns that the rows need.
-    fn load_columns(&mut self, zstd: &mut Zstd, block: &mut Block<'_>, rows: &[usize]) -> Result<(), StoreError> {
+    /// Decodes the values of rows. Where they lie in their columns is known from the templates of the rows before; where
+    /// events and links lie, from how many each of those rows has.
+    fn load_columns(&self, zstd: &mut Zstd, block: &mut Block<'_>, rows: &Runs) -> Result<(), StoreError> {
         if !self.wanted.contains(&true) {
             return Ok(());
         }
-        // Before a wanted row, values of others are counted: the lists among them by their lengths.
-        let last = rows.last().map_or(0, |row| row + 1);
-        let mut seen = vec![false; self.templates.len()];
-        let mut needed = vec![false; self.wanted.len()];
-        for row in rows {
-            seen[block.rows.template[*row] as usize] = true;
+        let mut places = Places::new(self.contents);
+        let mut at = 0;
+        for run in rows.iter() {
+            places.pass(&block.rows.template[at..run.start]);
+            places.take(&block.rows.template[run.clone()], &self.wanted);
+            at = run.end;
         }
-        let variables = &self.contents.table.variables;
-        for (template, _) in seen.iter().enumerate().filter(|(_, seen)| **seen) {
-            for variable in &variables[template] {
-                needed[variable.column as usize] = self.wanted[variable.column as usize];
-                match variable.place {
-                    Place::Events if self.projection == Projection::All => {
-                        needed[self.values.lists.event_time] = true;
-                        needed[self.values.lists.event_body] = true;
-                    }
-                    Place::Links if self.projection == Projection::All => needed[self.values.lists.link_body] = true,
-                    _ => {}
+        let lists = self.values.lists;
+        let columns = &self.contents.table.columns;
+        for (column, wanted) in places.wanted.iter().enumerate().filter(|(_, wanted)| !wanted.is_empty()) {
+            let members: &[usize] = match columns[column].part {
+                Part::Events => &[lists.event_time, lists.event_body],
+                Part::Links => &[lists.link_body],
+                _ => {
+                    block.load_values(zstd, self.contents, column, Some(wanted))?;
+                    continue;
                 }
-            }
-        }
-        debug_assert!(last <= block.len());
-        for column in (0..needed.len()).filter(|column| needed[*column]) {
+            };
             block.load_column(zstd, self.contents, column)?;
+            let wanted_members = block.pick_counts(column, wanted)?;
+            for member in members.iter().filter(|_| !wanted_members.is_empty()) {
+                if *member >= columns.len() {
+                    return Err(block.lost("events or links", Damaged("their columns are missing")));
+                }
+                block.load_values(zstd, self.contents, *member, Some(&wanted_members))?;
+            }
         }
         Ok(())
     }
 
     /// Makes room for what the rows have many of.
-    fn reserve(&mut self, block: &Block<'_>, rows: &[usize]) {
+    fn reserve(&mut self, block: &Block<'_>, rows: &Runs) {
         if self.projection != Projection::All {
             return;
         }
         let templates = &self.contents.table.templates;
-        let attributes = |row: &usize| templates.span(block.rows.template[*row] as usize).attributes().len();
+        let attributes = |row: usize| templates.span(block.rows.template[row] as usize).attributes().len();
         let (mut strings, mut bytes) = (0, 0);
         for texts in block.rows.values.iter().filter_map(Values::texts) {
             strings += texts.len();
             bytes += texts.size_bytes();
         }
-        let part = |all: usize| (all as u64 * rows.len() as u64 / block.len().max(1) as u64) as usize;
         let batch = self.values.out.batch();
-        batch.reserve_attributes(rows.iter().map(attributes).sum());
-        batch.reserve_strings(part(strings), part(bytes));
+        batch.reserve_attributes(rows.places().map(attributes).sum());
+        batch.reserve_strings(strings, bytes);
     }
 
-    fn emit_spans(&mut self, block: &Block<'_>, rows: &[usize]) -> Result<(), Damaged> {
+    fn emit_spans(&mut self, block: &Block<'_>, rows: &Runs) -> Result<(), Damaged> {
         self.values.cursors.fill(0);
-        let walks = self.wanted.contains(&true);
         let mut traces = TraceCursor::default();
-        let mut next = 0;
-        for row in rows {
-            if walks {
-                for passed in next..*row {
-                    self.values.pass(block, block.rows.template[passed]);
-                }
-                next = row + 1;
-            }
-            let number = block.rows.template[*row];
+        for (place, row) in rows.places().enumerate() {
+            let number = block.rows.template[row];
             if self.templates[number as usize].is_none() {
                 self.templates[number as usize] = Some(self.template(number));
             }
-            let resource = self.resource(block.rows.resource[*row]);
-            let start_unix_nano = block.rows.start_unix_nano[*row];
+            let resource = self.resource(block.rows.resource[place]);
+            let start_unix_nano = block.rows.start_unix_nano[place];
             if let Some(template) = &self.templates[number as usize] {
                 let span = NewSpan {
-                    trace_id: traces.at(block, *row),
-                    span_id: SpanId::from_u64(block.rows.span_id[*row]),
-                    parent_span_id: SpanId::from_u64(block.rows.parent_span_id[*row]),
+                    trace_id: traces.at(block, row),
+                    span_id: SpanId::from_u64(block.rows.span_id[place]),
+                    parent_span_id: SpanId::from_u64(block.rows.parent_span_id[place]),
                     start_unix_nano,
-                    end_unix_nano: start_unix_nano.wrapping_add(block.rows.duration_nanos[*row]),
+                    end_unix_nano: start_unix_nano.wrapping_add(block.rows.duration_nanos[place]),
                     resource,
                     ..template.span
                 };
@@ -282,23 +278,6 @@ impl<'a> Emitter<'a> {
 }
 
 impl<'a> ValueReader<'a> {
-    /// Moves the cursors behind the values of a row that is not asked for.
-    fn pass(&mut self, block: &Block<'_>, template: u32) {
-        for variable in &self.contents.table.variables[template as usize] {
-            let column = variable.column as usize;
-            if matches!(variable.place, Place::Events | Place::Links) {
-                let count = count_at(block, column, self.cursors[column]);
-                if variable.place == Place::Events {
-                    self.cursors[self.lists.event_time] += count;
-                    self.cursors[self.lists.event_body] += count;
-                } else {
-                    self.cursors[self.lists.link_body] += count;
-                }
-            }
-            self.cursors[column] += 1;
-        }
-    }
-
     /// Adds a span of a template with the values that vary in it.
     fn span(&mut self, block: &Block<'_>, template: &Template, mut span: NewSpan) -> Result<(), Damaged> {
         let first = self.out.batch().push_attributes(&template.keys, &template.values);
@@ -429,10 +408,59 @@ pub(crate) fn service_only(batch: &mut SpanBatch, service: &str) -> ResourceId {
     batch.add_resource(&[attribute], 0, "")
 }
 
-fn count_at(block: &Block<'_>, column: usize, place: usize) -> usize {
-    match block.rows.values.get(column) {
-        Some(Values::Numbers(numbers)) => numbers.get(place).map_or(0, |count| unzigzag(*count) as usize),
-        _ => 0,
+/// Where in each column the values of rows lie that are asked for.
+struct Places<'a> {
+    variables: &'a [Vec<Variable>],
+    /// Values of each column up to here.
+    passed: Vec<usize>,
+    wanted: Vec<Runs>,
+    /// How many of some rows are of each template, and of which there are any.
+    uses: Vec<u32>,
+    used: Vec<u32>,
+}
+
+impl<'a> Places<'a> {
+    fn new(contents: &'a Contents) -> Self {
+        let (columns, variables) = (contents.table.columns.len(), &contents.table.variables);
+        Self {
+            variables,
+            passed: vec![0; columns],
+            wanted: vec![Runs::default(); columns],
+            uses: vec![0; variables.len()],
+            used: Vec::new(),
+        }
+    }
+
+    /// Goes on behind rows of these templates.
+    fn pass(&mut self, templates: &[u32]) {
+        self.each(templates, |passed, _, _, count| *passed += count);
+    }
+
+    /// The same, and their values are asked for, as far as their columns are.
+    fn take(&mut self, templates: &[u32], columns: &[bool]) {
+        self.each(templates, |passed, wanted, column, count| {
+            if columns[column] {
+                wanted.push(*passed..*passed + count);
+            }
+            *passed += count;
+        });
+    }
+
+    fn each(&mut self, templates: &[u32], mut each: impl FnMut(&mut usize, &mut Runs, usize, usize)) {
+        for template in templates {
+            let uses = &mut self.uses[*template as usize];
+            if *uses == 0 {
+                self.used.push(*template);
+            }
+            *uses += 1;
+        }
+        for template in self.used.drain(..) {
+            let count = std::mem::take(&mut self.uses[template as usize]) as usize;
+            for variable in &self.variables[template as usize] {
+                let column = variable.column as usize;
+                each(&mut self.passed[column], &mut self.wanted[column], column, count);
+            }
+        }
     }
 }
 
@@ -472,7 +500,7 @@ impl Segment {
         for number in 0..self.footer.blocks.len() {
             let read = self.whole_block(number).and_then(|mut block| {
                 let mut emitter = Emitter::new(&contents, Projection::All, SpanBatch::new());
-                let rows: Vec<usize> = (0..block.len()).collect();
+                let rows = Runs::all(block.len());
                 emitter.emit(&mut zstd, &mut block, &rows)?;
                 Ok(emitter.into_batch())
             });

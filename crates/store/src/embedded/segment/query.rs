@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracewell_model::{SpanBatch, TraceId, ValueRef};
 
 use super::block::Chunk;
-use super::coding::{Damaged, Zstd};
+use super::coding::{Damaged, Runs, Zstd};
 use super::emit::Emitter;
 use super::footer::MAGIC;
 use super::read::{Block, Contents, Segment};
@@ -128,7 +128,8 @@ impl Segment {
         let mut appended = Vec::with_capacity(wanted.len());
         for (number, rows) in wanted {
             let before = emitter.len();
-            let read = self.block(*number as usize).and_then(|mut block| emitter.emit(&mut zstd, &mut block, rows));
+            let rows = Runs::of_places(rows);
+            let read = self.block(*number as usize).and_then(|mut block| emitter.emit(&mut zstd, &mut block, &rows));
             damages.tolerate(read)?;
             appended.push(emitter.len() - before);
         }
@@ -177,7 +178,7 @@ impl Segment {
                 if has_rest || !is_whole(first, last) {
                     let mut block = self.whole_block(number)?;
                     let mut emitter = Emitter::new(&contents, Projection::All, SpanBatch::new());
-                    emitter.emit(&mut zstd, &mut block, &(0..place.rows as usize).collect::<Vec<_>>())?;
+                    emitter.emit(&mut zstd, &mut block, &Runs::all(place.rows as usize))?;
                     wanted.collect(&emitter.into_batch(), out);
                     wanted.look_at_rare(place.rows as usize);
                     return Ok(());

@@ -3,15 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use tracewell_model::TraceId;
 
 use super::block::{self, Chunk, ChunkPlace};
-use super::coding::{Borrowed, Damaged, Input, Texts, Zstd, get_texts};
+use super::coding::{Borrowed, Damaged, Input, Runs, Texts, Zstd, get_codes, get_numbers, get_texts};
 use super::filter;
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::{self, ENTRY_BYTES};
 use super::rows::{Rows, Values};
-use super::table::Table;
+use super::table::{Table, unzigzag};
 use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
 use crate::embedded::damage::Damages;
@@ -146,7 +147,7 @@ impl Segment {
             .iter()
             .map(|_| {
                 let count = input.size(u32::MAX as usize)?;
-                get_texts(&mut zstd, &mut input, count)
+                get_texts(&mut zstd, &mut input, count, &Runs::all(count))
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|damaged| self.damaged(place.offset, damaged))?;
@@ -241,8 +242,8 @@ impl Segment {
     /// A block that was read as a whole, for readers of most of its columns.
     pub(super) fn whole_block(&self, number: usize) -> Result<Block<'_>, StoreError> {
         let place = &self.footer.blocks[number];
-        let bytes = self.bytes(place.offset, place.length as usize)?;
-        let header = bytes[..place.header_length as usize].to_vec();
+        let bytes = Bytes::from(self.bytes(place.offset, place.length as usize)?);
+        let header = bytes.slice(..place.header_length as usize);
         self.block_with(place, &header, Some(bytes))
     }
 
@@ -250,14 +251,24 @@ impl Segment {
         &'a self,
         place: &'a BlockPlace,
         header: &[u8],
-        whole: Option<Vec<u8>>,
+        whole: Option<Bytes>,
     ) -> Result<Block<'a>, StoreError> {
         if crc32fast::hash(header) != place.header_checksum {
             return Err(self.lost(place, "header", Damaged("the checksum is wrong")));
         }
         let chunks =
             block::get_chunks(header, place.length as usize).map_err(|damaged| self.lost(place, "header", damaged))?;
-        Ok(Block { segment: self, place, chunks, whole, rows: Rows::default(), loaded: 0, loaded_columns: Vec::new() })
+        Ok(Block {
+            segment: self,
+            place,
+            chunks,
+            whole,
+            wanted: Runs::all(place.rows as usize),
+            rows: Rows::default(),
+            span_ids: Bytes::new(),
+            loaded: 0,
+            loaded_columns: Vec::new(),
+        })
     }
 
     fn lost(&self, place: &BlockPlace, what: &str, Damaged(why): Damaged) -> StoreError {
@@ -309,9 +320,14 @@ pub(super) struct Block<'a> {
     segment: &'a Segment,
     pub(super) place: &'a BlockPlace,
     chunks: Vec<ChunkPlace>,
-    whole: Option<Vec<u8>>,
-    /// What was decoded so far.
+    whole: Option<Bytes>,
+    /// The rows that are decoded.
+    wanted: Runs,
+    /// What was decoded so far: of the rows that are wanted, but for traces and templates, which are those of all rows
+    /// up to the last that is wanted.
     pub(super) rows: Rows,
+    /// The span ids of all rows as they lie in the block.
+    span_ids: Bytes,
     loaded: u32,
     loaded_columns: Vec<bool>,
 }
@@ -329,13 +345,19 @@ impl Block<'_> {
         self.segment.lost(self.place, what, damaged)
     }
 
+    /// Decodes only these rows from here on, which is said before anything but the traces is decoded.
+    pub(super) fn narrow(&mut self, wanted: &Runs) {
+        debug_assert!(self.loaded & !(1 << Chunk::TRACES) == 0 && self.loaded_columns.is_empty());
+        self.wanted = wanted.clone();
+    }
+
     /// A chunk's bytes, checked; `None` if the block has no such chunk.
-    pub(super) fn chunk_bytes(&self, number: u32) -> Result<Option<(ChunkPlace, Vec<u8>)>, StoreError> {
+    fn chunk_bytes(&self, number: u32) -> Result<Option<(ChunkPlace, Bytes)>, StoreError> {
         let Some(chunk) = self.chunks.iter().find(|chunk| chunk.number == number).copied() else { return Ok(None) };
         let (start, length) = (chunk.offset as usize, chunk.length as usize);
         let bytes = match &self.whole {
-            Some(whole) => whole[start..start + length].to_vec(),
-            None => self.segment.bytes(self.place.offset + start as u64, length)?,
+            Some(whole) => whole.slice(start..start + length),
+            None => self.segment.bytes(self.place.offset + start as u64, length)?.into(),
         };
         if crc32fast::hash(&bytes) != chunk.checksum {
             return Err(self.lost(&format!("chunk {number}"), Damaged("the checksum is wrong")));
@@ -357,22 +379,26 @@ impl Block<'_> {
         let what = || Chunk::name(number, &[]);
         let (chunk, bytes) = self.chunk_bytes(number)?.ok_or_else(|| self.lost(&what(), Damaged("it is missing")))?;
         let mut input = Input(&bytes);
+        let wanted = &self.wanted;
         let decoded = match number {
             Chunk::TRACES => block::get_traces(zstd, &bytes, chunk.count as usize, rows).map(|(ids, lengths)| {
                 self.rows.trace_ids = ids;
                 self.rows.trace_rows = lengths;
             }),
-            Chunk::TEMPLATE => super::coding::get_codes(zstd, &mut input, rows).map(|codes| self.rows.template = codes),
-            Chunk::RESOURCE => super::coding::get_codes(zstd, &mut input, rows).map(|codes| self.rows.resource = codes),
-            Chunk::START => block::get_starts(zstd, &bytes, &self.rows.trace_rows, rows)
+            Chunk::TEMPLATE => get_codes(zstd, &mut input, rows, &Runs::all(wanted.end().min(rows)))
+                .map(|codes| self.rows.template = codes),
+            Chunk::RESOURCE => get_codes(zstd, &mut input, rows, wanted).map(|codes| self.rows.resource = codes),
+            Chunk::START => block::get_starts(zstd, &bytes, &self.rows.trace_rows, rows, wanted)
                 .map(|starts| self.rows.start_unix_nano = starts),
             Chunk::DURATION => {
-                super::coding::get_numbers(zstd, &mut input, rows).map(|durations| self.rows.duration_nanos = durations)
+                get_numbers(zstd, &mut input, rows, wanted).map(|durations| self.rows.duration_nanos = durations)
             }
-            Chunk::SPAN_ID => block::get_span_ids(&bytes, rows).map(|ids| self.rows.span_id = ids),
-            Chunk::PARENT => {
-                block::get_parents(zstd, &bytes, &self.rows.span_id).map(|parents| self.rows.parent_span_id = parents)
-            }
+            Chunk::SPAN_ID => block::get_span_ids(&bytes, rows, wanted).map(|ids| {
+                self.rows.span_id = ids;
+                self.span_ids = bytes.clone();
+            }),
+            Chunk::PARENT => block::get_parents(zstd, &bytes, &self.span_ids, wanted)
+                .map(|parents| self.rows.parent_span_id = parents),
             _ => Err(Damaged("no such chunk")),
         };
         decoded.map_err(|damaged| self.lost(&what(), damaged))?;
@@ -399,6 +425,17 @@ impl Block<'_> {
         contents: &Contents,
         column: usize,
     ) -> Result<(), StoreError> {
+        self.load_values(zstd, contents, column, None)
+    }
+
+    /// Decodes of a column of values that vary those that are wanted, or all.
+    pub(super) fn load_values(
+        &mut self,
+        zstd: &mut Zstd,
+        contents: &Contents,
+        column: usize,
+        wanted: Option<&Runs>,
+    ) -> Result<(), StoreError> {
         if self.loaded_columns.is_empty() {
             self.loaded_columns = vec![false; contents.table.columns.len()];
             self.rows.values = contents.table.columns.iter().map(|column| Values::new(column.storage)).collect();
@@ -408,7 +445,9 @@ impl Block<'_> {
         }
         let known = &contents.table.columns[column];
         let Some((chunk, bytes)) = self.chunk_bytes(Chunk::FIRST_COLUMN + column as u32)? else { return Ok(()) };
-        let values = block::get_values(zstd, &bytes, known.storage, chunk.count as usize)
+        let count = chunk.count as usize;
+        let all = || Runs::all(count);
+        let values = block::get_values(zstd, &bytes, known.storage, count, &wanted.cloned().unwrap_or_else(all))
             .map_err(|damaged| self.lost(&known.name(), damaged))?;
         if let Values::Codes(codes) = &values
             && codes.iter().any(|code| *code as usize >= contents.dictionaries[column].len())
@@ -419,13 +458,34 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// The rows of each trace that is asked for, as ranges.
-    pub(super) fn rows_of(&self, wanted: impl Fn(TraceId) -> bool) -> Vec<usize> {
-        let mut rows = Vec::new();
+    /// Of a column of counts, decoded whole, leaves those that are wanted; what these count are runs of their own.
+    pub(super) fn pick_counts(&mut self, column: usize, wanted: &Runs) -> Result<Runs, StoreError> {
+        let lost = |damaged| self.lost("counts", damaged);
+        let Values::Numbers(counts) = &self.rows.values[column] else {
+            return Err(lost(Damaged("counts are no numbers")));
+        };
+        let picked = wanted.pick(counts).map_err(lost)?;
+        let count = |number: &u64| usize::try_from(unzigzag(*number)).unwrap_or(0);
+        let total = |counts: &[u64]| counts.iter().map(count).fold(0usize, usize::saturating_add);
+        let mut counted = Runs::default();
+        let (mut at, mut passed) = (0, 0usize);
+        for run in wanted.iter() {
+            let start = passed.saturating_add(total(&counts[at..run.start]));
+            passed = start.saturating_add(total(&counts[run.clone()]));
+            counted.push(start..passed);
+            at = run.end;
+        }
+        self.rows.values[column] = Values::Numbers(picked);
+        Ok(counted)
+    }
+
+    /// The rows of each trace that is asked for.
+    pub(super) fn rows_of(&self, wanted: impl Fn(TraceId) -> bool) -> Runs {
+        let mut rows = Runs::default();
         let mut at = 0;
         for (id, length) in self.rows.trace_ids.iter().zip(&self.rows.trace_rows) {
             if wanted(*id) {
-                rows.extend(at..at + *length as usize);
+                rows.push(at..at + *length as usize);
             }
             at += *length as usize;
         }

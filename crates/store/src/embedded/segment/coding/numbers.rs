@@ -5,6 +5,7 @@
 //! which do not compress and are packed as they are. This is within a tenth of a bit of what their distribution allows.
 
 use super::bytes::{Damaged, Input, Zstd, get_bytes, put_bytes, put_varint};
+use super::runs::Runs;
 
 const SAME: u8 = 0;
 const FEW: u8 = 1;
@@ -50,25 +51,38 @@ pub(in crate::embedded::segment) fn put_numbers(zstd: &mut Zstd, numbers: &[u64]
     out.extend_from_slice(&bits);
 }
 
-/// Reads what [`put_numbers`] wrote.
+/// Reads what [`put_numbers`] wrote, of so many numbers those that are wanted.
 pub(in crate::embedded::segment) fn get_numbers(
     zstd: &mut Zstd,
     input: &mut Input<'_>,
     count: usize,
+    wanted: &Runs,
 ) -> Result<Vec<u64>, Damaged> {
+    wanted.check(count)?;
     if count == 0 {
         return Ok(Vec::new());
     }
     match input.byte()? {
-        SAME => Ok(vec![input.varint()?; count]),
+        SAME => Ok(vec![input.varint()?; wanted.len()]),
         FEW => {
-            let few = (0..input.size(MOST_FEW)?).map(|_| input.varint()).collect::<Result<Vec<u64>, _>>()?;
+            let mut few = [0; MOST_FEW];
+            let listed = input.size(MOST_FEW)?;
+            for number in &mut few[..listed] {
+                *number = input.varint()?;
+            }
             let names = get_bytes(zstd, input, count)?;
             if names.len() != count {
                 return Err(Damaged("a column has another length"));
             }
-            let number = |name: &u8| few.get(usize::from(*name)).copied().ok_or(Damaged("a number is not listed"));
-            names.iter().map(number).collect()
+            let mut out = Vec::with_capacity(wanted.len());
+            for run in wanted.iter() {
+                let names = &names[run];
+                if names.iter().any(|name| usize::from(*name) >= listed) {
+                    return Err(Damaged("a number is not listed"));
+                }
+                out.extend(names.iter().map(|name| few[usize::from(*name)]));
+            }
+            Ok(out)
         }
         MAGNITUDES => {
             let divisor = input.varint()?;
@@ -77,15 +91,21 @@ pub(in crate::embedded::segment) fn get_numbers(
                 return Err(Damaged("a column has another length"));
             }
             let mut bits = BitReader::new(input.slice()?);
-            let mut out = Vec::with_capacity(count);
-            for magnitude in magnitudes {
-                let number = match magnitude {
-                    0 => 0,
-                    1 => 1,
-                    2..=64 => bits.get(u32::from(magnitude) - 1) | 1 << (magnitude - 1),
-                    _ => return Err(Damaged("a number has more than 64 bits")),
-                };
-                out.push(number.wrapping_mul(divisor));
+            let mut out = Vec::with_capacity(wanted.len());
+            let mut at = 0;
+            for run in wanted.iter() {
+                let passed = magnitudes[at..run.start].iter().map(|magnitude| u32::from(magnitude.saturating_sub(1)));
+                bits.pass(passed.sum::<u32>() as usize);
+                at = run.end;
+                for magnitude in &magnitudes[run] {
+                    let number = match *magnitude {
+                        0 => 0,
+                        1 => 1,
+                        magnitude @ 2..=64 => bits.get(u32::from(magnitude) - 1) | 1 << (magnitude - 1),
+                        _ => return Err(Damaged("a number has more than 64 bits")),
+                    };
+                    out.push(number.wrapping_mul(divisor));
+                }
             }
             if bits.overran { Err(Damaged("a column is cut off")) } else { Ok(out) }
         }
@@ -106,24 +126,31 @@ pub(in crate::embedded::segment) fn put_codes(zstd: &mut Zstd, codes: &[u32], ou
     }
 }
 
-/// Reads what [`put_codes`] wrote.
+/// Reads what [`put_codes`] wrote, of so many codes those that are wanted.
 pub(in crate::embedded::segment) fn get_codes(
     zstd: &mut Zstd,
     input: &mut Input<'_>,
     count: usize,
+    wanted: &Runs,
 ) -> Result<Vec<u32>, Damaged> {
+    wanted.check(count)?;
     let planes = input.byte()?;
     if !(1..=4).contains(&planes) {
         return Err(Damaged("a code has more than four bytes"));
     }
-    let mut codes = vec![0u32; count];
+    let mut codes = vec![0u32; wanted.len()];
     for plane in 0..u32::from(planes) {
         let bytes = get_bytes(zstd, input, count)?;
         if bytes.len() != count {
             return Err(Damaged("a column has another length"));
         }
-        for (code, byte) in codes.iter_mut().zip(bytes) {
-            *code |= u32::from(byte) << (8 * plane);
+        let mut rest = codes.as_mut_slice();
+        for run in wanted.iter() {
+            let (codes, behind) = rest.split_at_mut(run.len());
+            for (code, byte) in codes.iter_mut().zip(&bytes[run]) {
+                *code |= u32::from(*byte) << (8 * plane);
+            }
+            rest = behind;
         }
     }
     Ok(codes)
@@ -221,6 +248,20 @@ impl<'a> BitReader<'a> {
         self.pending = word >> taken;
         self.have = 64 - taken;
         number
+    }
+
+    /// Goes on behind the next `count` bits.
+    fn pass(&mut self, count: usize) {
+        let Some(beyond) = count.checked_sub(self.have as usize) else {
+            self.pending >>= count;
+            self.have -= count as u32;
+            return;
+        };
+        (self.pending, self.have) = (0, 0);
+        self.rest = self.rest.get(beyond / 64 * 8..).unwrap_or_default();
+        if beyond % 64 > 0 {
+            self.get((beyond % 64) as u32);
+        }
     }
 
     #[inline]

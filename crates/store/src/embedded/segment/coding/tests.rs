@@ -1,15 +1,30 @@
 use super::*;
 
+/// Some places of a column: none, single ones, runs, and places that are not there.
+fn parts(count: usize) -> Vec<Runs> {
+    let mut parts = vec![Runs::default(), Runs::all(count / 2), Runs::all(count + 1)];
+    for (every, length) in [(7, 1), (97, 40), (1_000, 999), (5, 5)] {
+        let mut runs = Runs::default();
+        (every / 2..count).step_by(every).for_each(|start| runs.push(start..(start + length).min(count)));
+        parts.push(runs);
+    }
+    parts
+}
+
 fn numbers_come_back(numbers: &[u64]) -> usize {
     let mut zstd = Zstd::new(1).unwrap();
     let mut bytes = Vec::new();
     put_numbers(&mut zstd, numbers, &mut bytes);
     let mut input = Input(&bytes);
-    assert_eq!(get_numbers(&mut zstd, &mut input, numbers.len()).as_deref(), Ok(numbers));
+    assert_eq!(get_numbers(&mut zstd, &mut input, numbers.len(), &Runs::all(numbers.len())).as_deref(), Ok(numbers));
     assert!(input.0.is_empty());
+    for wanted in parts(numbers.len()) {
+        let picked = get_numbers(&mut zstd, &mut Input(&bytes), numbers.len(), &wanted);
+        assert_eq!(picked, wanted.pick(numbers));
+    }
     for length in 0..bytes.len() {
         // Cut off, it is an error or (behind the last bit) the same; never a panic.
-        let _ = get_numbers(&mut zstd, &mut Input(&bytes[..length]), numbers.len());
+        let _ = get_numbers(&mut zstd, &mut Input(&bytes[..length]), numbers.len(), &Runs::all(numbers.len()));
     }
     bytes.len()
 }
@@ -45,7 +60,10 @@ fn codes_come_back() {
         let codes: Vec<u32> = (0..1000u32).map(|n| n.wrapping_mul(2_654_435_761) % most).collect();
         let mut bytes = Vec::new();
         put_codes(&mut zstd, &codes, &mut bytes);
-        assert_eq!(get_codes(&mut zstd, &mut Input(&bytes), codes.len()), Ok(codes));
+        for wanted in parts(codes.len()).into_iter().chain([Runs::all(codes.len())]) {
+            let picked = get_codes(&mut zstd, &mut Input(&bytes), codes.len(), &wanted);
+            assert_eq!(picked, wanted.pick(&codes));
+        }
     }
 }
 
@@ -57,8 +75,15 @@ fn texts_come_back_and_ids_take_half_a_byte_a_digit() {
         all.iter().for_each(|text| texts.push(text));
         let mut bytes = Vec::new();
         put_texts(&mut zstd, &texts, &mut bytes);
-        let back = get_texts(&mut zstd, &mut Input(&bytes), all.len()).unwrap();
+        let back = get_texts(&mut zstd, &mut Input(&bytes), all.len(), &Runs::all(all.len())).unwrap();
         assert!(back.iter().eq(all.iter().map(Vec::as_slice)));
+        for wanted in parts(all.len()) {
+            let picked = get_texts(&mut zstd, &mut Input(&bytes), all.len(), &wanted);
+            match wanted.check(all.len()) {
+                Ok(()) => assert!(picked.unwrap().iter().eq(wanted.places().map(|place| all[place].as_slice()))),
+                Err(missing) => assert_eq!(picked.unwrap_err(), missing),
+            }
+        }
         bytes.len()
     };
     check(vec![]);

@@ -2,6 +2,7 @@
 
 use super::bytes::{Damaged, Input, Zstd, get_bytes, put_bytes};
 use super::numbers::{get_numbers, put_numbers};
+use super::runs::Runs;
 
 /// Byte strings, one after the other.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,18 @@ impl Texts {
     pub(in crate::embedded::segment) fn get(&self, place: usize) -> &[u8] {
         let start = if place == 0 { 0 } else { self.ends[place - 1] as usize };
         &self.bytes[start..self.ends[place] as usize]
+    }
+
+    /// The texts at some places, all of which are there.
+    fn pick(&self, wanted: &Runs) -> Self {
+        let mut picked = Self { bytes: Vec::new(), ends: Vec::with_capacity(wanted.len()) };
+        for run in wanted.iter() {
+            let start = if run.start == 0 { 0 } else { self.ends[run.start - 1] };
+            let moved = picked.bytes.len() as u32;
+            picked.bytes.extend_from_slice(&self.bytes[start as usize..self.ends[run.end - 1] as usize]);
+            picked.ends.extend(self.ends[run].iter().map(|end| end - start + moved));
+        }
+        picked
     }
 
     pub(in crate::embedded::segment) fn clear(&mut self) {
@@ -66,20 +79,22 @@ pub(in crate::embedded::segment) fn put_texts(zstd: &mut Zstd, texts: &Texts, ou
     put_bytes(zstd, &texts.bytes, out);
 }
 
-/// Reads what [`put_texts`] wrote.
+/// Reads what [`put_texts`] wrote, of so many texts those that are wanted.
 pub(in crate::embedded::segment) fn get_texts(
     zstd: &mut Zstd,
     input: &mut Input<'_>,
     count: usize,
+    wanted: &Runs,
 ) -> Result<Texts, Damaged> {
+    wanted.check(count)?;
     let mut texts = Texts::default();
     if count == 0 {
         return Ok(texts);
     }
     match input.byte()? {
-        PATTERN => Pattern::get(input, count),
+        PATTERN => Pattern::get(input, count, wanted),
         PLAIN => {
-            let lengths = get_numbers(zstd, input, count)?;
+            let lengths = get_numbers(zstd, input, count, &Runs::all(count))?;
             let mut end = 0u32;
             for length in lengths {
                 let length = u32::try_from(length).map_err(|_| Damaged("a text is too long"))?;
@@ -87,7 +102,10 @@ pub(in crate::embedded::segment) fn get_texts(
                 texts.ends.push(end);
             }
             texts.bytes = get_bytes(zstd, input, end as usize)?;
-            if texts.bytes.len() == end as usize { Ok(texts) } else { Err(Damaged("texts have another length")) }
+            if texts.bytes.len() != end as usize {
+                return Err(Damaged("texts have another length"));
+            }
+            Ok(if wanted.len() == count { texts } else { texts.pick(wanted) })
         }
         _ => Err(Damaged("a column of texts has an unknown tag")),
     }
@@ -140,24 +158,21 @@ impl Pattern {
         out.extend(high);
     }
 
-    fn get(input: &mut Input<'_>, count: usize) -> Result<Texts, Damaged> {
+    fn get(input: &mut Input<'_>, count: usize, wanted: &Runs) -> Result<Texts, Damaged> {
         let length = usize::from(input.byte()?);
         let pattern = input.take(length)?;
-        let digits = pattern.iter().filter(|byte| **byte == DIGIT).count();
-        let total = digits.checked_mul(count).ok_or(Damaged("a pattern is too long"))?;
+        let digits: Vec<usize> = (0..length).filter(|place| pattern[*place] == DIGIT).collect();
+        let total = digits.len().checked_mul(count).ok_or(Damaged("a pattern is too long"))?;
         let packed = input.take(total.div_ceil(2))?;
-        let mut texts = Texts { bytes: Vec::with_capacity(length * count), ends: Vec::with_capacity(count) };
-        let mut at = 0;
-        for _ in 0..count {
-            for byte in pattern {
-                if *byte == DIGIT {
-                    let pair = packed[at / 2];
-                    let digit = if at.is_multiple_of(2) { pair >> 4 } else { pair & 15 };
-                    texts.bytes.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
-                    at += 1;
-                } else {
-                    texts.bytes.push(*byte);
-                }
+        let room = (length * wanted.len(), wanted.len());
+        let mut texts = Texts { bytes: Vec::with_capacity(room.0), ends: Vec::with_capacity(room.1) };
+        for place in wanted.places() {
+            let start = texts.bytes.len();
+            texts.bytes.extend_from_slice(pattern);
+            for (at, digit) in (place * digits.len()..).zip(&digits) {
+                let pair = packed[at / 2];
+                let half = if at.is_multiple_of(2) { pair >> 4 } else { pair & 15 };
+                texts.bytes[start + digit] = b"0123456789abcdef"[usize::from(half)];
             }
             texts.ends.push(texts.bytes.len() as u32);
         }
