@@ -46,6 +46,8 @@ struct World {
     is_down: bool,
     /// Requests are never answered.
     hangs: bool,
+    /// Objects of this name cannot be read.
+    denied: Option<&'static str>,
     /// Of how many requests out of a hundred one goes wrong, in a way that the seed has.
     flaps: Option<(fastrand::Rng, u8)>,
     /// What requests changed so far.
@@ -85,6 +87,11 @@ impl FaultyBucket {
 
     pub(crate) fn set_down(&self, is_down: bool) {
         self.world().is_down = is_down;
+    }
+
+    /// From now on objects of a name cannot be read.
+    pub(crate) fn set_denied(&self, name: Option<&'static str>) {
+        self.world().denied = name;
     }
 
     /// From now on no request is answered.
@@ -233,6 +240,10 @@ impl ObjectStore for FaultyBucket {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.check().await?;
+        let denied = self.world().denied;
+        if denied.is_some_and(|denied| path.filename() == Some(denied)) {
+            return Err(failed());
+        }
         self.objects.get_opts(path, options).await
     }
 

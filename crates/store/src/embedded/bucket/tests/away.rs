@@ -389,3 +389,38 @@ async fn a_store_whose_bucket_does_not_answer_can_be_closed() {
     world.bucket.set_hanging(false);
     sent.check(&found(&world.open().unwrap()).await, "the bucket answers again");
 }
+
+#[tokio::test]
+async fn a_bucket_that_is_not_claimed_yet_is_neither_written_nor_read_by_questions() {
+    let world = World::new().with_cache(0);
+    let mut sent = Sent::default();
+    let store = world.open().unwrap();
+    fill(&store, &mut sent, 2).await;
+    drop(store);
+    world.bucket.set_down(true);
+    let store = world.open().unwrap();
+    // All but what says whose it is can be reached.
+    world.bucket.set_denied(Some("catalog.json"));
+    world.bucket.set_down(false);
+    world.bucket.take_changed();
+    let files = &store.shared.files;
+    let number = (1 << 32) + 1;
+    let refusals = [
+        files.swap_catalog(b"{}"),
+        files.create(number).map(drop),
+        files.remove(number),
+        files.set_aside(number).map(drop),
+    ];
+    for refused in refusals {
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains(URL), "{said}");
+    }
+    let refused = store.traces(&Tenant::default(), &[TraceId::from_u128(2)]).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "another may be changing it: {refused:?}");
+    sent.send(&store).await.unwrap();
+    assert!(store.flush().await.is_err());
+    assert_eq!(world.bucket.take_changed(), Vec::<String>::new());
+    world.bucket.set_denied(None);
+    recover(&store, "it can be claimed").await;
+    sent.check(&found(&store).await, "it is claimed");
+}
