@@ -23,6 +23,7 @@ use crate::{BucketOptions, Projection, SpanStore, StoreError, Tenant};
 mod away;
 mod crashes;
 mod damage;
+mod flapping;
 mod moving;
 mod owners;
 
