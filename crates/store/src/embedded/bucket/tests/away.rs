@@ -8,9 +8,7 @@ use crate::Scan;
 #[tokio::test]
 async fn when_the_bucket_is_away_spans_are_taken_and_what_is_cached_is_answered() {
     let world = World::new().with_cache(1 << 30);
-    let store = world.open().unwrap();
-    let mut sent = Sent::default();
-    fill(&store, &mut sent, 4).await;
+    let (store, mut sent) = begin(&world, 4).await;
     world.bucket.set_down(true);
     sent.send(&store).await.unwrap();
     assert!(matches!(store.flush().await, Err(StoreError::Unavailable(message)) if message.contains(URL)));
@@ -74,9 +72,7 @@ async fn away(store: &EmbeddedStore) -> Option<String> {
 #[tokio::test]
 async fn a_start_while_the_bucket_is_away_answers_from_log_and_cache_and_recovers_by_itself() {
     let world = World::new().with_cache(1 << 30);
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 9).await;
+    let (store, mut sent) = begin(&world, 9).await;
     sent.send(&store).await.unwrap();
     drop(store);
 
@@ -109,9 +105,7 @@ async fn a_start_while_the_bucket_is_away_answers_from_log_and_cache_and_recover
 #[tokio::test]
 async fn what_is_not_held_is_an_error_that_names_the_bucket_until_it_is_back() {
     let world = World::new().with_cache(0);
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 3).await;
+    let (store, mut sent) = begin(&world, 3).await;
     drop(store);
     world.bucket.set_down(true);
     let store = world.open().unwrap();
@@ -192,9 +186,7 @@ async fn a_start_that_knows_nothing_or_too_little_needs_the_bucket() {
 #[tokio::test]
 async fn a_bucket_that_was_emptied_is_not_begun_anew_in_silence() {
     let world = World::new();
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 2).await;
+    let (store, mut sent) = begin(&world, 2).await;
     sent.send(&store).await.unwrap();
     drop(store);
     let other = World { disk: world.disk.clone(), ..World::new() };
@@ -212,9 +204,7 @@ async fn a_bucket_that_was_emptied_is_not_begun_anew_in_silence() {
 #[tokio::test]
 async fn an_owner_that_was_replaced_while_the_bucket_was_away_for_it_writes_nothing_and_loses_nothing() {
     let first = World::new();
-    let mut sent = Sent::default();
-    let store = first.open().unwrap();
-    fill(&store, &mut sent, 4).await;
+    let (store, mut sent) = begin(&first, 4).await;
     drop(store);
     first.bucket.set_down(true);
     let old = first.open().unwrap();
@@ -250,9 +240,7 @@ async fn an_owner_that_was_replaced_while_the_bucket_was_away_for_it_writes_noth
 #[tokio::test]
 async fn a_store_that_is_closed_while_the_bucket_is_away_keeps_the_rest_in_its_log() {
     let world = World::new();
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 2).await;
+    let (store, mut sent) = begin(&world, 2).await;
     world.bucket.set_down(true);
     fill_log(&store, &mut sent, 2).await;
     store.close().await.unwrap();
@@ -271,9 +259,7 @@ async fn a_store_that_is_closed_while_the_bucket_is_away_keeps_the_rest_in_its_l
 #[tokio::test]
 async fn a_store_whose_bucket_does_not_answer_can_be_closed() {
     let world = World::new();
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 1).await;
+    let (store, mut sent) = begin(&world, 1).await;
     world.bucket.set_hanging(true);
     fill_log(&store, &mut sent, 2).await;
     store.close().await.unwrap();
@@ -286,9 +272,7 @@ async fn a_store_whose_bucket_does_not_answer_can_be_closed() {
 #[tokio::test]
 async fn a_bucket_that_is_not_claimed_yet_is_neither_written_nor_read_by_questions() {
     let world = World::new().with_cache(1 << 20);
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 2).await;
+    let (store, mut sent) = begin(&world, 2).await;
     drop(store);
     world.bucket.set_down(true);
     let store = world.open().unwrap();

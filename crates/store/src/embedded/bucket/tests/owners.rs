@@ -8,9 +8,7 @@ use super::*;
 #[tokio::test]
 async fn a_second_directory_is_refused_and_one_that_takes_over_ends_the_first() {
     let first = World::new();
-    let mut sent = Sent::default();
-    let old = first.open().unwrap();
-    fill(&old, &mut sent, 5).await;
+    let (old, mut sent) = begin(&first, 5).await;
     // Only in the log of the first.
     sent.send(&old).await.unwrap();
 
@@ -47,9 +45,7 @@ async fn a_second_directory_is_refused_and_one_that_takes_over_ends_the_first() 
 #[tokio::test]
 async fn an_owner_that_does_not_know_of_its_end_finds_no_damage_where_another_deleted() {
     let first = World::new().with_cache(0);
-    let mut sent = Sent::default();
-    let old = first.open().unwrap();
-    fill(&old, &mut sent, 7).await;
+    let (old, _) = begin(&first, 7).await;
     let new = World::with(first.bucket.clone()).taking_over().open().unwrap();
     new.append(&Tenant::default(), append_of(batch_of(1, &[100]))).await.unwrap();
     new.settle().await.unwrap();
@@ -82,9 +78,7 @@ async fn of_two_that_claim_at_once_one_wins() {
 #[tokio::test]
 async fn a_directory_that_is_lost_loses_only_what_was_in_its_log() {
     let world = World::new();
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 12).await;
+    let (store, mut sent) = begin(&world, 12).await;
     store.settle().await.unwrap();
     sent.send(&store).await.unwrap();
     drop(store);
@@ -98,9 +92,7 @@ async fn a_directory_that_is_lost_loses_only_what_was_in_its_log() {
 #[tokio::test]
 async fn what_an_earlier_owner_left_is_swept_and_what_a_later_one_wrote_is_not() {
     let world = World::new();
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 3).await;
+    let (store, sent) = begin(&world, 3).await;
     drop(store);
     let store = world.open().unwrap();
     let catalog = Catalog::open(&*store.shared.files).unwrap();
