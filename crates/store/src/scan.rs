@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use tracewell_model::{SpanBatch, SpanId, TimeRange, TraceId};
+use tracewell_model::{NewSpan, SpanBatch, SpanId, TimeRange, TraceId};
 
 use crate::compiled::Compiled;
 use crate::{Predicate, StoreError};
@@ -178,6 +178,18 @@ pub(crate) fn offer_rows(scan: &Scan, batch: &SpanBatch, source: Source, top: &m
         }
     }
     top.offer(found);
+}
+
+/// The rows that a scan found as [`Projection::Ids`] has them, which is what is known of a row that was found.
+pub(crate) fn ids_of(found: &[Found]) -> SpanBatch {
+    let mut spans = SpanBatch::new();
+    spans.reserve_spans(found.len());
+    let (resource, scope) = (spans.add_resource(&[], 0, ""), spans.add_scope("", "", &[], 0, ""));
+    for Found { position: ScanPosition { start_unix_nano, trace_id, span_id }, .. } in found.iter().copied() {
+        let ids = NewSpan { trace_id, span_id, start_unix_nano, ..NewSpan::new(resource, scope) };
+        spans.push_span(NewSpan { end_unix_nano: start_unix_nano, ..ids });
+    }
+    spans
 }
 
 /// The rows that a scan found, in its order. `read` appends rows of one part of the store, given by place and sorted rows,

@@ -1,5 +1,7 @@
 //! `tracewell compare`: two traces, or two sets of traces, side by side.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
@@ -13,15 +15,17 @@ use super::table::{duration, fit, width, wrap};
 #[command(after_help = "Examples:
   tracewell compare 4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7a3ce929d0e0e4736
   tracewell compare 'service=cart start=-2h end=-1h' 'service=cart start=-1h'
-  tracewell compare 'service=cart kind=server max_duration=50ms' 'service=cart kind=server min_duration=1s'
+  tracewell compare -n 20 'operation=pay max_duration=50ms' 'operation=pay min_duration=1s'
 
-Conditions are those of /api/v1/traces, with spaces between and quotes around what has some: service, operation, tag,
-min_duration, max_duration, status, kind, start, end, and limit, the newest so many traces (100).")]
+Conditions are those of /api/v1/traces, with spaces between and quotes around what has some: service, operation, tag, min_duration, max_duration, status, kind, start, end, and limit, the newest so many traces (100).")]
 pub(super) struct CompareArgs {
     /// A trace id; several, separated by commas; or conditions, such as 'service=cart start=-2h end=-1h'
     a: String,
     /// What to compare with, written alike
     b: String,
+    /// Shows so many call paths, those that differ the most on the critical path, and what leads to them [default: all]
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    largest: Option<usize>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -32,7 +36,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     if args.server.json {
         return print_json(&answer);
     }
-    for line in lines(&answer, width()) {
+    for line in lines(&answer, args.largest, width()) {
         print_line(&line)?;
     }
     Ok(())
@@ -43,7 +47,7 @@ const WITH_DURATIONS: usize = 100;
 
 /// What differs in words, a line a call path, and what the figures cannot tell. Each figure is a mean a trace; the critical
 /// path says what the difference costs the request.
-fn lines(comparison: &Value, width: usize) -> Vec<String> {
+fn lines(comparison: &Value, largest: Option<usize>, width: usize) -> Vec<String> {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let number = |value: &Value, field: &str| value[field].as_f64().unwrap_or(0.0);
     let mut lines = wrap(&text(comparison, "summary"), width);
@@ -52,14 +56,19 @@ fn lines(comparison: &Value, width: usize) -> Vec<String> {
     lines.push(if with_durations {
         format!("{:>8} {:>8}  {:>9} {:>9}  {:>10}  CALL PATH", "CALLS A", "B", "TIME A", "B", "CRITICAL")
     } else {
-        format!("{:>9}  {:>10}  CALL PATH", "CALLS", "CRITICAL")
+        format!("{:>11}  {:>10}  CALL PATH", "CALLS", "CRITICAL")
     });
-    for path in comparison["paths"].as_array().into_iter().flatten() {
+    let paths = comparison["paths"].as_array().map_or(&[][..], Vec::as_slice);
+    let chosen = largest.map(|count| with_parents(paths, count));
+    for (place, path) in paths.iter().enumerate() {
+        if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&place)) {
+            continue;
+        }
         let [a, b] = [&path["a"], &path["b"]];
         let shown = |side: &Value, figure: String| if side["longest"].is_null() { "-".to_owned() } else { figure };
         let calls = |side: &Value| shown(side, mean(number(side, "calls")));
         let time = |side: &Value| shown(side, duration(number(side, "duration_nanos")));
-        let added = number(b, "critical_nanos") - number(a, "critical_nanos");
+        let added = added_nanos(path);
         // Means leave parts of a nanosecond.
         let change = if added.abs() < 0.5 { "0".to_owned() } else { duration(added) };
         let change = format!("{}{change}", if added >= 0.5 { "+" } else { "" });
@@ -68,7 +77,7 @@ fn lines(comparison: &Value, width: usize) -> Vec<String> {
         } else {
             let (before, after) = (calls(a), calls(b));
             let calls = if before == after { after } else { format!("{before} → {after}") };
-            format!("{calls:>9}  {change:>10}")
+            format!("{calls:>11}  {change:>10}")
         };
         let errors = if number(a, "errors") + number(b, "errors") > 0.0 {
             format!("  ! {} / {}", mean(number(a, "errors")), mean(number(b, "errors")))
@@ -78,7 +87,7 @@ fn lines(comparison: &Value, width: usize) -> Vec<String> {
         // Deep traces keep some room for names.
         let depth = (path["depth"].as_u64().unwrap_or(0) as usize).min((width - figures.chars().count()) / 6);
         let place = format!("{}{}: {}", "  ".repeat(depth), text(path, "service"), text(path, "operation"));
-        let room = width.saturating_sub(figures.chars().count() + 2 + errors.chars().count()).max(8);
+        let room = width.saturating_sub(figures.chars().count() + 2 + errors.chars().count()).max(4);
         lines.push(format!("{figures}  {}{errors}", fit(&place, room)));
     }
     if lines.iter().any(|line| line.contains("  ! ")) {
@@ -88,6 +97,26 @@ fn lines(comparison: &Value, width: usize) -> Vec<String> {
         lines.extend(wrap(&format!("note: {caveat}"), width));
     }
     lines
+}
+
+fn added_nanos(path: &Value) -> f64 {
+    let critical = |side: &str| path[side]["critical_nanos"].as_f64().unwrap_or(0.0);
+    critical("b") - critical("a")
+}
+
+/// The places of the paths that differ the most, and of all that leads to them.
+fn with_parents(paths: &[Value], count: usize) -> HashSet<usize> {
+    let mut order: Vec<usize> = (0..paths.len()).collect();
+    order.sort_by(|left, right| added_nanos(&paths[*right]).abs().total_cmp(&added_nanos(&paths[*left]).abs()));
+    let mut chosen = HashSet::new();
+    for place in order.into_iter().take(count) {
+        let mut next = Some(place);
+        while let Some(place) = next.filter(|place| chosen.insert(*place)) {
+            // A parent comes before its children.
+            next = paths[place]["parent"].as_u64().map(|parent| parent as usize).filter(|parent| *parent < place);
+        }
+    }
+    chosen
 }
 
 /// A mean with at most one decimal, or two if it is small.
@@ -117,7 +146,7 @@ mod tests {
     #[test]
     fn a_path_that_one_side_lacks_is_shown_with_dashes() {
         assert_eq!(
-            lines(&sample(), 100).join("\n"),
+            lines(&sample(), None, 100).join("\n"),
             [
                 "B took 2 ms longer than A.",
                 "",
@@ -133,9 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_differences_come_with_what_leads_to_them() {
+        let path =
+            |parent: Option<usize>, nanos: f64| json!({"parent": parent, "a": {}, "b": {"critical_nanos": nanos}});
+        let paths = [path(None, 0.0), path(Some(0), 5.0), path(Some(1), -7.0), path(Some(0), 6.0), path(None, 1.0)];
+        let chosen = |count| {
+            let mut places: Vec<usize> = with_parents(&paths, count).into_iter().collect();
+            places.sort_unstable();
+            places
+        };
+        assert_eq!(chosen(0), [0; 0]);
+        assert_eq!(chosen(1), [0, 1, 2]);
+        assert_eq!(chosen(2), [0, 1, 2, 3]);
+        assert_eq!(chosen(9), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
     fn a_narrow_terminal_keeps_room_for_the_path() {
-        let lines = lines(&sample(), 40);
+        let lines = lines(&sample(), None, 40);
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:#?}");
-        assert_eq!(lines[4], "  - → 1.5       +2 ms    cart:…  ! 0 / 1");
+        assert_eq!(lines[4], "    - → 1.5       +2 ms    car…  ! 0 / 1");
     }
 }

@@ -43,26 +43,30 @@ fn lines(stats: &Value, width: usize) -> Vec<String> {
         return lines;
     }
     lines.push(String::new());
-    lines.push(format!(
-        "{}  {:>12}  {:>12}  {:>14}  {:>10}  {}",
-        cell("SERVICE", 24),
-        "SPANS",
-        "DROPPED",
-        "BYTES SENT",
-        "SENDING",
-        "TOLD"
-    ));
+    // A narrow terminal goes without when it was told, a narrower one without the bytes.
+    let (with_bytes, with_moment) = (width >= 77, width >= 103);
+    let line = |[service, spans, dropped, bytes, sending, told]: [&str; 6]| {
+        let mut line = format!("{}  {spans:>12}  {dropped:>9}", cell(service, if with_bytes { 24 } else { 20 }));
+        if with_bytes {
+            line += &format!("  {bytes:>14}");
+        }
+        line += &format!("  {sending:>10}");
+        if with_moment {
+            line += &format!("  {told}");
+        }
+        line
+    };
+    lines.push(line(["SERVICE", "SPANS", "DROPPED", "BYTES SENT", "SENDING", "TOLD"]));
     for sdk in sdks {
         let drops = sdk["dropped"].as_array().map_or(&[][..], Vec::as_slice);
-        lines.push(format!(
-            "{}  {:>12}  {:>12}  {:>14}  {:>10}  {}",
-            cell(sdk["service"].as_str().unwrap_or_default(), 24),
-            count(&sdk["recorded"]),
-            drops.iter().map(|drop| count(&drop["spans"])).sum::<u64>(),
-            count(&sdk["exported_bytes"]),
-            duration(sdk["export_nanos"].as_f64().unwrap_or(0.0)),
-            moment(sdk["last_unix_nano"].as_str().unwrap_or_default()),
-        ));
+        lines.push(line([
+            sdk["service"].as_str().unwrap_or_default(),
+            &count(&sdk["recorded"]).to_string(),
+            &drops.iter().map(|drop| count(&drop["spans"])).sum::<u64>().to_string(),
+            &count(&sdk["exported_bytes"]).to_string(),
+            &duration(sdk["export_nanos"].as_f64().unwrap_or(0.0)),
+            &moment(sdk["last_unix_nano"].as_str().unwrap_or_default()),
+        ]));
         for drop in drops {
             let reason = format!("{} dropped: {}", count(&drop["spans"]), drop["reason"].as_str().unwrap_or_default());
             lines.push(format!("  {}", fit(&reason, width.saturating_sub(2))));
@@ -130,16 +134,19 @@ mod tests {
             }],
         });
         assert_eq!(
-            lines(&stats, 100),
+            lines(&stats, 120),
             [
                 "stored    12 spans in 300 bytes",
                 "received  12 spans in 3 requests",
                 "refused   1 requests and 0 spans: busy",
                 "",
-                "SERVICE                          SPANS       DROPPED      BYTES SENT     SENDING  TOLD",
-                "cart                               140           128            4100      1.5 ms  2023-11-14T22:13:20.123Z",
+                "SERVICE                          SPANS    DROPPED      BYTES SENT     SENDING  TOLD",
+                "cart                               140        128            4100      1.5 ms  2023-11-14T22:13:20.123Z",
                 "  128 dropped: queue_full",
             ]
         );
+        for width in [60, 77, 103] {
+            assert!(lines(&stats, width).iter().all(|line| line.chars().count() <= width), "{width}");
+        }
     }
 }

@@ -2,12 +2,26 @@
 
 use std::io::IsTerminal;
 
-/// Columns of the terminal, or of `COLUMNS`, or 100 where there is none.
+/// Nobody sees how long the lines of a pipe are, and what is cut off cannot be found in it.
+const PIPE_COLUMNS: usize = 10_000;
+/// A picture needs some width.
+const PICTURE_COLUMNS: usize = 100;
+
+/// Columns for lines of text: of the terminal, or of `COLUMNS`; in a pipe more than anything takes.
 pub(super) fn width() -> usize {
-    if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok()) {
-        return columns.max(40);
-    }
-    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(40))
+    columns().unwrap_or(PIPE_COLUMNS)
+}
+
+/// Columns for what is drawn to scale.
+pub(super) fn picture_width() -> usize {
+    columns().unwrap_or(PICTURE_COLUMNS)
+}
+
+fn columns() -> Option<usize> {
+    let wanted = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
+    let terminal = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    // A terminal of no width does not know it.
+    wanted.or_else(terminal).filter(|columns| *columns > 0).map(|columns| columns.max(40))
 }
 
 /// Whether escape sequences are wanted on standard output.
@@ -15,10 +29,10 @@ pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// A duration in three digits or so: `1.5 s`, `120 ms`, `37 us`, `2 m 03 s`.
+/// A duration in three digits or so: `1.5 s`, `120 ms`, `37 µs`, `2 m 03 s`.
 pub(super) fn duration(nanos: f64) -> String {
     let digits = |value: f64, unit: &str| {
-        let places = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        let places = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
         let text = format!("{value:.places$}");
         let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
         format!("{text} {unit}")
@@ -27,7 +41,7 @@ pub(super) fn duration(nanos: f64) -> String {
     if size < 1e3 {
         digits(nanos, "ns")
     } else if size < 1e6 {
-        digits(nanos / 1e3, "us")
+        digits(nanos / 1e3, "µs")
     } else if size < 1e9 {
         digits(nanos / 1e6, "ms")
     } else if size < 120e9 {
@@ -98,11 +112,12 @@ mod tests {
         for (nanos, text) in [
             (0.0, "0 ns"),
             (999.0, "999 ns"),
-            (1_500.0, "1.5 us"),
+            (1_500.0, "1.5 µs"),
             (10_000_000.0, "10 ms"),
             (10_460_000_000.0, "10.5 s"),
             (123e9, "2 m 03 s"),
             (-2_000_000.0, "-2 ms"),
+            (-613_254.0, "-613 µs"),
         ] {
             assert_eq!(duration(nanos), text);
         }

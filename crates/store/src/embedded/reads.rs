@@ -8,7 +8,7 @@ use super::segment::Segment;
 use super::{SegmentEntry, Shared, Unopened};
 use crate::memtable::Memtable;
 use crate::names::Names;
-use crate::scan::{Top, fetch};
+use crate::scan::{Top, fetch, ids_of};
 use crate::{Predicate, Projection, Scan, ScanPage, StoreError, Tenant};
 
 /// Bytes of templates and dictionaries that open segments hold together, to be read faster.
@@ -123,6 +123,9 @@ impl Shared {
             return Err(StoreError::Unavailable(needed.why));
         }
         let (found, next) = top.page();
+        if scan.projection == Projection::Ids {
+            return Ok(ScanPage { spans: ids_of(&found), next });
+        }
         let spans = fetch(&found, |part, wanted, spans| match tables.get(part) {
             Some(table) => {
                 for (block, rows) in wanted {

@@ -51,7 +51,8 @@ async fn sides_are_ids_or_conditions() {
         assert_eq!(examples, &ids, "{side}");
         assert_eq!(answer["a"]["traces"], ids.len(), "{side}");
         assert_eq!(answer["a"]["complete"], is_complete, "{side}");
-        assert_eq!(answer["caveats"].as_array().unwrap().is_empty(), is_complete, "{side}: {}", answer["caveats"]);
+        let says_more = answer["caveats"].to_string().contains("there are more");
+        assert_eq!(says_more, !is_complete, "{side}: {}", answer["caveats"]);
     }
 }
 

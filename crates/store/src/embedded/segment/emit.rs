@@ -466,13 +466,13 @@ impl<'a> Places<'a> {
 
 /// Finds the traces of rows that are asked for in order.
 #[derive(Default)]
-struct TraceCursor {
+pub(super) struct TraceCursor {
     run: usize,
     end: usize,
 }
 
 impl TraceCursor {
-    fn at(&mut self, block: &Block<'_>, row: usize) -> TraceId {
+    pub(super) fn at(&mut self, block: &Block<'_>, row: usize) -> TraceId {
         let rows = &block.rows;
         if self.end == 0 {
             self.end = rows.trace_rows[0] as usize;

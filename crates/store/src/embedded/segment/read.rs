@@ -377,7 +377,7 @@ impl Block<'_> {
         }
         let rows = self.len();
         let what = || Chunk::name(number, &[]);
-        let (chunk, bytes) = self.chunk_bytes(number)?.ok_or_else(|| self.lost(&what(), Damaged("it is missing")))?;
+        let (chunk, bytes) = self.chunk(number)?;
         let mut input = Input(&bytes);
         let wanted = &self.wanted;
         let decoded = match number {
@@ -405,6 +405,31 @@ impl Block<'_> {
         self.check(number)?;
         self.loaded |= 1 << number;
         Ok(())
+    }
+
+    fn chunk(&self, number: u32) -> Result<(ChunkPlace, Bytes), StoreError> {
+        self.chunk_bytes(number)?.ok_or_else(|| self.lost(&Chunk::name(number, &[]), Damaged("it is missing")))
+    }
+
+    /// The starts of some rows, of a block of which more is not asked.
+    pub(super) fn starts_of(&mut self, zstd: &mut Zstd, rows: &Runs) -> Result<Vec<u64>, StoreError> {
+        self.load(zstd, Chunk::TRACES)?;
+        let (_, bytes) = self.chunk(Chunk::START)?;
+        let starts = block::get_starts(zstd, &bytes, &self.rows.trace_rows, self.len(), rows);
+        starts.map_err(|damaged| self.lost("start", damaged))
+    }
+
+    /// The durations of some rows.
+    pub(super) fn durations_of(&self, zstd: &mut Zstd, rows: &Runs) -> Result<Vec<u64>, StoreError> {
+        let (_, bytes) = self.chunk(Chunk::DURATION)?;
+        let durations = get_numbers(zstd, &mut Input(&bytes), self.len(), rows);
+        durations.map_err(|damaged| self.lost("duration", damaged))
+    }
+
+    /// The span ids of some rows.
+    pub(super) fn span_ids_of(&self, rows: &Runs) -> Result<Vec<u64>, StoreError> {
+        let (_, bytes) = self.chunk(Chunk::SPAN_ID)?;
+        block::get_span_ids(&bytes, self.len(), rows).map_err(|damaged| self.lost("span_id", damaged))
     }
 
     /// Whether what was decoded names only what is there.
@@ -490,11 +515,5 @@ impl Block<'_> {
             at += *length as usize;
         }
         rows
-    }
-
-    /// The trace of each row.
-    pub(super) fn trace_of_rows(&self) -> impl Iterator<Item = TraceId> {
-        let runs = self.rows.trace_ids.iter().zip(&self.rows.trace_rows);
-        runs.flat_map(|(id, rows)| std::iter::repeat_n(*id, *rows as usize))
     }
 }

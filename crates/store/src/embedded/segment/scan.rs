@@ -5,7 +5,8 @@ use tracewell_model::{SpanBatch, SpanKind, StrId, UNKNOWN_SERVICE, Value, ValueR
 use tracewell_wire::otlp::parts::PartsDecoder;
 
 use super::block::Chunk;
-use super::coding::{Texts, Zstd};
+use super::coding::{Runs, Texts, Zstd};
+use super::emit::TraceCursor;
 use super::filter::{self, GROUP_BLOCKS};
 use super::read::{Block, Contents, Segment};
 use super::rows::Values;
@@ -112,27 +113,26 @@ impl Plan {
                 return Ok(());
             }
         }
-        block.load(zstd, Chunk::START)?;
+        let rows = candidates_of(&candidates);
+        let starts = block.starts_of(zstd, &rows)?;
         let worst = top.worst().map(|position| position.start_unix_nano);
-        let mut any = false;
-        for (candidate, start) in candidates.iter_mut().zip(&block.rows.start_unix_nano) {
-            *candidate = *candidate
-                && scan.time.contains(*start)
+        let is_asked_for = |start: &u64| {
+            scan.time.contains(*start)
                 && scan.after.is_none_or(|after| *start <= after.start_unix_nano)
-                && worst.is_none_or(|worst| *start >= worst);
-            any |= *candidate;
-        }
-        if !any {
+                && worst.is_none_or(|worst| *start >= worst)
+        };
+        if !starts.iter().any(is_asked_for) {
             return Ok(());
         }
-        block.load(zstd, Chunk::SPAN_ID)?;
+        let span_ids = block.span_ids_of(&rows)?;
         let mut found = Vec::new();
-        for (row, trace_id) in block.trace_of_rows().enumerate() {
-            if candidates[row] {
+        let mut traces = TraceCursor::default();
+        for ((row, start), span_id) in rows.places().zip(starts).zip(span_ids) {
+            if is_asked_for(&start) {
                 let position = ScanPosition {
-                    start_unix_nano: block.rows.start_unix_nano[row],
-                    trace_id,
-                    span_id: tracewell_model::SpanId::from_u64(block.rows.span_id[row]),
+                    start_unix_nano: start,
+                    trace_id: traces.at(block, row),
+                    span_id: tracewell_model::SpanId::from_u64(span_id),
                 };
                 if scan.after.is_none_or(|after| position.order() > after.order()) {
                     found.push(Found { position, source, row: row as u32 });
@@ -311,14 +311,26 @@ impl Condition {
         candidates: &mut [bool],
     ) -> Result<(), StoreError> {
         if self.predicate.field == Field::DurationNanos {
-            block.load(zstd, Chunk::START)?;
-            block.load(zstd, Chunk::DURATION)?;
-            let rows = block.rows.start_unix_nano.iter().zip(&block.rows.duration_nanos);
-            for (candidate, (start, nanos)) in candidates.iter_mut().zip(rows) {
-                // A span that ends before it starts lasts for no time.
-                let nanos = if start.checked_add(*nanos).is_some() { *nanos } else { 0 };
+            let passes = |nanos: u64| {
                 let value = ValueRef::Int(i64::try_from(nanos).unwrap_or(i64::MAX));
-                *candidate = *candidate && self.predicate.op.passes(value, &self.predicate.value);
+                self.predicate.op.passes(value, &self.predicate.value)
+            };
+            let rows = candidates_of(candidates);
+            let durations = block.durations_of(zstd, &rows)?;
+            // A span that ends before it starts lasts for no time, which only its start tells.
+            let passes_empty = passes(0);
+            let mut uncertain = Vec::new();
+            let mut uncertain_nanos = Vec::new();
+            for (row, nanos) in rows.places().zip(durations) {
+                candidates[row] = passes_empty && passes(nanos);
+                if passes_empty != passes(nanos) {
+                    uncertain.push(row);
+                    uncertain_nanos.push(nanos);
+                }
+            }
+            let starts = block.starts_of(zstd, &Runs::of_places(&uncertain))?;
+            for ((row, nanos), start) in uncertain.into_iter().zip(uncertain_nanos).zip(starts) {
+                candidates[row] = passes(if start.checked_add(nanos).is_some() { nanos } else { 0 });
             }
             return Ok(());
         }
@@ -432,6 +444,14 @@ pub(super) fn count_at(values: &Values, place: usize) -> usize {
         Values::Numbers(numbers) => numbers.get(place).map_or(0, |count| unzigzag(*count) as usize),
         Values::Codes(_) | Values::Texts(_) => 0,
     }
+}
+
+fn candidates_of(candidates: &[bool]) -> Runs {
+    let mut rows = Runs::default();
+    for row in (0..candidates.len()).filter(|row| candidates[*row]) {
+        rows.push(row..row + 1);
+    }
+    rows
 }
 
 /// Whether a text, or what it encodes, passes.
