@@ -81,6 +81,11 @@ impl FaultyBucket {
         self.clone()
     }
 
+    /// The same objects over a line of its own, which fails by itself.
+    pub(crate) fn over_another_line(&self) -> Self {
+        Self { objects: self.objects.clone(), ..Self::default() }
+    }
+
     pub(crate) fn set_fault(&self, fault: Option<(u64, Fault)>) {
         self.world().fault = fault;
     }
