@@ -196,3 +196,52 @@ fn a_directory_that_is_given_a_bucket_is_served_at_once_and_moved() {
     assert_eq!((stats["spans"].as_u64(), stats["unmoved_segments"].as_u64()), (Some(sent as u64), Some(0)));
     assert!(stats["cache"]["pieces"].as_u64().unwrap() >= 3, "{stats}");
 }
+
+#[test]
+fn an_object_that_was_cut_off_is_named_and_mended_and_what_is_too_old_is_deleted() {
+    let Some(s3) = S3::start_versitygw("spans") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let mut sent = Vec::new();
+    for seed in 0..2 {
+        let server = start(folder.path(), &s3, &["--segments-cache", "0"]).unwrap();
+        sent.push(send(&server, seed));
+        server.stop().unwrap();
+    }
+    let segments = s3.folder().unwrap().join("spans/tracewell/segments");
+    let objects = || {
+        let mut paths: Vec<_> =
+            std::fs::read_dir(&segments).into_iter().flatten().map(|file| file.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let first = &objects()[0];
+    let length = first.metadata().unwrap().len();
+    std::fs::File::options().write(true).open(first).unwrap().set_len(length / 2).unwrap();
+    let name = format!("{BUCKET}/segments/{}", first.file_name().unwrap().to_str().unwrap());
+
+    let output = run(&["fsck", "--json", "--data", data]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!output.status.success() && report["damages"].to_string().contains(&name), "{report}");
+    assert_eq!(report["segment_spans"], sent[1]);
+    // The rest is served.
+    let server = start(folder.path(), &s3, &[]).unwrap();
+    let (_, stats) = server.get("/api/v1/stats").unwrap();
+    assert!(stats["store"]["damages"].to_string().contains(&name), "{stats}");
+    assert!(stats["store"]["bucket"]["away"].is_null(), "{stats}");
+    assert_eq!(server.get("/api/v1/services").unwrap().0, 200);
+    server.stop().unwrap();
+    let repaired = json(&run(&["fsck", "--repair", "--json", "--data", data]));
+    assert!(repaired["repairs"].to_string().contains("/damaged/"), "{repaired}");
+    assert_eq!(json(&run(&["fsck", "--json", "--data", data]))["damages"], serde_json::json!([]));
+
+    // The spans of the workload are of a day that is long past.
+    let server = start(folder.path(), &s3, &["--retention", "1d"]).unwrap();
+    let begin = Instant::now();
+    while !objects().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", objects());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(spans(&server), 0);
+    server.stop().unwrap();
+}

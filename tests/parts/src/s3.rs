@@ -62,6 +62,11 @@ impl S3 {
         self.running.start_again(&mut command);
     }
 
+    /// Where versitygw keeps its objects, each as a file: `BUCKET/KEY`.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(TempDir::path)
+    }
+
     /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.running.port())

@@ -1,5 +1,7 @@
 use std::sync::atomic::AtomicU64;
 
+use tracewell_model::{TimeRange, TraceId};
+
 use super::*;
 use crate::conformance::{self, append_of, batch_of};
 use crate::{Projection, Scan};

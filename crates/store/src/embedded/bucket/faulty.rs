@@ -44,6 +44,10 @@ struct World {
     requests: u64,
     fault: Option<(u64, Fault)>,
     is_down: bool,
+    /// Requests are never answered.
+    hangs: bool,
+    /// Objects of this name cannot be read.
+    denied: Option<&'static str>,
     /// Of how many requests out of a hundred one goes wrong, in a way that the seed has.
     flaps: Option<(fastrand::Rng, u8)>,
     /// What requests changed so far.
@@ -77,12 +81,27 @@ impl FaultyBucket {
         self.clone()
     }
 
+    /// The same objects over a line of its own, which fails by itself.
+    pub(crate) fn over_another_line(&self) -> Self {
+        Self { objects: self.objects.clone(), ..Self::default() }
+    }
+
     pub(crate) fn set_fault(&self, fault: Option<(u64, Fault)>) {
         self.world().fault = fault;
     }
 
     pub(crate) fn set_down(&self, is_down: bool) {
         self.world().is_down = is_down;
+    }
+
+    /// From now on objects of a name cannot be read.
+    pub(crate) fn set_denied(&self, name: Option<&'static str>) {
+        self.world().denied = name;
+    }
+
+    /// From now on no request is answered.
+    pub(crate) fn set_hanging(&self, hangs: bool) {
+        self.world().hangs = hangs;
     }
 
     /// From now on so many requests out of a hundred go wrong.
@@ -127,6 +146,7 @@ impl FaultyBucket {
 
     /// Counts a request that changes something, does what was late until now, and says what happens to this one.
     async fn begin(&self) -> Result<Option<(u64, Fault)>> {
+        self.hang().await;
         let (due, fault) = {
             let mut world = self.world();
             Self::check_up(&world)?;
@@ -147,13 +167,20 @@ impl FaultyBucket {
         Ok(fault)
     }
 
+    async fn hang(&self) {
+        if self.world().hangs {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn check_up(world: &World) -> Result<()> {
         let is_gone = world.machine.as_ref().is_some_and(SimulatedDisk::has_crashed);
         if world.is_down || is_gone { Err(failed()) } else { Ok(()) }
     }
 
     /// An error if a request that changes nothing is to fail.
-    fn check(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
+        self.hang().await;
         let mut world = self.world();
         Self::check_up(&world)?;
         let is_lost = world.flaps.as_mut().is_some_and(|(random, percent)| random.u8(0..100) < *percent);
@@ -217,7 +244,11 @@ impl ObjectStore for FaultyBucket {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        self.check()?;
+        self.check().await?;
+        let denied = self.world().denied;
+        if denied.is_some_and(|denied| path.filename() == Some(denied)) {
+            return Err(failed());
+        }
         self.objects.get_opts(path, options).await
     }
 
@@ -240,12 +271,12 @@ impl ObjectStore for FaultyBucket {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.check()?;
+        self.check().await?;
         self.objects.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.check()?;
+        self.check().await?;
         self.objects.copy_opts(from, to, options).await
     }
 }

@@ -14,6 +14,7 @@
 //! | `client`  | requests, waited for by threads that block, with a limit of time  |
 //! | `cache`   | pieces of segments on the local disk, within a bound              |
 //! | `objects` | [`SegmentFiles`](super::files::SegmentFiles) of a bucket          |
+//! | `object`  | a segment as an object: read in pieces, uploaded in parts          |
 //! | `binding` | what a directory knows of its bucket                              |
 //! | `known`   | the copy of the catalog                                           |
 //! | `claim`   | becoming the one process that may change the catalog              |
@@ -25,6 +26,7 @@ mod client;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod known;
+mod object;
 mod objects;
 #[cfg(test)]
 mod tests;

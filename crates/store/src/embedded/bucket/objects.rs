@@ -1,12 +1,13 @@
-//! Segments and the catalog as objects of a bucket.
+//! Segments and the catalog as objects of a bucket, and what this process may do with them.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
-use object_store::{MultipartUpload, PutMode, UpdateVersion};
+use object_store::{PutMode, UpdateVersion};
 
 use super::client::PutError;
+use super::object::{NewObject, Object};
 use super::{Bucket, Cache, Known};
 use crate::embedded::catalog::{Catalog, Owner, is_in_directory};
 use crate::embedded::disk::{ReadFile, WriteFile};
@@ -20,8 +21,6 @@ const DAMAGED: &str = "damaged";
 const EXTENSION: &str = ".segment";
 /// So often a swap is tried again after an answer to an earlier one was lost.
 const SWAPS: usize = 4;
-/// How many pieces one request reads at most.
-const MOST_PIECES: u64 = 16;
 /// How many segments are opened at once.
 const OPENED_AT_ONCE: usize = 16;
 
@@ -33,9 +32,9 @@ pub(crate) struct BucketFiles {
     is_bucket_only: bool,
 }
 
-struct Shared {
-    bucket: Bucket,
-    cache: Cache,
+pub(super) struct Shared {
+    pub(super) bucket: Bucket,
+    pub(super) cache: Cache,
     /// The directory's own segments.
     own: LocalFiles,
     /// The copy of the catalog, for a store.
@@ -142,7 +141,7 @@ impl BucketFiles {
     }
 }
 
-fn key(number: u64) -> String {
+pub(super) fn key(number: u64) -> String {
     format!("{SEGMENTS}/{}", file_name(number))
 }
 
@@ -180,6 +179,14 @@ impl Shared {
         })
     }
 
+    /// An error while the bucket is left alone.
+    pub(super) fn check_readable(&self) -> io::Result<()> {
+        match self.access() {
+            Access::Away(why) => Err(io::Error::other(Unreachable(why))),
+            Access::Look | Access::Owner(_) => Ok(()),
+        }
+    }
+
     /// An error unless this process owns the bucket, as far as it knows.
     fn check_writable(&self) -> io::Result<()> {
         let why = match (self.taken_over.get().cloned(), self.access()) {
@@ -205,7 +212,7 @@ impl Shared {
     }
 
     /// After an object was not found: that it is gone is no damage if another process owns the bucket now.
-    fn not_found(&self, error: io::Error) -> io::Error {
+    pub(super) fn not_found(&self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::NotFound || !matches!(self.access(), Access::Owner(_)) {
             return error;
         }
@@ -224,14 +231,7 @@ impl SegmentFiles for BucketFiles {
 
     fn create(&self, number: u64) -> io::Result<Box<dyn WriteFile>> {
         self.shared.check_writable()?;
-        Ok(Box::new(NewObject {
-            shared: self.shared.clone(),
-            number,
-            piece: 0,
-            pending: Vec::new(),
-            upload: None,
-            is_done: false,
-        }))
+        Ok(Box::new(NewObject::new(self.shared.clone(), number)))
     }
 
     fn open(&self, number: u64, length_bytes: Option<u64>) -> io::Result<Box<dyn ReadFile>> {
@@ -359,168 +359,5 @@ impl SegmentFiles for BucketFiles {
 
     fn save_cache_stats(&self) {
         self.shared.cache.save_stats();
-    }
-}
-
-/// A segment that is read in pieces, through the cache.
-struct Object {
-    shared: Arc<Shared>,
-    number: u64,
-    length_bytes: u64,
-    /// Whether the bucket is read even before it is claimed.
-    is_read_unclaimed: bool,
-}
-
-impl Object {
-    /// Reads pieces from the bucket and holds them; returns their bytes.
-    fn fetch(&self, pieces: std::ops::Range<u64>) -> io::Result<Bytes> {
-        if let Access::Away(why) = self.shared.access()
-            && !self.is_read_unclaimed
-        {
-            return Err(io::Error::other(Unreachable(why)));
-        }
-        let piece_bytes = self.shared.bucket.sizes.piece_bytes as u64;
-        let range = pieces.start * piece_bytes..(pieces.end * piece_bytes).min(self.length_bytes);
-        let expected = range.end - range.start;
-        let bytes = match self.shared.bucket.get_range(&key(self.number), range) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err(self.why(error)),
-        };
-        if bytes.len() as u64 != expected {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.shared.cache.missed(pieces.end - pieces.start, expected);
-        for (piece, content) in pieces.zip(bytes.chunks(piece_bytes as usize)) {
-            self.shared.cache.put(self.number, piece, content);
-        }
-        Ok(bytes)
-    }
-}
-
-impl Object {
-    /// Why a range could not be read: of an object that is shorter than it was, a server says that the range is wrong, as if
-    /// it could not be reached.
-    fn why(&self, error: io::Error) -> io::Error {
-        let said = error.to_string().to_lowercase();
-        if (said.contains("range") || said.contains("416"))
-            && let Ok(length_bytes) = self.shared.bucket.length_bytes(&key(self.number))
-            && length_bytes != self.length_bytes
-        {
-            let what = format!("it has {length_bytes} bytes instead of {}", self.length_bytes);
-            return io::Error::new(io::ErrorKind::UnexpectedEof, what);
-        }
-        self.shared.not_found(error)
-    }
-}
-
-impl ReadFile for Object {
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.length_bytes)
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.length_bytes);
-        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let cache = &self.shared.cache;
-        let piece_bytes = self.shared.bucket.sizes.piece_bytes as u64;
-        let mut at = offset;
-        while at < end {
-            let piece = at / piece_bytes;
-            let into = (at - piece * piece_bytes) as usize;
-            let rest = &mut buffer[(at - offset) as usize..];
-            let length = rest.len().min(piece_bytes as usize - into);
-            if cache.read(self.number, piece, into, &mut rest[..length]) {
-                at += length as u64;
-                continue;
-            }
-            let _alone = cache.fetch(self.number, piece);
-            // Another reader may have brought it meanwhile.
-            if cache.read(self.number, piece, into, &mut rest[..length]) {
-                at += length as u64;
-                continue;
-            }
-            let most = end.div_ceil(piece_bytes).min(piece + MOST_PIECES);
-            let behind = (piece + 1..most).find(|next| cache.has(self.number, *next)).unwrap_or(most.max(piece + 1));
-            let bytes = self.fetch(piece..behind)?;
-            let length = rest.len().min(bytes.len() - into);
-            rest[..length].copy_from_slice(&bytes[into..into + length]);
-            at += length as u64;
-        }
-        Ok(())
-    }
-}
-
-/// A segment that is being uploaded: at once if it is small, in parts if not.
-struct NewObject {
-    shared: Arc<Shared>,
-    number: u64,
-    /// The next piece for the cache.
-    piece: u64,
-    pending: Vec<u8>,
-    upload: Option<Box<dyn MultipartUpload>>,
-    is_done: bool,
-}
-
-impl NewObject {
-    /// Takes bytes off the front, and holds them in the cache: what is new is asked for most.
-    fn take(&mut self, length: usize) -> Bytes {
-        let rest = self.pending.split_off(length);
-        let taken = std::mem::replace(&mut self.pending, rest);
-        for content in taken.chunks(self.shared.bucket.sizes.piece_bytes) {
-            self.shared.cache.put(self.number, self.piece, content);
-            self.piece += 1;
-        }
-        taken.into()
-    }
-}
-
-impl WriteFile for NewObject {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.pending.extend_from_slice(bytes);
-        let part_bytes = self.shared.bucket.sizes.part_bytes;
-        // The last part may be shorter and must not be empty.
-        while self.pending.len() > part_bytes {
-            let part = self.take(part_bytes);
-            let bucket = &self.shared.bucket;
-            let upload = match &mut self.upload {
-                Some(upload) => upload,
-                None => self.upload.insert(bucket.begin(&key(self.number))?),
-            };
-            bucket.send_part(&mut **upload, part)?;
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let rest = self.take(self.pending.len());
-        let bucket = &self.shared.bucket;
-        let sent = match self.upload.take() {
-            Some(mut upload) => match bucket.send_part(&mut *upload, rest) {
-                Ok(()) => bucket.complete(upload),
-                Err(error) => {
-                    bucket.abort(upload);
-                    Err(error)
-                }
-            },
-            None => match bucket.put(&key(self.number), rest, PutMode::Overwrite) {
-                Ok(_) => Ok(()),
-                Err(PutError::Other(error)) => Err(error),
-                Err(PutError::Condition) => Err(io::ErrorKind::AlreadyExists.into()),
-            },
-        };
-        self.is_done = sent.is_ok();
-        sent
-    }
-}
-
-impl Drop for NewObject {
-    fn drop(&mut self) {
-        if let Some(upload) = self.upload.take() {
-            self.shared.bucket.abort(upload);
-        }
-        if !self.is_done {
-            // Nobody will read it, and while the bucket is away it would push out what is read.
-            self.shared.cache.forget_segment(self.number);
-        }
     }
 }

@@ -7,9 +7,7 @@ use super::*;
 #[tokio::test]
 async fn the_cache_survives_a_restart_and_its_damage_harms_nobody() {
     let world = World::new().with_cache(1 << 30);
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 6).await;
+    let (store, sent) = begin(&world, 6).await;
     drop(store);
     let pieces: Vec<_> =
         world.disk.files().into_iter().filter(|(path, _)| path.starts_with(format!("{FOLDER}/cache"))).collect();
@@ -34,9 +32,7 @@ async fn a_flipped_bit_in_a_segment_is_told_and_mended() {
     let mut lost = 0;
     for round in 0..40 {
         let world = World::new().with_cache(0);
-        let mut sent = Sent::default();
-        let store = world.open().unwrap();
-        fill(&store, &mut sent, 4).await;
+        let (store, _) = begin(&world, 4).await;
         drop(store);
         let names = world.bucket.names().await;
         let name = names.iter().find(|name| name.contains("segments")).unwrap();
@@ -65,9 +61,7 @@ async fn a_flipped_bit_in_a_segment_is_told_and_mended() {
 async fn a_catalog_that_is_lost_is_made_again_from_the_segments() {
     for is_removed in [true, false] {
         let world = World::new();
-        let mut sent = Sent::default();
-        let store = world.open().unwrap();
-        fill(&store, &mut sent, 12).await;
+        let (store, mut sent) = begin(&world, 12).await;
         store.settle().await.unwrap();
         sent.send(&store).await.unwrap();
         drop(store);
@@ -89,9 +83,7 @@ async fn a_catalog_that_is_lost_is_made_again_from_the_segments() {
 #[tokio::test]
 async fn retention_frees_what_it_drops_in_the_bucket_and_in_the_cache() {
     let world = World::new().with_cache(1 << 20);
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 5).await;
+    let (store, mut sent) = begin(&world, 5).await;
     drop(store);
     let held = |world: &World| {
         world.disk.files().iter().filter(|(path, _)| path.extension().is_some_and(|found| found == "piece")).count()
@@ -124,9 +116,7 @@ async fn retention_frees_what_it_drops_in_the_bucket_and_in_the_cache() {
 #[tokio::test]
 async fn fsck_names_what_is_damaged_or_missing_and_repair_puts_it_aside() {
     let world = World::new().with_cache(0);
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 4).await;
+    let (store, _) = begin(&world, 4).await;
     drop(store);
     let names: Vec<String> = world.bucket.names().await.into_iter().filter(|name| name.ends_with(".segment")).collect();
     let [cut, missing, rotten, ..] = &names[..] else { panic!("{names:?}") };

@@ -23,6 +23,7 @@ use crate::{BucketOptions, Projection, SpanStore, StoreError, Tenant};
 mod away;
 mod crashes;
 mod damage;
+mod flapping;
 mod moving;
 mod owners;
 
@@ -103,6 +104,14 @@ impl World {
     }
 }
 
+/// Opens a store and fills it; what was sent is known.
+async fn begin(world: &World, rounds: u64) -> (EmbeddedStore, Sent) {
+    let store = world.open().unwrap();
+    let mut sent = Sent::default();
+    fill(&store, &mut sent, rounds).await;
+    (store, sent)
+}
+
 async fn fill(store: &EmbeddedStore, sent: &mut Sent, rounds: u64) {
     for _ in 0..rounds {
         sent.send(store).await.unwrap();
@@ -121,9 +130,7 @@ async fn it_conforms_from_a_bucket() {
 #[tokio::test]
 async fn a_segment_that_was_merged_away_is_there_until_its_last_reader_is_done() {
     let world = World::new().with_cache(0);
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 7).await;
+    let (store, mut sent) = begin(&world, 7).await;
     let segments = store.shared.look(&Tenant::default()).segments;
     fill(&store, &mut sent, 3).await;
     store.settle().await.unwrap();

@@ -4,7 +4,7 @@ use super::crashes::Crash;
 use super::*;
 
 /// A directory with so many segments of its own, and a span in its log.
-async fn own_directory(segments: u64) -> (SimulatedDisk, Sent) {
+pub(super) async fn own_directory(segments: u64) -> (SimulatedDisk, Sent) {
     let (local, mut sent) = (SimulatedDisk::default(), Sent::default());
     let store = EmbeddedStore::open_on(Arc::new(local.clone()), Path::new(FOLDER), EmbeddedOptions::default()).unwrap();
     fill(&store, &mut sent, segments).await;

@@ -1,13 +1,14 @@
 //! Two directories that want one bucket, and buckets that are none.
 
+use std::collections::BTreeMap;
+
+use super::moving::own_directory;
 use super::*;
 
 #[tokio::test]
 async fn a_second_directory_is_refused_and_one_that_takes_over_ends_the_first() {
     let first = World::new();
-    let mut sent = Sent::default();
-    let old = first.open().unwrap();
-    fill(&old, &mut sent, 5).await;
+    let (old, mut sent) = begin(&first, 5).await;
     // Only in the log of the first.
     sent.send(&old).await.unwrap();
 
@@ -44,9 +45,7 @@ async fn a_second_directory_is_refused_and_one_that_takes_over_ends_the_first() 
 #[tokio::test]
 async fn an_owner_that_does_not_know_of_its_end_finds_no_damage_where_another_deleted() {
     let first = World::new().with_cache(0);
-    let mut sent = Sent::default();
-    let old = first.open().unwrap();
-    fill(&old, &mut sent, 7).await;
+    let (old, _) = begin(&first, 7).await;
     let new = World::with(first.bucket.clone()).taking_over().open().unwrap();
     new.append(&Tenant::default(), append_of(batch_of(1, &[100]))).await.unwrap();
     new.settle().await.unwrap();
@@ -79,9 +78,7 @@ async fn of_two_that_claim_at_once_one_wins() {
 #[tokio::test]
 async fn a_directory_that_is_lost_loses_only_what_was_in_its_log() {
     let world = World::new();
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 12).await;
+    let (store, mut sent) = begin(&world, 12).await;
     store.settle().await.unwrap();
     sent.send(&store).await.unwrap();
     drop(store);
@@ -95,9 +92,7 @@ async fn a_directory_that_is_lost_loses_only_what_was_in_its_log() {
 #[tokio::test]
 async fn what_an_earlier_owner_left_is_swept_and_what_a_later_one_wrote_is_not() {
     let world = World::new();
-    let mut sent = Sent::default();
-    let store = world.open().unwrap();
-    fill(&store, &mut sent, 3).await;
+    let (store, sent) = begin(&world, 3).await;
     drop(store);
     let store = world.open().unwrap();
     let catalog = Catalog::open(&*store.shared.files).unwrap();
@@ -131,4 +126,74 @@ async fn a_directory_of_another_bucket_and_a_server_without_conditions_are_refus
     let Err(StoreError::Invalid(message)) = world.open() else { panic!("it was opened") };
     assert!(message.contains("conditional PUT"), "{message}");
     assert!(!world.disk.files().iter().any(|(path, _)| path.ends_with("bucket.json")), "nothing is bound");
+}
+
+/// The second directory's spans have ids above this.
+const SECOND: u64 = 1_000;
+
+/// What each of two directories has sent is there once.
+fn check_both(sent: &[Sent; 2], found: &BTreeMap<u64, usize>, what: &str) {
+    let (first, second) = found.iter().partition(|(id, _)| **id <= SECOND);
+    sent[0].check(&first, &format!("{what}, of the first"));
+    sent[1].check(&second, &format!("{what}, of the second"));
+}
+
+#[tokio::test]
+async fn two_directories_that_take_over_from_one_another_lose_and_double_nothing() {
+    let mut spans = 0;
+    for seed in 0..80 {
+        let what = format!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (local, own) = own_directory(3).await;
+        let first = World { disk: local, ..World::new() }.taking_over();
+        let second = World::with(first.bucket.clone()).taking_over();
+        let mut worlds = [first, second];
+        let mut sent = [own, Sent::above(SECOND)];
+        let mut stores: [Option<EmbeddedStore>; 2] = [None, None];
+        for life in 0..8 {
+            let who = random.usize(0..2);
+            stores[who] = None;
+            let world = &mut worlds[who];
+            world.options.move_bytes_per_second = random.u64(0..2);
+            world.bucket.set_flaps(seed << 8 | life, [0, 0, 20][random.usize(0..3)]);
+            world.bucket.set_down(random.bool());
+            let Ok(store) = world.open() else { continue };
+            for step in 0..random.u8(1..6) {
+                let _ = sent[who].send(&store).await;
+                if random.bool() {
+                    let _ = store.flush().await;
+                }
+                if step == 2 {
+                    world.bucket.set_down(false);
+                }
+                // The other may be there still, and may not know of it.
+                if let Some(other) = &stores[1 - who]
+                    && random.bool()
+                {
+                    let _ = sent[1 - who].send(other).await;
+                    let _ = other.flush().await;
+                }
+            }
+            stores[who] = random.bool().then_some(store);
+        }
+        stores = [None, None];
+        drop(stores);
+        worlds[0].bucket.set_flaps(0, 0);
+        worlds[0].bucket.set_down(false);
+        // Each brings in what only its directory has.
+        for world in &mut worlds {
+            world.options.move_bytes_per_second = 0;
+            let store = world.open().unwrap_or_else(|error| panic!("{what}: {error}"));
+            store.settle().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(store.damages().is_empty(), "{what}: {:?}", store.damages());
+        }
+        let store = worlds[0].open().unwrap();
+        check_both(&sent, &found(&store).await, &what);
+        store.settle().await.unwrap();
+        check_both(&sent, &found(&store).await, &format!("{what}, settled"));
+        spans += sent[1].acknowledged.len();
+        drop(store);
+        worlds[0].check_no_orphans(&what).await;
+    }
+    assert!(spans > 200, "the second took {spans} spans");
 }

@@ -1,0 +1,191 @@
+//! The store as the contract has it: what is appended, what is asked, and an orderly end.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tracewell_model::{SpanBatch, TimeRange, TraceId};
+
+use super::reads::Looked;
+use super::{EmbeddedStore, MOST_WAITING_APPENDS, Request, Waiting, log};
+use crate::memtable::Kept;
+use crate::names::ValuesOf;
+use crate::{
+    Append, AttributeScope, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore, StoreError,
+    StoreStats, Tenant,
+};
+
+/// How long a flush at the end may take when segments are in a bucket: what is not in it stays in the log.
+const MOST_CLOSING: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl SpanStore for EmbeddedStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { survives_restart: true, evaluates_predicates: true }
+    }
+
+    async fn append(&self, tenant: &Tenant, append: Append) -> Result<(), StoreError> {
+        if append.batch.is_empty() {
+            return Ok(());
+        }
+        self.shared.check_owned()?;
+        let kept = Arc::new(Kept::new(append.batch));
+        let bytes = kept.bytes();
+        self.reserve(bytes).await?;
+        let record = log::encode_record(tenant, append.format, &append.body);
+        let (done, answer) = oneshot::channel();
+        let request = Request::Append(Waiting { tenant: tenant.clone(), kept, record, done });
+        let sent = self.sender().and_then(|sender| {
+            sender.try_send(request).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    StoreError::Busy(format!("{MOST_WAITING_APPENDS} appends are waiting for the log"))
+                }
+                mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+            })
+        });
+        if let Err(error) = sent {
+            self.shared.release(bytes);
+            return Err(error);
+        }
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError> {
+        self.traces_with(tenant, ids, Projection::All).await
+    }
+
+    async fn traces_with(
+        &self,
+        tenant: &Tenant,
+        ids: &[TraceId],
+        projection: Projection,
+    ) -> Result<SpanBatch, StoreError> {
+        let (tenant, ids) = (tenant.clone(), ids.to_vec());
+        self.read(move |shared| shared.traces(&tenant, &ids, projection)).await
+    }
+
+    async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
+        let (tenant, scan) = (tenant.clone(), scan.clone());
+        self.read(move |shared| shared.scan(&tenant, &scan)).await
+    }
+
+    async fn trace_ids(
+        &self,
+        tenant: &Tenant,
+        time: TimeRange,
+        predicates: &[Predicate],
+    ) -> Result<Vec<TraceId>, StoreError> {
+        let (tenant, predicates) = (tenant.clone(), predicates.to_vec());
+        self.read(move |shared| shared.trace_ids(&tenant, time, predicates)).await
+    }
+
+    async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |shared| Ok(shared.names(&tenant)?.services())).await
+    }
+
+    async fn operations(
+        &self,
+        tenant: &Tenant,
+        service: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let (tenant, service) = (tenant.clone(), service.map(str::to_owned));
+        self.read(move |shared| Ok(shared.names(&tenant)?.operations(service.as_deref(), limit))).await
+    }
+
+    async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |shared| Ok(shared.names(&tenant)?.keys(limit))).await
+    }
+
+    async fn attribute_values(
+        &self,
+        tenant: &Tenant,
+        key: &str,
+        prefix: &str,
+        time: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let (tenant, key, prefix) = (tenant.clone(), key.to_owned(), prefix.to_owned());
+        self.read(move |shared| {
+            let wanted = ValuesOf::new(&key, &prefix, time, limit);
+            let mut out = BTreeSet::new();
+            let (tables, mut segments) = shared.look(&tenant).whole(time)?;
+            segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
+            tables.iter().for_each(|table| table.values(&wanted, &mut out));
+            for segment in segments {
+                shared.damages.tolerate(segment.values(&wanted, &shared.damages, &mut out))?;
+            }
+            Ok(out.into_iter().collect())
+        })
+        .await
+    }
+
+    async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError> {
+        let mut stats = StoreStats::default();
+        let mut starts: Vec<(u64, u64)> = Vec::new();
+        let Looked { tables, segments, unopened } = self.shared.look(tenant);
+        for table in tables {
+            stats.spans += table.spans() as u64;
+            stats.memtable_bytes += table.bytes() as u64;
+            starts.extend(table.starts());
+        }
+        let entries =
+            segments.iter().map(|segment| &segment.entry).chain(unopened.iter().map(|unopened| &unopened.entry));
+        for entry in entries {
+            stats.spans += entry.spans;
+            stats.bytes += entry.bytes;
+            starts.push((entry.first_start_unix_nano, entry.last_start_unix_nano));
+        }
+        stats.segments = (segments.len() + unopened.len()) as u64;
+        stats.log_bytes = self.shared.state().log_bytes;
+        stats.bytes += stats.log_bytes;
+        stats.damages = self.damages();
+        stats.bucket = self.bucket_stats();
+        stats.oldest_unix_nano = starts.iter().map(|(first, _)| *first).min();
+        stats.newest_unix_nano = starts.iter().map(|(_, last)| *last).max();
+        Ok(stats)
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.sender()?.send(Request::Freeze { done }).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))?;
+        self.read(|shared| shared.flush.wait_until_flushed(shared)).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let is_bucket = self.shared.files.bucket_stats().is_some();
+        let flushed = if is_bucket {
+            let slow = || format!("it takes longer than {MOST_CLOSING:?}");
+            let flushed = tokio::time::timeout(MOST_CLOSING, self.flush()).await;
+            flushed.unwrap_or_else(|_| Err(StoreError::Unavailable(slow())))
+        } else {
+            self.flush().await
+        };
+        self.appends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.closed.store(true, Ordering::SeqCst);
+        if flushed.is_err() {
+            self.shared.files.give_up();
+        }
+        self.shared.flush.wake();
+        match flushed {
+            Err(StoreError::Closed) => Ok(()),
+            // What is in the log is found by the next start, unless another directory owns the bucket by now.
+            Err(StoreError::Unavailable(why)) if self.shared.files.taken_over().is_none() => {
+                let log_bytes = self.shared.state().log_bytes;
+                tracing::warn!(
+                    why,
+                    log_bytes,
+                    "the bucket is away; what is not in it stays in the log for the next start"
+                );
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Small segments become larger ones.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use super::flush::Flusher;
+use super::segment::{self, Merge, Segment};
+use crate::{StoreError, Tenant};
+
+/// So many segments of about one size become one: each span is written once more for each eightfold of data.
+const MERGE_SEGMENTS: usize = 8;
+/// Segments are not merged beyond this many spans: larger ones are not read faster.
+const MOST_MERGED_SPANS: u64 = 8_000_000;
+/// A merged segment reaches over this part of the retention's age, and takes this part of its size, at most: old spans do
+/// not wait for long for those they share a segment with, nor take many newer ones with them.
+const RETENTION_PARTS: u64 = 16;
+
+impl Flusher {
+    pub(super) fn merge_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        while !shared.closed.load(Ordering::SeqCst) {
+            let Some((tenant, segments)) = self.find_mergeable(shared) else { return Ok(()) };
+            let merged = self.merge(shared, &tenant, &segments);
+            let numbers: Vec<u64> = segments.iter().map(|segment| segment.entry.number).collect();
+            drop(segments);
+            self.remove_dropped(shared);
+            match merged {
+                Ok(()) => {}
+                Err(StoreError::Closed) => return Ok(()),
+                Err(error @ StoreError::Corrupt(_)) => {
+                    // They are read as they are, as far as they can be.
+                    shared.damages.note(&error.to_string());
+                    self.left_alone.extend(numbers);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments of one tenant and about one size that lie together in time; `None` if there are too few.
+    fn find_mergeable(&mut self, shared: &Shared) -> Option<(Tenant, Vec<Arc<Segment>>)> {
+        let open = shared.state().segments.clone();
+        let mut tiers: BTreeMap<(String, u32), Vec<Arc<Segment>>> = BTreeMap::new();
+        for segment in open {
+            let number = segment.entry.number;
+            if !self.left_alone.contains(&number) && !shared.files.is_to_be_moved(number) {
+                let tier = segment.entry.spans.max(1).ilog2() / MERGE_SEGMENTS.ilog2();
+                tiers.entry((segment.entry.tenant.clone(), tier)).or_default().push(segment);
+            }
+        }
+        for ((tenant, _), mut tier) in tiers {
+            if tier.len() < MERGE_SEGMENTS {
+                continue;
+            }
+            tier.sort_by_key(|segment| (segment.entry.first_start_unix_nano, segment.entry.number));
+            tier.truncate(MERGE_SEGMENTS);
+            let spans: u64 = tier.iter().map(|segment| segment.entry.spans).sum();
+            let first = tier.iter().map(|segment| segment.entry.first_start_unix_nano).min()?;
+            let last = tier.iter().map(|segment| segment.entry.last_start_unix_nano).max()?;
+            let most_nanos = shared.options.retention_age.map(|age| age.as_nanos() as u64 / RETENTION_PARTS);
+            let bytes: u64 = tier.iter().map(|segment| segment.entry.bytes).sum();
+            let most_bytes = shared.options.retention_bytes.map(|most| most / RETENTION_PARTS);
+            let mut fits = spans <= MOST_MERGED_SPANS
+                && most_bytes.is_none_or(|most| bytes <= most)
+                && most_nanos.is_none_or(|most| last - first <= most);
+            if fits {
+                fits = match Merge::fits(&tier) {
+                    // Later, when they can be reached.
+                    Err(StoreError::Unavailable(_)) => continue,
+                    fits => fits.unwrap_or(false),
+                };
+            }
+            if !fits {
+                // The oldest of them is as large as it gets.
+                self.left_alone.insert(tier[0].entry.number);
+                continue;
+            }
+            if let Ok(tenant) = Tenant::new(&tenant) {
+                return Some((tenant, tier));
+            }
+        }
+        None
+    }
+
+    fn merge(&mut self, shared: &Shared, tenant: &Tenant, segments: &[Arc<Segment>]) -> Result<(), StoreError> {
+        let files = &*shared.files;
+        let number = self.next_number();
+        let merged = Merge::new(files, number, tenant, segments).and_then(|merge| {
+            merge.run(|| {
+                if shared.closed.load(Ordering::SeqCst) {
+                    return Err(StoreError::Closed);
+                }
+                self.flush_all(shared)
+            })
+        });
+        let numbers: Vec<u64> = segments.iter().map(|segment| segment.entry.number).collect();
+        let entry = match merged {
+            Ok(entry) => entry,
+            Err(error) => {
+                segment::remove(files, number);
+                return Err(error);
+            }
+        };
+        if let Err(error) = self.commit(shared, vec![entry], &numbers, None) {
+            self.remove_unless_live(shared, &[number]);
+            return Err(error);
+        }
+        Ok(())
+    }
+}
