@@ -87,6 +87,25 @@ impl<'a> Api<'a> {
         Ok((taken, answer.data.iter().filter_map(|trace| trace.id.parse().ok()).collect()))
     }
 
+    /// The same from Tracewell's own API, which tells a few lines of each trace: what its UI and its command line ask.
+    pub(crate) fn list(
+        &self,
+        service: &str,
+        condition: Condition<'_>,
+        start: u64,
+        end: u64,
+    ) -> Result<(Taken, BTreeSet<TraceId>)> {
+        let mut path = format!("/v1/traces?service={service}&start={start}&end={end}&limit={LIMIT}");
+        if let Some((key, value)) = condition.tag {
+            path.push_str(&format!("&tag={key}%3D{value}"));
+        }
+        if let Some(slower) = condition.min_duration {
+            path.push_str(&format!("&min_duration={}ms", slower.as_millis()));
+        }
+        let (taken, answer) = self.get::<List>(&path)?;
+        Ok((taken, answer.traces.iter().filter_map(|trace| trace.id.parse().ok()).collect()))
+    }
+
     /// How many traces were looked at to say what is different from the middle on.
     pub(crate) fn why(&self, start: u64, middle: u64, end: u64) -> Result<(Taken, usize)> {
         let path = format!("/v1/why?start={middle}&end={end}&baseline_start={start}&baseline_end={middle}");
@@ -137,6 +156,18 @@ struct ResourceSpans {
 struct ScopeSpans {
     #[serde(default)]
     spans: Vec<IgnoredAny>,
+}
+
+/// The list of Tracewell's own API.
+#[derive(Deserialize)]
+struct List {
+    traces: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(rename = "trace_id")]
+    id: String,
 }
 
 /// What `why` says, as far as it is looked at.

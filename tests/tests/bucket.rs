@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use tracewell_e2e::{Server, tracewell};
 use tracewell_parts::S3;
@@ -65,17 +66,17 @@ fn a_bucket_has_one_owner_and_outlives_its_directory() {
         (Some(sent as u64), Some("s3://spans/tracewell/catalog.json"))
     );
     assert_eq!(json(&run(&["fsck", "--json", "--data", data]))["segment_spans"], sent);
-    let refused = Command::new(tracewell()).args(["serve", "--data", data]).output().unwrap();
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--segments s3://spans/tracewell"));
+    let any_port = ["--http", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0"];
+    let refused = run(&[&["serve", "--data", data], &any_port[..]].concat());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("--segments s3://spans/tracewell"), "{said}");
 
     // Another directory is refused while the first runs, and after; until it is told to take over.
     let server = start(first.path(), &s3, &[]).unwrap();
     let address = s3.url();
     let arguments =
         ["serve", "--data", second.path().to_str().unwrap(), "--segments", BUCKET, "--segments-endpoint", &address];
-    let refused =
-        run(&[&arguments[..], &["--http", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0"]]
-            .concat());
+    let refused = run(&[&arguments[..], &any_port].concat());
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("--segments-take-over") && said.contains(data), "{said}");
     let new = start(second.path(), &s3, &["--segments-take-over"]).unwrap();
@@ -103,19 +104,95 @@ fn a_bucket_has_one_owner_and_outlives_its_directory() {
     assert!(exported.status.success() && !exported.stdout.is_empty());
 }
 
+/// What the server says of its bucket.
+fn bucket(server: &Server) -> serde_json::Value {
+    server.get("/api/v1/stats").unwrap().1["store"]["bucket"].clone()
+}
+
+/// Waits until the server has its bucket again.
+fn wait_for_bucket(server: &Server) {
+    let begin = Instant::now();
+    while !bucket(server)["away"].is_null() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{}", bucket(server));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
-fn a_bucket_that_is_away_stops_no_spans_from_being_taken() {
-    let Some(s3) = S3::start("spans") else { return };
+fn a_bucket_that_is_away_stops_neither_spans_nor_a_start_nor_an_end() {
+    let Some(mut s3) = S3::start_versitygw("spans") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), &s3, &["--segments-cache", "0"]).unwrap();
+    let start = |s3: &S3| start(folder.path(), s3, &["--segments-cache", "0"]).unwrap();
+    let server = start(&s3);
     let sent = send(&server, 1);
     server.stop().unwrap();
-    let server = start(folder.path(), &s3, &["--segments-cache", "0"]).unwrap();
-    drop(s3);
+    let server = start(&s3);
+    s3.stop();
     let sent = sent + send(&server, 2);
     assert_eq!(spans(&server), sent);
     let (status, answer) = server.get("/api/v1/services").unwrap();
     assert_eq!(status, 503);
     assert!(answer["error"]["message"].as_str().unwrap().contains(BUCKET), "{answer}");
+    // What is in the log only stays there, which is no error.
+    server.stop().unwrap();
+
+    // A start while it is away.
+    let server = start(&s3);
+    let sent = sent + send(&server, 3);
+    assert_eq!(spans(&server), sent);
+    let away = bucket(&server);
+    assert!(away["away"].as_str().unwrap().contains(BUCKET), "{away}");
+    assert_eq!(server.get("/api/v1/services").unwrap().0, 503);
     server.kill();
+    let server = start(&s3);
+    let sent = sent + send(&server, 4);
+    assert_eq!(spans(&server), sent);
+
+    s3.start_again();
+    wait_for_bucket(&server);
+    assert_eq!(server.get("/api/v1/services").unwrap().0, 200);
+    assert_eq!(spans(&server), sent);
+    server.stop().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let report = json(&run(&["fsck", "--json", "--data", data]));
+    assert_eq!(
+        (report["segment_spans"].as_u64(), report["log_spans"].as_u64()),
+        (Some(sent as u64), Some(0)),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_directory_that_is_given_a_bucket_is_served_at_once_and_moved() {
+    let Some(s3) = S3::start_versitygw("spans") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut sent = 0;
+    for seed in 0..3 {
+        let server = Server::start(folder.path()).unwrap();
+        assert!(bucket(&server).is_null());
+        sent += send(&server, seed);
+        server.stop().unwrap();
+    }
+    let data = folder.path().to_str().unwrap();
+    let server = start(folder.path(), &s3, &["--segments-move-rate", "1"]).unwrap();
+    assert_eq!((spans(&server), bucket(&server)["unmoved_segments"].as_u64()), (sent, Some(3)));
+    assert_eq!(server.get("/api/v1/services").unwrap().0, 200);
+    assert_eq!(json(&run(&["store", "stats", "--json", "--data", data]))["unmoved_segments"], 3);
+    let said = String::from_utf8(run(&["store", "stats", "--data", data]).stdout).unwrap();
+    assert!(said.contains("3 segments") && said.contains("to be moved into the bucket"), "{said}");
+    server.kill();
+
+    let server = start(folder.path(), &s3, &[]).unwrap();
+    let begin = Instant::now();
+    while bucket(&server)["unmoved_segments"] != 0 {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{}", bucket(&server));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(spans(&server), sent);
+    server.stop().unwrap();
+    let left = std::fs::read_dir(folder.path().join("segments")).unwrap().count();
+    assert_eq!(left, 0);
+    let stats = json(&run(&["store", "stats", "--json", "--data", data]));
+    assert_eq!((stats["spans"].as_u64(), stats["unmoved_segments"].as_u64()), (Some(sent as u64), Some(0)));
+    assert!(stats["cache"]["pieces"].as_u64().unwrap() >= 3, "{stats}");
 }

@@ -149,6 +149,26 @@ try {
       assert.equal(await page.locator('[role="treeitem"]').count() > 10, true);
       assert.match(await page.title(), /shop: POST \/checkout/);
     });
+    await check("who comes back from a trace finds the list as it was, without asking anew", async () => {
+      await page.setViewportSize({ width: 1280, height: 300 });
+      await page.goto(`${origin}/`);
+      await page.waitForSelector(".results li");
+      const result = page.locator(".results a", { hasText: "40 spans" });
+      await result.scrollIntoViewIfNeeded();
+      const place = await page.evaluate(() => scrollY);
+      assert.equal(place > 50, true, `scrolled to ${place}`);
+      const asked = [];
+      page.on("request", (sent) => sent.url().includes("/api/v1/traces?") && asked.push(sent.url()));
+      await result.click();
+      await page.waitForSelector('[role="treeitem"]');
+      assert.equal(await page.evaluate(() => scrollY), 0);
+      await page.goBack();
+      await page.waitForFunction((place) => document.querySelectorAll(".results li").length === 2 && scrollY === place, place);
+      assert.deepEqual(asked, []);
+      await page.setViewportSize({ width: 1280, height: 800 });
+      await page.goForward();
+      await page.waitForSelector('[role="treeitem"]');
+    });
     await check("a span's details open, and its URL leads back to it", async () => {
       await page.locator('[role="treeitem"] .open', { hasText: / step 2$/ }).first().click();
       await page.waitForSelector(".details");
@@ -170,6 +190,12 @@ try {
       const before = page.url();
       await page.keyboard.press("j");
       await page.waitForFunction((url) => location.href !== url, before);
+      // The row has the focus, so arrows go on from there.
+      const after = page.url();
+      await page.waitForFunction(() => document.activeElement === document.querySelector(".row.selected .open"));
+      await page.keyboard.press("ArrowUp");
+      await page.waitForFunction((url) => location.href !== url, after);
+      assert.equal(page.url(), before);
       await page.keyboard.press("Escape");
       await page.waitForFunction(() => document.querySelectorAll(".details").length === 0);
     });
@@ -244,6 +270,19 @@ try {
       await page.waitForURL(/a=b2&b=a1&order=tree/);
       await page.getByText("B took 250 ms less than A").waitFor();
     });
+    await check("a trace is compared with a set of traces, chosen by conditions", async () => {
+      await page.getByLabel("A", { exact: true }).fill("a1");
+      await page.getByLabel("B", { exact: true }).fill('service=orders operation="GET /order" start=-1h end=2100-01-01T00:00:00Z');
+      await page.getByRole("button", { name: "Compare", exact: true }).click();
+      await page.getByText("B took 125 ms longer than A on average").waitFor();
+      assert.match(await page.locator("dl").innerText(), /mean of 2 traces/);
+      assert.match(await page.locator("tbody tr", { hasText: "SELECT" }).innerText(), /1 call\b[^]*3.5 calls/);
+      await page.locator("tbody tr", { hasText: "apologise" }).getByRole("link").click();
+      await page.waitForURL(/\/trace\/0*b2\?span=0*3$/);
+      await page.waitForSelector(".details");
+      await page.getByRole("button", { name: "Compare with…" }).click();
+      assert.match(await page.getByRole("link", { name: "of its kind in the hour before" }).getAttribute("href"), /service%3D%22orders%22/);
+    });
     await check("every page says how much is kept, and what is damaged", async () => {
       await page.goto(`${origin}/why`);
       assert.match(await page.locator("footer").innerText(), /spans kept/);
@@ -265,6 +304,12 @@ try {
     await check("an unknown trace says so", async () => {
       await page.goto(`${origin}/trace/123456`);
       assert.match(await page.getByRole("alert").innerText(), /no such trace/);
+      await page.goto(`${origin}/compare?a=a1&b=123456`);
+      assert.match(await page.getByRole("alert").innerText(), /^B: there is no trace 0*123456\. It may be older/);
+    });
+    await check("what is wrong with a side of a comparison is said of it", async () => {
+      await page.goto(`${origin}/compare?a=a1&b=servce%3Dcart`);
+      assert.match(await page.getByRole("alert").innerText(), /^B: servce: there is no parameter/);
     });
   }
 } finally {

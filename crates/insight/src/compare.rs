@@ -1,18 +1,64 @@
 //! Traces side by side, by structure: call paths are aligned, so that the same operation called from two places is two
 //! rows, and one that is missing on a side is seen to be.
 
+mod summary;
+mod tree;
+
 use std::collections::BTreeMap;
 
-use tracewell_model::{SpanKind, Trace};
+use tracewell_model::{SpanId, SpanKind, Trace, TraceId};
 
 use crate::critical_path::critical_path_on;
 use crate::outline::Outline;
-use crate::self_time::exclusive_nanos;
+use crate::self_time::self_time_on;
 use crate::timeline::Timeline;
+use crate::wording::{count, duration, have, were};
+use tree::Tree;
+
+/// Traces that a side names, at most.
+const MOST_EXAMPLES: usize = 10;
+
+/// Two traces or two sets of traces, A and B, side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// What differs, in a few sentences.
+    pub summary: String,
+    /// A and B.
+    pub sides: [ComparedSide; 2],
+    /// The call paths of both: parents first, and children in the order in which they begin.
+    pub paths: Vec<ComparedPath>,
+    /// What the figures cannot tell.
+    pub caveats: Vec<String>,
+}
+
+/// One of the two sets of traces.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ComparedSide {
+    /// How many there are.
+    pub traces: usize,
+    /// Spans of all of them.
+    pub spans: usize,
+    /// Of these, the ones that failed.
+    pub errors: usize,
+    /// How long a trace takes, on average.
+    pub duration_nanos: f64,
+    /// The service of the root span; of several kinds of request, that of the most frequent one.
+    pub root_service: String,
+    /// The root span's name.
+    pub root_operation: String,
+    /// When the first begins.
+    pub start_unix_nano: u64,
+    /// When the last one ends.
+    pub end_unix_nano: u64,
+    /// Some of them, those that were added first.
+    pub examples: Vec<TraceId>,
+}
 
 /// One call path on both sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparedPath {
+    /// What it is called from: its place among the paths, before this one. `None` for a root.
+    pub parent: Option<usize>,
     /// How deep it is; 0 is a root.
     pub depth: usize,
     /// The service.
@@ -21,146 +67,188 @@ pub struct ComparedPath {
     pub operation: String,
     /// The kind of its spans.
     pub kind: SpanKind,
-    /// What the first traces did there.
-    pub first: PathStats,
-    /// What the second ones did.
-    pub second: PathStats,
+    /// What A and B did there.
+    pub sides: [PathStats; 2],
 }
 
-/// What traces did at a call path; each a mean over all traces of a side.
+impl ComparedPath {
+    /// Whether only B has it.
+    pub fn is_new(&self) -> bool {
+        self.sides[0].longest.is_none()
+    }
+
+    /// Whether only A has it.
+    pub fn is_missing(&self) -> bool {
+        self.sides[1].longest.is_none()
+    }
+
+    /// How much more of the critical path is B's; the roots' durations differ by the sum over all paths.
+    pub fn added_nanos(&self) -> f64 {
+        self.sides[1].critical_nanos - self.sides[0].critical_nanos
+    }
+}
+
+/// What traces did at a call path; each figure is a mean over all traces of a side.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PathStats {
     /// Spans a trace.
     pub calls: f64,
     /// Their durations a trace, in nanoseconds.
     pub duration_nanos: f64,
-    /// Of these, work of their own.
+    /// Of these, self time.
     pub self_nanos: f64,
     /// Of the critical path, what is theirs without what is below.
     pub critical_nanos: f64,
     /// Spans that failed a trace.
     pub errors: f64,
+    /// The longest of the spans: what to look at. `None` if there is no span.
+    pub longest: Option<(TraceId, SpanId)>,
 }
 
-/// Compares two traces, or two sets of traces. The rows come parents first, and children in the order in which they begin.
-pub fn compare(first: &[Trace], second: &[Trace]) -> Vec<ComparedPath> {
-    let mut tree = Tree::default();
-    for (side, traces) in [first, second].into_iter().enumerate() {
-        for trace in traces {
-            tree.add(trace, side, 1.0 / traces.len() as f64);
+/// A comparison while traces are added, one after the other: what is kept grows with the call paths, not the traces.
+#[derive(Clone, Debug)]
+pub struct Comparer {
+    sides: [Side; 2],
+    tree: Tree,
+    most_skew_nanos: u64,
+    /// Traces whose clocks were moved, and traces with spans whose parent is not there.
+    moved: usize,
+    torn: usize,
+    spans_left_out: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Side {
+    totals: ComparedSide,
+    /// How many requests there are of each kind.
+    entries: BTreeMap<(String, String), usize>,
+}
+
+impl Comparer {
+    /// For at most so many call paths; spans on further ones are left out, and counted.
+    pub fn new(most_paths: usize) -> Self {
+        Self {
+            sides: Default::default(),
+            tree: Tree::new(most_paths),
+            most_skew_nanos: 0,
+            moved: 0,
+            torn: 0,
+            spans_left_out: 0,
         }
     }
-    tree.rows()
-}
 
-type Step = (String, String, SpanKind);
+    /// Adds a trace to A (0) or B (1). One without spans counts for nothing.
+    pub fn add(&mut self, side: usize, trace: &Trace) {
+        let Some(root) = trace.root() else { return };
+        let Side { totals, entries } = &mut self.sides[side];
+        *entries.entry((root.service().to_owned(), root.name().to_owned())).or_default() += 1;
+        totals.traces += 1;
+        totals.spans += trace.len();
+        totals.duration_nanos += trace.duration_nanos() as f64;
+        let earliest = if totals.traces == 1 { u64::MAX } else { totals.start_unix_nano };
+        totals.start_unix_nano = earliest.min(trace.start_unix_nano());
+        totals.end_unix_nano = totals.end_unix_nano.max(trace.end_unix_nano());
+        if totals.examples.len() < MOST_EXAMPLES {
+            totals.examples.push(trace.trace_id());
+        }
 
-#[derive(Default)]
-struct Tree {
-    nodes: Vec<Node>,
-    roots: BTreeMap<Step, usize>,
-}
-
-struct Node {
-    step: Step,
-    children: BTreeMap<Step, usize>,
-    sides: [PathStats; 2],
-    /// When it begins after its root, summed over its spans.
-    begins: f64,
-    spans: f64,
-}
-
-impl Tree {
-    fn add(&mut self, trace: &Trace, side: usize, part: f64) {
         let outline = Outline::of(trace);
         let timeline = Timeline::corrected(&outline);
-        let own = exclusive_nanos(&outline, &timeline);
-        let mut path = vec![0; trace.len()];
+        self.moved += usize::from(timeline.most_skew_nanos > 0);
+        self.most_skew_nanos = self.most_skew_nanos.max(timeline.most_skew_nanos);
+        self.torn += usize::from(trace.notes().orphans > 0);
+        let own = self_time_on(&outline, &timeline);
+        let mut critical = vec![0; trace.len()];
         for piece in critical_path_on(&outline, &timeline) {
-            path[piece.span] += piece.duration_nanos();
+            critical[piece.span] += piece.duration_nanos();
         }
-        let mut nodes = vec![0; trace.len()];
+        let mut nodes = vec![None; trace.len()];
         for (row, _) in trace.depth_first() {
             let span = trace.span(row);
-            let step = (span.service().to_owned(), span.name().to_owned(), span.kind());
+            let is_error = span.is_error();
+            totals.errors += usize::from(is_error);
             let parent = trace.parent(row).map(|parent| nodes[parent]);
-            let node = self.node(parent, step);
-            nodes[row] = node;
-            let node = &mut self.nodes[node];
-            node.begins += timeline.start(row).saturating_sub(trace.start_unix_nano()) as f64;
-            node.spans += 1.0;
-            let stats = &mut node.sides[side];
-            stats.calls += part;
-            stats.duration_nanos += part * span.duration_nanos() as f64;
-            stats.self_nanos += part * own[row] as f64;
-            stats.critical_nanos += part * path[row] as f64;
-            stats.errors += part * f64::from(span.is_error());
+            let Some(node) = self.tree.node(parent, span) else {
+                self.spans_left_out += 1;
+                continue;
+            };
+            nodes[row] = Some(node);
+            let begins_nanos = timeline.start(row).saturating_sub(trace.start_unix_nano());
+            let place = &mut self.tree.nodes[node];
+            place.begins_nanos += begins_nanos as f64;
+            place.spans += 1.0;
+            let stats = &mut place.sides[side];
+            stats.calls += 1.0;
+            stats.duration_nanos += span.duration_nanos() as f64;
+            stats.self_nanos += own[row] as f64;
+            stats.critical_nanos += critical[row] as f64;
+            stats.errors += f64::from(is_error);
+            if stats.longest.is_none() || span.duration_nanos() > place.longest_nanos[side] {
+                place.longest_nanos[side] = span.duration_nanos();
+                stats.longest = Some((trace.trace_id(), span.span_id()));
+            }
         }
     }
 
-    fn node(&mut self, parent: Option<usize>, step: Step) -> usize {
-        let next = self.nodes.len();
-        let siblings = match parent {
-            Some(parent) => &mut self.nodes[parent].children,
-            None => &mut self.roots,
-        };
-        if let Some(known) = siblings.get(&step) {
-            return *known;
-        }
-        siblings.insert(step.clone(), next);
-        self.nodes.push(Node { step, children: BTreeMap::new(), sides: Default::default(), begins: 0.0, spans: 0.0 });
-        next
+    /// Spans that were added to a side.
+    pub fn spans(&self, side: usize) -> usize {
+        self.sides[side].totals.spans
     }
 
-    fn rows(&self) -> Vec<ComparedPath> {
-        let in_order = |siblings: &BTreeMap<Step, usize>| {
-            let mut nodes: Vec<usize> = siblings.values().copied().collect();
-            let begin = |node: &usize| self.nodes[*node].begins / self.nodes[*node].spans;
-            // The last comes first off the stack.
-            nodes.sort_by(|left, right| begin(right).total_cmp(&begin(left)));
-            nodes
-        };
-        let mut rows = Vec::with_capacity(self.nodes.len());
-        let mut stack: Vec<(usize, usize)> = in_order(&self.roots).into_iter().map(|node| (node, 0)).collect();
-        while let Some((number, depth)) = stack.pop() {
-            let node = &self.nodes[number];
-            let (service, operation, kind) = node.step.clone();
-            rows.push(ComparedPath { depth, service, operation, kind, first: node.sides[0], second: node.sides[1] });
-            stack.extend(in_order(&node.children).into_iter().map(|child| (child, depth + 1)));
+    /// Traces that were added to a side.
+    pub fn traces(&self, side: usize) -> usize {
+        self.sides[side].totals.traces
+    }
+
+    /// What came of it.
+    pub fn conclude(self) -> Comparison {
+        let caveats = self.caveats();
+        let sides = self.sides.map(|Side { mut totals, entries }| {
+            totals.duration_nanos /= totals.traces.max(1) as f64;
+            // Of equally frequent ones the first in the alphabet, so that the answer is always the same.
+            if let Some(((service, operation), _)) = entries.into_iter().rev().max_by_key(|(_, count)| *count) {
+                (totals.root_service, totals.root_operation) = (service, operation);
+            }
+            totals
+        });
+        let paths = self.tree.paths([sides[0].traces, sides[1].traces]);
+        Comparison { summary: summary::summary(&sides, &paths), sides, paths, caveats }
+    }
+
+    fn caveats(&self) -> Vec<String> {
+        let mut caveats = Vec::new();
+        let [a, b] = &self.sides;
+        if a.entries.len() > 1 || b.entries.len() > 1 {
+            caveats.push(format!(
+                "There is more than one kind of request ({} in A, {} in B), so part of a difference may be another mix of \
+                 them; name an operation to look at one.",
+                a.entries.len(),
+                b.entries.len()
+            ));
         }
-        rows
+        if self.moved > 0 {
+            let most = duration(self.most_skew_nanos);
+            caveats.push(format!(
+                "The clocks of {} were brought together, by {most} at most.",
+                count(self.moved, "trace")
+            ));
+        }
+        if self.torn > 0 {
+            caveats.push(format!(
+                "{} spans whose parent is not there: these stand as roots, and nobody is seen to wait for them.",
+                have(self.torn, "trace")
+            ));
+        }
+        if self.spans_left_out > 0 {
+            caveats.push(format!(
+                "{} left out: there are more than {} call paths.",
+                were(self.spans_left_out, "span"),
+                self.tree.most
+            ));
+        }
+        caveats
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::critical_path::testing::{TraceBuilder, kind::*};
-
-    fn request(id: u128, queries: u64) -> Trace {
-        let mut builder = TraceBuilder::new(id);
-        let root = builder.span(0, "api", "GET /", SERVER, 0, 100 * (queries + 2));
-        builder.span(root, "api", "check", INTERNAL, 10, 20);
-        for query in 0..queries {
-            builder.span(root, "api", "SELECT", CLIENT, 100 * (query + 1), 100 * (query + 1) + 50);
-        }
-        builder.build()
-    }
-
-    #[test]
-    fn call_paths_are_aligned_and_what_one_side_lacks_is_seen() {
-        let mut other = TraceBuilder::new(3);
-        let root = other.span(0, "api", "GET /", SERVER, 0, 500);
-        let check = other.span(root, "api", "check", INTERNAL, 10, 20);
-        other.span(check, "api", "SELECT", CLIENT, 12, 15);
-        let rows = compare(&[request(1, 1), request(2, 3)], &[other.build()]);
-        let words: Vec<String> = rows
-            .iter()
-            .map(|row| format!("{} {} {} {}", row.depth, row.operation, row.first.calls, row.second.calls))
-            .collect();
-        assert_eq!(words, ["0 GET / 1 1", "1 check 1 1", "2 SELECT 0 1", "1 SELECT 2 0"]);
-        assert!((rows[3].first.duration_nanos - 100.0).abs() < 1e-9);
-        let critical: f64 = rows.iter().map(|row| row.second.critical_nanos).sum();
-        assert!((critical - 500.0).abs() < 1e-9, "the critical path is divided without rest");
-    }
-}
+mod tests;

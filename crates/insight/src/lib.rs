@@ -13,7 +13,7 @@
 //! | `survey`        | [`Survey`]: what is known of many traces, taken in a few at a time             |
 //! | `why`           | [`why`], [`Inquiry`]: where the added time of slow traces went, ranked         |
 //! | `slack`         | [`leeway`]: drag and slack of each span                                        |
-//! | `compare`       | [`compare`]: two traces, or two sets, by structure                             |
+//! | `compare`       | [`Comparer`]: two traces, or two sets, side by side by structure               |
 //! | `flame`         | [`Flame`]: critical paths of many traces as folded stacks and as a picture     |
 //! | `wording`       | findings as sentences                                                          |
 //!
@@ -48,7 +48,7 @@ mod timeline;
 mod why;
 mod wording;
 
-pub use compare::{ComparedPath, PathStats, compare};
+pub use compare::{ComparedPath, ComparedSide, Comparer, Comparison, PathStats};
 pub use critical_path::{Piece, PieceKind, critical_path};
 pub use flame::Flame;
 pub use self_time::self_time_nanos;

@@ -13,6 +13,20 @@ pub fn self_time_nanos(trace: &Trace) -> Vec<u64> {
     (0..trace.len()).map(|row| uncovered_nanos(&timeline, row, trace.children(row))).collect()
 }
 
+/// Self time by the clock of a timeline.
+pub(crate) fn self_time_on(trace: &Outline, timeline: &Timeline) -> Vec<u64> {
+    let mut children = Vec::new();
+    (0..trace.len())
+        .map(|row| {
+            children.clear();
+            children.extend(trace.children(row));
+            // A clock that was moved may have changed their order.
+            children.sort_by_key(|child| timeline.start(*child));
+            uncovered_nanos(timeline, row, children.iter().copied())
+        })
+        .collect()
+}
+
 /// Self time by the clock of a timeline, without what an internal span spends beside a call that started after it: where
 /// a framework loses the context in asynchronous code, a span that waits for a call becomes the call's sibling.
 ///

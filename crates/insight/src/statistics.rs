@@ -10,6 +10,28 @@ pub(crate) fn median(values: &mut [u64]) -> u64 {
     if values.len() % 2 == 1 { values[middle] } else { values[middle - 1].midpoint(values[middle]) }
 }
 
+/// The value in the middle of weighted ones, each given with its weight; 0 of nothing. Each value stands at the middle of its
+/// weight, and what lies between two is interpolated: a rounded weight moves the median by a rounding, and not from one
+/// value to the next.
+pub(crate) fn weighted_median(mut values: Vec<(f64, f64)>) -> f64 {
+    values.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+    let half = 0.5 * values.iter().map(|(_, weight)| weight).sum::<f64>();
+    let mut sum = 0.0;
+    let mut before: Option<(f64, f64)> = None;
+    for (value, weight) in values {
+        let place = sum + 0.5 * weight;
+        match before {
+            None if place >= half => return value,
+            Some((last, last_place)) if place >= half => {
+                return last + (value - last) * (half - last_place) / (place - last_place).max(f64::MIN_POSITIVE);
+            }
+            _ => before = Some((value, place)),
+        }
+        sum += weight;
+    }
+    before.map_or(0.0, |(value, _)| value)
+}
+
 /// Mean and variance of numbers that arrive one by one (Welford).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moments {
@@ -123,6 +145,17 @@ mod tests {
         assert_eq!(median(&mut []), 0);
         assert_eq!(median(&mut [3, 1, 2]), 2);
         assert_eq!(median(&mut [u64::MAX, u64::MAX - 2]), u64::MAX - 1);
+    }
+
+    #[test]
+    fn a_weighted_median_goes_smoothly_from_one_value_to_the_next() {
+        assert_eq!(weighted_median(vec![]), 0.0);
+        assert_eq!(weighted_median(vec![(3.0, 2.0)]), 3.0);
+        assert_eq!(weighted_median(vec![(3.0, 1.0), (1.0, 1.0), (2.0, 1.0)]), 2.0);
+        assert_eq!(weighted_median(vec![(4.0, 1.0), (1.0, 1.0), (2.0, 1.0), (8.0, 1.0)]), 3.0);
+        assert_eq!(weighted_median(vec![(0.0, 100.0), (9.0, 1.0), (-9.0, 1.0)]), 0.0);
+        let nearly_even = weighted_median(vec![(0.0, 1.0 - 1e-12), (1.0, 1.0 + 1e-12)]);
+        assert!((nearly_even - 0.5).abs() < 1e-9, "{nearly_even}");
     }
 
     #[test]

@@ -177,6 +177,19 @@ impl Survey {
         }
     }
 
+    /// Keeps every second one of the traces that it keeps, now and from here on: for whoever has no time to read them all.
+    pub fn thin(&mut self) {
+        if self.thinned.halvings == u64::BITS {
+            return;
+        }
+        self.thinned.halvings += 1;
+        let thinned = self.thinned;
+        if let Some(window) = &mut self.window {
+            *window = self.observed.traces[..*window].iter().filter(|trace| thinned.takes(trace.trace_id)).count();
+        }
+        self.observed.retain(|trace| thinned.takes(trace.trace_id));
+    }
+
     /// How many spans the traces have, those of the baseline if one has begun.
     fn spans(&self) -> usize {
         self.observed.traces[self.window.unwrap_or(0)..].iter().map(|trace| trace.spans as usize).sum()
@@ -188,14 +201,5 @@ impl Survey {
         while exceeds(self) && self.thinned.halvings < u64::BITS {
             self.thin();
         }
-    }
-
-    fn thin(&mut self) {
-        self.thinned.halvings += 1;
-        let thinned = self.thinned;
-        if let Some(window) = &mut self.window {
-            *window = self.observed.traces[..*window].iter().filter(|trace| thinned.takes(trace.trace_id)).count();
-        }
-        self.observed.retain(|trace| thinned.takes(trace.trace_id));
     }
 }

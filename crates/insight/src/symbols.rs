@@ -33,6 +33,11 @@ impl Symbols {
         id
     }
 
+    /// The number of a string, if it has one.
+    pub(crate) fn find(&self, text: &str) -> Option<u32> {
+        self.ids.get(text).copied()
+    }
+
     /// The string with this number.
     pub(crate) fn text(&self, id: u32) -> &str {
         &self.texts[id as usize]

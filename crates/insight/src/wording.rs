@@ -47,9 +47,11 @@ pub(crate) fn summary(why: &Why, enough: bool) -> String {
     }
     let medians =
         format!("{} instead of {} (median)", duration(why.slow.median_nanos), duration(why.normal.median_nanos));
-    let Some(first) = why.findings.first() else { return format!("Nothing is slower: requests take {medians}.") };
+    // Of several, the first that is more than chance.
+    let first = why.findings.iter().find(|finding| finding.significant).or(why.findings.first());
+    let Some(first) = first else { return format!("Nothing is slower: requests take {medians}.") };
     let cause = where_is(first);
-    if why.significant && first.significant {
+    if first.significant {
         match first.kind {
             FindingKind::Error => format!("Requests fail: errors begin in {cause}{}.", for_whom(first)),
             _ => format!(
@@ -107,11 +109,12 @@ fn for_whom(finding: &Finding) -> String {
 /// A finding in words.
 pub(crate) fn sentence(finding: &Finding, scope: &Scope) -> String {
     let Finding { service, operation, .. } = finding;
-    let times = format!(
-        "{} more a request, {} of the added time",
-        duration(finding.added_nanos.unsigned_abs()),
-        percent(finding.share)
-    );
+    let added = duration(finding.added_nanos.unsigned_abs());
+    let times = if finding.added_nanos < 0 {
+        format!("{added} less a request")
+    } else {
+        format!("{added} more a request, {} of the added time", percent(finding.share))
+    };
     let chance = if finding.significant { "" } else { "; this may be chance" };
     let places = if scope.places > 1 { format!("in {} places, most in", scope.places) } else { "in".to_owned() };
     let (from, to) = ends(finding);
@@ -166,7 +169,7 @@ pub(crate) fn duration(nanos: u64) -> String {
 }
 
 fn percent(part: f64) -> String {
-    format!("{:.0} %", part * 100.0)
+    if part < 0.005 { "less than 1 %".to_owned() } else { format!("{:.0} %", part * 100.0) }
 }
 
 /// `1 trace`, `2 traces`.
@@ -187,10 +190,52 @@ pub(crate) fn have(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::why::Group;
 
     #[test]
     fn durations_read_well() {
         let words = [950, 1_500, 12_340_000, 2_050_000_000, 200_000_000_000].map(duration);
         assert_eq!(words, ["950 ns", "1.50 µs", "12.3 ms", "2.05 s", "3 min 20 s"]);
+    }
+
+    fn finding(service: &str, added_nanos: i64, significant: bool) -> Finding {
+        Finding {
+            rank: 1,
+            kind: FindingKind::SelfTime,
+            service: service.to_owned(),
+            operation: "work".to_owned(),
+            edge: None,
+            added_nanos,
+            share: 0.001,
+            confidence: (0, 0),
+            slower_nanos: added_nanos,
+            more_often_nanos: 0,
+            slow_nanos: 0,
+            normal_nanos: 0,
+            significant,
+            traces: 1,
+            attributes: Vec::new(),
+            since_unix_nano: None,
+            examples: Vec::new(),
+            normal_examples: Vec::new(),
+            sentence: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_summary_is_of_what_is_more_than_chance() {
+        let group = Group { traces: 9, median_nanos: 1_000, ..Group::default() };
+        let findings = vec![finding("noisy", 2_000, false), finding("slow", 1_000, true)];
+        let why = Why { significant: true, slow: group, normal: group, findings, ..Why::default() };
+        let words = summary(&why, true);
+        assert!(words.contains("slow's own work") && !words.contains("chance"), "{words}");
+    }
+
+    #[test]
+    fn what_got_faster_takes_less() {
+        let scope = Scope { places: 1, edges: 0, target: String::new() };
+        assert!(sentence(&finding("a", -1_500, true), &scope).ends_with("in work: 1.50 µs less a request."));
+        let words = sentence(&finding("a", 1_500, true), &scope);
+        assert!(words.ends_with("1.50 µs more a request, less than 1 % of the added time."), "{words}");
     }
 }

@@ -41,6 +41,8 @@ pub struct Portions {
     seen: HashSet<TraceId>,
     spans_expected: u64,
     at_once: usize,
+    /// Parts that there were at first.
+    all_parts: usize,
 }
 
 impl Portions {
@@ -58,13 +60,19 @@ impl Portions {
         );
         let part_of_all = nanos(time) as f64 / nanos(held).max(1) as f64;
         let spans_expected = (stats.spans as f64 * part_of_all) as u64;
-        let parts = parts(time, spans_expected.div_ceil(SPANS_A_PART).clamp(1, MOST_PARTS)).into();
-        Ok(Self { request, parts, found: VecDeque::new(), seen, spans_expected, at_once: FIRST_TRACES })
+        let parts: VecDeque<TimeRange> = parts(time, spans_expected.div_ceil(SPANS_A_PART).clamp(1, MOST_PARTS)).into();
+        let all_parts = parts.len();
+        Ok(Self { request, parts, found: VecDeque::new(), seen, spans_expected, at_once: FIRST_TRACES, all_parts })
     }
 
     /// About how many spans there are in the time, whatever the conditions, if they are spread evenly.
     pub fn spans_expected(&self) -> u64 {
         self.spans_expected
+    }
+
+    /// Which part of the time has been looked through, 0 to 1.
+    pub fn progress(&self) -> f64 {
+        1.0 - self.parts.len() as f64 / self.all_parts.max(1) as f64
     }
 
     /// Some more traces; `None` when there are no more. Those for whose ids `takes` says no are passed over.

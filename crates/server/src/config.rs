@@ -21,7 +21,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// Keeps segments in a bucket of S3 or what speaks like it, such as `s3://bucket/prefix`: the directory then holds the
     /// log and a cache. Credentials and region come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and their
-    /// like. Segments that are in the directory already are moved [default: in the directory]
+    /// like. Segments that are in the directory already are served from there and moved in the background. A bucket that
+    /// is away stops neither a start nor spans from being taken [default: in the directory]
     #[arg(long, env = "TRACEWELL_SEGMENTS", value_name = "URL")]
     pub segments: Option<String>,
     /// Server of the bucket if it is not AWS, such as `https://minio.example:9000`
@@ -39,6 +40,10 @@ pub struct Settings {
     /// Bytes of segments from the bucket that the directory holds, to be read faster [default: 10GiB]
     #[arg(long, env = "TRACEWELL_SEGMENTS_CACHE", value_name = "SIZE")]
     pub segments_cache: Option<String>,
+    /// Bytes a second at which segments that the directory has are moved into the bucket; 0 is without limit
+    /// [default: 32MiB]
+    #[arg(long, env = "TRACEWELL_SEGMENTS_MOVE_RATE", value_name = "SIZE")]
+    pub segments_move_rate: Option<String>,
     /// Takes the place of another directory that the bucket belongs to, once that one's server is stopped for good: if it
     /// still runs, it refuses spans from then on. Say it once, not always
     #[arg(long, env = "TRACEWELL_SEGMENTS_TAKE_OVER")]
@@ -133,6 +138,7 @@ impl Settings {
             segments: self.segments.or(other.segments),
             segments_endpoint: self.segments_endpoint.or(other.segments_endpoint),
             segments_cache: self.segments_cache.or(other.segments_cache),
+            segments_move_rate: self.segments_move_rate.or(other.segments_move_rate),
             segments_take_over: self.segments_take_over,
             http: self.http.or(other.http),
             otlp_http: self.otlp_http.or(other.otlp_http),
@@ -181,8 +187,10 @@ impl Settings {
         };
         let data = self.data.unwrap_or_else(|| PathBuf::from("tracewell-data"));
         let cache_bytes = size(self.segments_cache, "segments_cache", 10 << 30)?;
+        let move_bytes_per_second = size(self.segments_move_rate, "segments_move_rate", 32 << 20)?;
         let (endpoint, take_over) = (self.segments_endpoint, self.segments_take_over);
-        let segments = self.segments.map(|url| BucketOptions { url, endpoint, cache_bytes, take_over });
+        let segments =
+            self.segments.map(|url| BucketOptions { url, endpoint, cache_bytes, take_over, move_bytes_per_second });
         let in_memory = data.as_os_str() == ":memory:";
         anyhow::ensure!(!in_memory || segments.is_none(), "segments: a store in memory writes none");
         let durable = match self.commit.as_deref() {
@@ -289,15 +297,19 @@ mod tests {
 
     #[test]
     fn segments_go_into_a_bucket_from_the_file_or_a_flag() {
-        let text =
-            "segments = \"s3://spans/a\"\nsegments_endpoint = \"http://127.0.0.1:1\"\nsegments_cache = \"5MiB\"\n";
+        let text = "segments = \"s3://spans/a\"\nsegments_endpoint = \"http://127.0.0.1:1\"\nsegments_cache = \"5MiB\"\n\
+             segments_move_rate = \"7MB\"\n";
         let settings: Settings = toml::from_str(text).unwrap();
         let flags =
             Settings { segments: Some("s3://spans/b".to_owned()), segments_take_over: true, ..Settings::default() };
         let bucket = flags.or(settings).check().unwrap().segments.unwrap();
-        let endpoint = Some("http://127.0.0.1:1".to_owned());
-        let cache_bytes = 5 << 20;
-        assert_eq!(bucket, BucketOptions { url: "s3://spans/b".to_owned(), endpoint, cache_bytes, take_over: true });
+        let expected = BucketOptions {
+            cache_bytes: 5 << 20,
+            take_over: true,
+            move_bytes_per_second: 7_000_000,
+            ..BucketOptions::new("s3://spans/b".to_owned(), Some("http://127.0.0.1:1".to_owned()))
+        };
+        assert_eq!(bucket, expected);
         assert!(toml::from_str::<Settings>("segments_take_over = true").is_err(), "it is no lasting setting");
         let in_memory = "data = \":memory:\"\nsegments = \"s3://spans\"";
         let refused = toml::from_str::<Settings>(in_memory).unwrap().check().unwrap_err();

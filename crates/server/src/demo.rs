@@ -115,7 +115,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
         let why = api(format!("{}/api/v1/why?{window}", server.url)).await?;
         println!("Where the slowdown is, as `tracewell why` found it:");
         println!();
-        for line in why_lines(&why) {
+        for line in why_lines(&why, 2) {
             println!("  {line}");
         }
         println!();

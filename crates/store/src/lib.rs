@@ -16,6 +16,7 @@ mod scan;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tracewell_model::{SpanBatch, SpanKind, SpanRef, TimeRange, TraceId};
 use tracewell_wire::Format;
 
@@ -96,6 +97,42 @@ pub struct StoreStats {
     pub newest_unix_nano: Option<u64>,
     /// What recovery and reads found broken, by file and offset, whosever it is.
     pub damages: Vec<String>,
+    /// Of the bucket with the segments, if they are in one, whosever they are.
+    pub bucket: Option<BucketStats>,
+}
+
+/// What is known of the bucket that segments are in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketStats {
+    /// `s3://BUCKET/PREFIX`.
+    pub url: String,
+    /// Why it cannot be written now, if so: spans then wait in the log.
+    pub away: Option<String>,
+    /// Segments that are still in the directory, on their way into the bucket.
+    pub unmoved_segments: u64,
+    /// Their bytes.
+    pub unmoved_bytes: u64,
+    /// The cache in the directory.
+    pub cache: CacheStats,
+}
+
+/// How the cache of a bucket's segments was used since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheStats {
+    /// Bytes that it may hold.
+    pub most_bytes: u64,
+    /// Bytes that it holds.
+    pub bytes: u64,
+    /// Pieces of segments that it holds.
+    pub pieces: u64,
+    /// Reads of a piece that it answered.
+    pub hits: u64,
+    /// Pieces that were read from the bucket because it did not have them.
+    pub misses: u64,
+    /// Their bytes.
+    pub missed_bytes: u64,
+    /// Pieces that had to make room for others.
+    pub evictions: u64,
 }
 
 /// An operation of a service.

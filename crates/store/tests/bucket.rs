@@ -18,12 +18,8 @@ fn a_store_in_a_bucket_of_a_real_server_conforms() {
     for s3 in [S3::start("spans"), S3::start_versitygw("spans")].into_iter().flatten() {
         for (round, cache_bytes) in [0, 1 << 30].into_iter().enumerate() {
             let folder = tempfile::tempdir().unwrap();
-            let bucket = BucketOptions {
-                url: format!("s3://spans/conformance/{round}"),
-                endpoint: Some(s3.url()),
-                cache_bytes,
-                take_over: false,
-            };
+            let url = format!("s3://spans/conformance/{round}");
+            let bucket = BucketOptions { cache_bytes, ..BucketOptions::new(url, Some(s3.url())) };
             let options = EmbeddedOptions { segments: Some(bucket), ..EmbeddedOptions::default() };
             let store = EmbeddedStore::open(folder.path(), options).unwrap();
             runtime.block_on(async {

@@ -44,16 +44,32 @@ struct Running {
 impl Running {
     /// Starts a command and waits until it listens; `None` where there is no such program.
     fn start(command: &mut Command, port: Port) -> Option<Self> {
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
-        let mut running = Self { process, port };
+        let mut running = Self { process: spawn(command)?, port };
+        running.wait_until_it_listens(command);
+        Some(running)
+    }
+
+    /// Ends the process and keeps its port.
+    fn stop(&mut self) {
+        // Both fail only if it is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts a command on the port of one that was stopped.
+    fn start_again(&mut self, command: &mut Command) {
+        self.process = spawn(command).unwrap();
+        self.wait_until_it_listens(command);
+    }
+
+    fn wait_until_it_listens(&mut self, command: &Command) {
         let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", running.port())).is_err() {
-            let ended = running.process.try_wait().unwrap();
+        while TcpStream::connect(("127.0.0.1", self.port())).is_err() {
+            let ended = self.process.try_wait().unwrap();
             assert!(ended.is_none(), "{:?} ended with {ended:?}", command.get_program());
             assert!(begin.elapsed() < PATIENCE, "{:?} does not listen", command.get_program());
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(running)
     }
 
     fn port(&self) -> u16 {
@@ -63,8 +79,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only if it is gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.stop();
     }
+}
+
+fn spawn(command: &mut Command) -> Option<Child> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
 }

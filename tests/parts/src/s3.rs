@@ -1,6 +1,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use crate::{Port, Running, skip, target};
 pub struct S3 {
     running: Running,
     /// Where it keeps its objects, if not in memory.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl S3 {
@@ -37,7 +37,7 @@ impl S3 {
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        Some(Self { running, _folder: None })
+        Some(Self { running, folder: None })
     }
 
     /// Starts versitygw, which keeps objects as files and checks every signature.
@@ -46,20 +46,36 @@ impl S3 {
         let folder = tempfile::tempdir().unwrap();
         // A bucket is a directory.
         std::fs::create_dir(folder.path().join(bucket)).unwrap();
-        let mut command = Command::new(program("bin/versitygw", "versitygw"));
-        command
-            .env("ROOT_ACCESS_KEY", Self::CREDENTIALS[0].1)
-            .env("ROOT_SECRET_KEY", Self::CREDENTIALS[1].1)
-            .args(["--port", &format!("127.0.0.1:{}", port.number), "--quiet", "posix"])
-            .arg(folder.path());
-        let running = Running::start(&mut command, port).or_else(|| skip("versitygw"))?;
-        Some(Self { running, _folder: Some(folder) })
+        let running = Running::start(&mut versitygw(&port, folder.path()), port).or_else(|| skip("versitygw"))?;
+        Some(Self { running, folder: Some(folder) })
+    }
+
+    /// Ends its process; what it keeps as files stays.
+    pub fn stop(&mut self) {
+        self.running.stop();
+    }
+
+    /// Starts versitygw again where it was stopped.
+    pub fn start_again(&mut self) {
+        let folder = self.folder.as_ref().expect("what is kept in memory is gone");
+        let mut command = versitygw(&self.running.port, folder.path());
+        self.running.start_again(&mut command);
     }
 
     /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.running.port())
     }
+}
+
+fn versitygw(port: &Port, folder: &Path) -> Command {
+    let mut command = Command::new(program("bin/versitygw", "versitygw"));
+    command
+        .env("ROOT_ACCESS_KEY", S3::CREDENTIALS[0].1)
+        .env("ROOT_SECRET_KEY", S3::CREDENTIALS[1].1)
+        .args(["--port", &format!("127.0.0.1:{}", port.number), "--quiet", "posix"])
+        .arg(folder);
+    command
 }
 
 /// What `cargo xtask test` installed, or what the system has.

@@ -1,4 +1,4 @@
-import type { SearchAnswer, Stats, TraceDetail, Why } from "./types";
+import type { Comparison, SearchAnswer, Stats, TraceDetail, Why } from "./types";
 
 /** What the server refused, with the parameter to blame if there is one. */
 export class ApiError extends Error {
@@ -41,3 +41,6 @@ export const search = (query: [string, string][]): Promise<SearchAnswer> => get(
 export const trace = (id: string): Promise<TraceDetail> => get(`/traces/${encodeURIComponent(id)}`);
 
 export const why = (query: [string, string][]): Promise<Why> => get("/why", query);
+
+/** A side is a trace id, several with commas between, or conditions such as `service=cart start=-2h`. */
+export const compare = (a: string, b: string): Promise<Comparison> => get("/compare", [["a", a], ["b", b]]);

@@ -126,6 +126,11 @@ export interface Finding {
   edge: { from: string; to: string } | null;
   added_nanos: number;
   share: number;
+  /** Low and high end of what it adds, with a confidence of 95 %. */
+  confidence: [number, number];
+  /** Two parts that make what it adds. */
+  slower_nanos: number;
+  more_often_nanos: number;
   significant: boolean;
   examples: string[];
   normal_examples: string[];
@@ -143,5 +148,54 @@ export interface Why {
   normal: WhyGroup;
   added_nanos: number;
   findings: Finding[];
+  caveats: string[];
+}
+
+/** One of two sets of traces; often a single one. */
+export interface ComparedSide {
+  traces: number;
+  /** Whether that is all of them. */
+  complete: boolean;
+  spans: number;
+  errors: number;
+  /** A mean over the traces. */
+  duration_nanos: number;
+  root_service: string;
+  root_operation: string;
+  start_unix_nano: string;
+  end_unix_nano: string;
+  /** Some of the traces. */
+  examples: string[];
+}
+
+/** What the traces of a side did at a call path; each figure is a mean over them. */
+export interface PathStats {
+  calls: number;
+  duration_nanos: number;
+  self_nanos: number;
+  critical_nanos: number;
+  errors: number;
+  /** The longest of its spans: what to look at. */
+  longest: { trace_id: string; span_id: string } | null;
+}
+
+/** One call path of both sides: the same operation called from two places is two of them. */
+export interface ComparedPath {
+  /** Its place in the list; the parent comes before. */
+  parent: number | null;
+  depth: number;
+  service: string;
+  operation: string;
+  kind: string;
+  presence: "both" | "new" | "missing";
+  a: PathStats;
+  b: PathStats;
+}
+
+export interface Comparison {
+  summary: string;
+  a: ComparedSide;
+  b: ComparedSide;
+  paths: ComparedPath[];
   caveats: string[];
 }

@@ -1,4 +1,5 @@
-import type { ComparedPath } from "../trace/compare";
+import type { ComparedPath } from "../api/types";
+import { shortened } from "../trace/format";
 
 export const MEASURES = { critical_nanos: "on the critical path", self_nanos: "self time", duration_nanos: "total time" };
 export type Measure = keyof typeof MEASURES;
@@ -18,7 +19,8 @@ export interface CompareRow {
 
 /** The rows of a comparison, with bars that go left of the middle for less time and right of it for more. */
 export function compareRows(paths: ComparedPath[], measure: Measure, order: Order): CompareRow[] {
-  const differences = paths.map(({ sides: [first, second] }) => second[measure] - first[measure]);
+  // Means of many traces leave parts of a nanosecond.
+  const differences = paths.map(({ a, b }) => Math.round(b[measure] - a[measure]));
   const most = differences.reduce((most, difference) => Math.max(most, Math.abs(difference)), 1);
   const rows = paths.map((path, place) => {
     const width = Math.abs(differences[place]) / most / 2;
@@ -26,7 +28,7 @@ export function compareRows(paths: ComparedPath[], measure: Measure, order: Orde
     return { path, above: above(paths, path), difference_nanos: differences[place], bar };
   });
   if (order === "tree") return rows;
-  const calls = ({ path }: CompareRow) => Math.abs(path.sides[1].calls - path.sides[0].calls);
+  const calls = ({ path }: CompareRow) => Math.abs(path.b.calls - path.a.calls);
   // What costs no time may still be called more often; what is alike in both stays as called.
   return rows.sort((left, right) => Math.abs(right.difference_nanos) - Math.abs(left.difference_nanos) || calls(right) - calls(left));
 }
@@ -38,7 +40,7 @@ function above(paths: ComparedPath[], path: ComparedPath): string[] {
   const names: string[] = [];
   for (let place = path.parent; place !== null; place = paths[place].parent) {
     if (names.length === MOST_ABOVE) return ["…", ...names];
-    names.unshift(`${paths[place].service} ${paths[place].operation}`);
+    names.unshift(`${shortened(paths[place].service)} ${shortened(paths[place].operation)}`);
   }
   return names;
 }

@@ -7,10 +7,10 @@ import {
 } from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
 import { hue } from "../trace/colour";
-import { ago, clock, duration, text } from "../trace/format";
+import { ago, clock, duration, mean, shortened, text } from "../trace/format";
 import { ancestors, find, hasChildren, isPending, model, requestId, visibleRows } from "../trace/model";
 import { sdkSentence } from "../trace/sdk";
-import { rowWindow, ticks } from "./scale";
+import { logTicks, rowWindow, ticks } from "./scale";
 import { dots } from "./scatter";
 
 function span(depth: number, parent: number | null, name: string): Span {
@@ -111,9 +111,20 @@ describe("layout", () => {
     expect(ticks({ start: 0, end: 100 }, 5)).toEqual([0, 20, 40, 60, 80, 100]);
     expect(ticks({ start: 7, end: 8 }, 1).length).toBeGreaterThan(0);
   });
+  it("has round ticks on a logarithmic scale, more of them where it is short", () => {
+    expect(logTicks(3, 60)).toEqual([5, 10, 20, 50]);
+    expect(logTicks(3, 6e4)).toEqual([10, 100, 1000, 10_000]);
+  });
   it("renders only the rows in sight", () => {
     expect(rowWindow(0, 100, 20, 20_000)).toEqual([0, 13]);
     expect(rowWindow(1e6, 100, 20, 10)).toEqual([10, 10]);
+  });
+  it("keeps a row while its details are in sight, however tall they are", () => {
+    const inset = { after: 50, height: 2000 };
+    expect(rowWindow(1000, 100, 20, 20_000, inset)).toEqual([42, 58]);
+    expect(rowWindow(2900, 100, 20, 20_000, inset)).toEqual([42, 58]);
+    // 100 rows and the details lie above.
+    expect(rowWindow(4000, 100, 20, 20_000, inset)).toEqual([92, 113]);
   });
   it("spreads durations over at least a factor of ten", () => {
     const one = { ...detail, spans: 3, errors: 0, services: [] };
@@ -127,6 +138,9 @@ describe("formats", () => {
     expect([0, 1500, 2e6, 1.5e9, 123e9].map(duration)).toEqual(["0 ns", "1.5 µs", "2 ms", "1.5 s", "2 m 3 s"]);
     expect(text({ intValue: "9223372036854775807" })).toBe("9223372036854775807");
     expect(text({ arrayValue: { values: [{ boolValue: true }, {}] } })).toBe("[true, ]");
+    expect(shortened("x".repeat(48))).toHaveLength(48);
+    expect(shortened(`${"a".repeat(60)}#1`)).toBe(`${"a".repeat(20)}…${"a".repeat(25)}#1`);
+    expect([1, 2.5, 0.25, 0.004, 100].map(mean)).toEqual(["1", "2.5", "0.25", "0", "100"]);
     expect(hue("cart")).toBe(hue("cart"));
   });
   it("say of a moment what its neighbours need", () => {

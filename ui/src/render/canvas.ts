@@ -1,4 +1,4 @@
-import { fraction, type View } from "../layout/scale";
+import { fraction, logTicks, type View } from "../layout/scale";
 import type { Scatter } from "../layout/scatter";
 import { barColour } from "../trace/colour";
 import { clock, duration } from "../trace/format";
@@ -51,15 +51,15 @@ export function paintScatter(canvas: HTMLCanvasElement, scatter: Scatter, hovere
   const { dots, low, high, first, last } = scatter;
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "middle";
-  for (let power = Math.ceil(Math.log10(low)); power <= Math.log10(high); power++) {
-    const y = place(0, (power - Math.log10(low)) / (Math.log10(high) - Math.log10(low)), width, height).y;
+  for (const tick of logTicks(low, high)) {
+    const y = place(0, Math.log10(tick / low) / Math.log10(high / low), width, height).y;
     context.strokeStyle = style("--line");
     context.beginPath();
     context.moveTo(56, y);
     context.lineTo(width, y);
     context.stroke();
     context.fillStyle = style("--faint");
-    context.fillText(duration(10 ** power), 4, y);
+    context.fillText(duration(tick), 4, y);
   }
   // One moment, or as many as there is room for.
   const steps = last > first ? Math.max(1, Math.floor((width - 90) / 220)) : 0;

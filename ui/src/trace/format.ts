@@ -11,6 +11,12 @@ export function duration(nanos: number): string {
   return `${Math.floor(nanos / 60e9)} m ${Math.round((nanos % 60e9) / 1e9)} s`;
 }
 
+/** A mean: at most one decimal, or two if it is small. */
+export const mean = (value: number): string => `${Number(value.toFixed(value < 1 ? 2 : 1))}`;
+
+/** A name without its middle, if it is long: what tells names apart is at their ends. */
+export const shortened = (name: string): string => (name.length <= 48 ? name : `${name.slice(0, 20)}…${name.slice(-27)}`);
+
 /** A moment in local time, to the millisecond. */
 export function moment(unixNano: string): string {
   const millis = Number(BigInt(unixNano) / 1_000_000n);

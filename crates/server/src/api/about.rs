@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracewell_store::{BucketStats, CacheStats};
 
 use super::error::ApiError;
 use super::params::Params;
@@ -30,6 +31,22 @@ struct StoreView {
     oldest_unix_nano: Option<String>,
     newest_unix_nano: Option<String>,
     damages: Vec<String>,
+    bucket: Option<BucketView>,
+}
+
+#[derive(Serialize)]
+struct BucketView {
+    url: String,
+    away: Option<String>,
+    unmoved_segments: u64,
+    unmoved_bytes: u64,
+    cache: CacheStats,
+}
+
+impl From<BucketStats> for BucketView {
+    fn from(BucketStats { url, away, unmoved_segments, unmoved_bytes, cache }: BucketStats) -> Self {
+        Self { url, away, unmoved_segments, unmoved_bytes, cache }
+    }
 }
 
 pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
@@ -44,6 +61,7 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         oldest_unix_nano: stats.oldest_unix_nano.map(|nanos| nanos.to_string()),
         newest_unix_nano: stats.newest_unix_nano.map(|nanos| nanos.to_string()),
         damages: stats.damages,
+        bucket: stats.bucket.map(BucketView::from),
     };
     Ok(Json(StatsView { store, receivers: state.receivers() }).into_response())
 }

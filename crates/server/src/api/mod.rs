@@ -12,11 +12,13 @@
 //! | `export`  | `/export`: whole traces, streamed                                                 |
 //! | `stream`  | answers that are sent while they are made                                         |
 //! | `names`   | `/services`, `/operations`, `/attributes`, `/dependencies`                        |
+//! | `compare` | `/compare`: two traces, or two sets of traces, side by side                       |
 //! | `why`     | `/why`: where the added time of slow requests went                                |
 //! | `about`   | `/stats`, `/version`, `/openapi.yaml`, `/healthz`                                 |
 //! | `jaeger`  | Jaeger's HTTP query API                                                           |
 
 mod about;
+mod compare;
 mod detail;
 mod error;
 mod export;
@@ -55,6 +57,7 @@ const NATIVE_PATHS: &[&str] = &[
     "/attributes/{key}/values",
     "/dependencies",
     "/why",
+    "/compare",
     "/stats",
     "/version",
     "/openapi.yaml",
@@ -72,6 +75,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/attributes/{key}/values", get(names::attribute_values))
         .route("/dependencies", get(names::dependencies))
         .route("/why", get(why::why))
+        .route("/compare", get(compare::compare))
         .layer(from_fn_with_state(state.clone(), bounded));
     // An export holds its place for as long as it streams, which is longer than its handler runs.
     let native = queries

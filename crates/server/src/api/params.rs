@@ -31,6 +31,31 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// Parameters written as people do, `service=cart operation="GET /cart"`: spaces between, quotes around what has some.
+    pub(crate) fn of_words(text: &str) -> Result<Self, String> {
+        let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
+        for character in text.chars() {
+            match character {
+                '"' => is_quoted = !is_quoted,
+                space if space.is_whitespace() && !is_quoted => words.push(std::mem::take(&mut word)),
+                other => word.push(other),
+            }
+        }
+        if is_quoted {
+            return Err("a quote is not closed".to_owned());
+        }
+        words.push(word);
+        words.retain(|word| !word.is_empty());
+        if words.len() > MOST {
+            return Err(format!("more than {MOST} conditions"));
+        }
+        let pair = |word: &String| match word.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(format!("{word:?} is not of the form name=value")),
+        };
+        words.iter().map(pair).collect::<Result<_, _>>().map(Self)
+    }
+
     /// Every value of a parameter that may be repeated.
     pub(crate) fn all(&mut self, name: &str) -> Vec<String> {
         self.0.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect()

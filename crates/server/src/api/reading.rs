@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 use std::mem::take;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use tracewell_insight::{Options, Survey, Why};
 use tracewell_model::{TimeRange, TraceId};
@@ -14,6 +17,13 @@ use super::traces::blocking;
 
 /// Traces that are read whole at once.
 const WHOLE_AT_ONCE: usize = 128;
+
+/// The part of a query's time in which the traces of the window have to be read, and as much again for the baseline's;
+/// what is left is for the answer.
+const TIME_TO_READ: f64 = 0.4;
+
+/// A sample is not made smaller than this for want of time: it would tell nothing.
+const FEWEST_TRACES: usize = 1_000;
 
 /// Reads for one answer. While a portion is looked at, the next one is read.
 pub(super) struct Reading<'a> {
@@ -43,6 +53,7 @@ impl<'a> Reading<'a> {
         if self.conditions == Conditions::default() {
             self.survey.expect_spans(portions.spans_expected());
         }
+        let mut pace = Pace::new(Instant::now(), self.state.limits.query_timeout.mul_f64(TIME_TO_READ));
         let mut sampling = self.survey.sampling();
         let mut portion = portions.next(store, |id| sampling.takes(id)).await?;
         while let Some(spans) = portion {
@@ -53,6 +64,10 @@ impl<'a> Reading<'a> {
             });
             let (survey, next) = tokio::join!(looks, portions.next(store, |id| sampling.takes(id)));
             (self.survey, portion) = (survey?, next?);
+            if self.survey.len() > FEWEST_TRACES && pace.is_behind(Instant::now(), portions.progress()) {
+                self.survey.thin();
+                pace.restart(Instant::now(), portions.progress());
+            }
             if self.survey.sampling() != sampling {
                 sampling = self.survey.sampling();
                 portions.retain(|id| sampling.takes(id));
@@ -95,5 +110,59 @@ impl<'a> Reading<'a> {
             (inquiry, group) = (looked?, next.map_err(QueryError::from)?);
         }
         blocking(move || inquiry.conclude()).await
+    }
+}
+
+/// Whether reading keeps up with the time that there is for it. Whoever does not reads a smaller sample, which is better than
+/// no answer.
+struct Pace {
+    begin: Instant,
+    left: Duration,
+    /// How much had been read at the beginning, 0 to 1.
+    progress: f64,
+}
+
+/// What of the time may pass before anything is read: the first portion takes longer than those after it.
+const HEAD_START: f64 = 0.2;
+
+impl Pace {
+    fn new(begin: Instant, left: Duration) -> Self {
+        Self { begin, left, progress: 0.0 }
+    }
+
+    fn is_behind(&self, now: Instant, progress: f64) -> bool {
+        let read = (progress - self.progress) / (1.0 - self.progress).max(f64::EPSILON);
+        now - self.begin > self.left.mul_f64(HEAD_START + (1.0 - HEAD_START) * read.clamp(0.0, 1.0))
+    }
+
+    /// Begins anew with what is left of the time and of what is to be read.
+    fn restart(&mut self, now: Instant, progress: f64) {
+        self.left = self.left.saturating_sub(now - self.begin);
+        (self.begin, self.progress) = (now, progress);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_is_behind_when_more_of_the_time_has_passed_than_was_read() {
+        let begin = Instant::now();
+        let after = |seconds: u64| begin + Duration::from_secs(seconds);
+        let mut pace = Pace::new(begin, Duration::from_secs(10));
+        assert!(!pace.is_behind(after(1), 0.0), "the first portion takes its time");
+        assert!(pace.is_behind(after(3), 0.01));
+        assert!(!pace.is_behind(after(5), 0.5));
+        assert!(pace.is_behind(after(8), 0.5));
+        assert!(!pace.is_behind(after(10), 1.0));
+        // Of 2 s that are left for one half, 0.4 s are the head start.
+        pace.restart(after(8), 0.5);
+        assert!(!pace.is_behind(after(8), 0.5));
+        assert!(pace.is_behind(after(9), 0.6));
+        assert!(!pace.is_behind(after(9), 0.8));
+        // With no time left, each portion halves what is read.
+        pace.restart(after(12), 0.9);
+        assert!(pace.is_behind(after(13), 0.95));
     }
 }

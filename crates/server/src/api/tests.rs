@@ -1,5 +1,6 @@
 //! The APIs over a memory store with a few traces.
 
+mod compare;
 mod fixture;
 mod jaeger;
 mod native;

@@ -2,109 +2,140 @@
 
 use anyhow::Result;
 use clap::Args;
-use serde_json::{Value, json};
-use tracewell_insight::{ComparedPath, PathStats, compare};
+use serde_json::Value;
 
 use super::ServerArgs;
 use super::client::{Client, print_json, print_line};
-use super::fetch;
-use super::table::{duration, fit, width};
+use super::table::{duration, fit, width, wrap};
 
 /// Arguments of `tracewell compare`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  tracewell compare 4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7a3ce929d0e0e4736
+  tracewell compare 'service=cart start=-2h end=-1h' 'service=cart start=-1h'
+  tracewell compare 'service=cart kind=server max_duration=50ms' 'service=cart kind=server min_duration=1s'
+
+Conditions are those of /api/v1/traces, with spaces between and quotes around what has some: service, operation, tag,
+min_duration, max_duration, status, kind, start, end, and limit, the newest so many traces (100).")]
 pub(super) struct CompareArgs {
-    /// A trace id, or several, separated by commas
-    first: String,
+    /// A trace id; several, separated by commas; or conditions, such as 'service=cart start=-2h end=-1h'
+    a: String,
     /// What to compare with, written alike
-    second: String,
+    b: String,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
-    let client = Client::new(&args.server.url);
-    let first = fetch::by_id(&client, args.first.split(','))?;
-    let second = fetch::by_id(&client, args.second.split(','))?;
-    let rows = compare(&first, &second);
+    let query = [("a", args.a.clone()), ("b", args.b.clone())];
+    let answer = Client::new(&args.server.url).get("/api/v1/compare", &query)?;
     if args.server.json {
-        return print_json(&Value::Array(rows.iter().map(view).collect()));
+        return print_json(&answer);
     }
-    for line in lines(&rows, width()) {
+    for line in lines(&answer, width()) {
         print_line(&line)?;
     }
     Ok(())
 }
 
-fn view(row: &ComparedPath) -> Value {
-    let side = |stats: &PathStats| {
-        json!({
-            "calls": stats.calls,
-            "duration_nanos": stats.duration_nanos,
-            "self_nanos": stats.self_nanos,
-            "critical_nanos": stats.critical_nanos,
-            "errors": stats.errors,
-        })
-    };
-    json!({
-        "depth": row.depth,
-        "service": row.service,
-        "operation": row.operation,
-        "kind": row.kind.as_str(),
-        "first": side(&row.first),
-        "second": side(&row.second),
-    })
-}
+/// Narrower terminals go without the durations.
+const WITH_DURATIONS: usize = 100;
 
-/// A line a call path; each figure is a mean a trace. The critical path says what the difference costs the request.
-fn lines(rows: &[ComparedPath], width: usize) -> Vec<String> {
-    let mut lines =
-        vec![format!("{:>8} {:>8}  {:>9} {:>9}  {:>10}  CALL PATH", "CALLS", "", "DURATION", "", "CRITICAL")];
-    for row in rows {
-        let calls = |stats: &PathStats| if stats.calls == 0.0 { "-".to_owned() } else { format!("{:.1}", stats.calls) };
-        let time = |stats: &PathStats| {
-            if stats.calls == 0.0 { "-".to_owned() } else { duration(stats.duration_nanos) }
+/// What differs in words, a line a call path, and what the figures cannot tell. Each figure is a mean a trace; the critical
+/// path says what the difference costs the request.
+fn lines(comparison: &Value, width: usize) -> Vec<String> {
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let number = |value: &Value, field: &str| value[field].as_f64().unwrap_or(0.0);
+    let mut lines = wrap(&text(comparison, "summary"), width);
+    lines.push(String::new());
+    let with_durations = width >= WITH_DURATIONS;
+    lines.push(if with_durations {
+        format!("{:>8} {:>8}  {:>9} {:>9}  {:>10}  CALL PATH", "CALLS A", "B", "TIME A", "B", "CRITICAL")
+    } else {
+        format!("{:>9}  {:>10}  CALL PATH", "CALLS", "CRITICAL")
+    });
+    for path in comparison["paths"].as_array().into_iter().flatten() {
+        let [a, b] = [&path["a"], &path["b"]];
+        let shown = |side: &Value, figure: String| if side["longest"].is_null() { "-".to_owned() } else { figure };
+        let calls = |side: &Value| shown(side, mean(number(side, "calls")));
+        let time = |side: &Value| shown(side, duration(number(side, "duration_nanos")));
+        let added = number(b, "critical_nanos") - number(a, "critical_nanos");
+        // Means leave parts of a nanosecond.
+        let change = if added.abs() < 0.5 { "0".to_owned() } else { duration(added) };
+        let change = format!("{}{change}", if added >= 0.5 { "+" } else { "" });
+        let figures = if with_durations {
+            format!("{:>8} {:>8}  {:>9} {:>9}  {change:>10}", calls(a), calls(b), time(a), time(b))
+        } else {
+            let (before, after) = (calls(a), calls(b));
+            let calls = if before == after { after } else { format!("{before} → {after}") };
+            format!("{calls:>9}  {change:>10}")
         };
-        let change = row.second.critical_nanos - row.first.critical_nanos;
-        let sign = if change >= 0.5 { "+" } else { "" };
-        let errors = if row.first.errors + row.second.errors > 0.0 {
-            format!("  errors {:.1} / {:.1}", row.first.errors, row.second.errors)
+        let errors = if number(a, "errors") + number(b, "errors") > 0.0 {
+            format!("  ! {} / {}", mean(number(a, "errors")), mean(number(b, "errors")))
         } else {
             String::new()
         };
-        let line = format!(
-            "{:>8} {:>8}  {:>9} {:>9}  {:>10}  {}{}: {}{errors}",
-            calls(&row.first),
-            calls(&row.second),
-            time(&row.first),
-            time(&row.second),
-            format!("{sign}{}", duration(change)),
-            "  ".repeat(row.depth),
-            row.service,
-            row.operation,
-        );
-        lines.push(fit(&line, width));
+        // Deep traces keep some room for names.
+        let depth = (path["depth"].as_u64().unwrap_or(0) as usize).min((width - figures.chars().count()) / 6);
+        let place = format!("{}{}: {}", "  ".repeat(depth), text(path, "service"), text(path, "operation"));
+        let room = width.saturating_sub(figures.chars().count() + 2 + errors.chars().count()).max(8);
+        lines.push(format!("{figures}  {}{errors}", fit(&place, room)));
+    }
+    if lines.iter().any(|line| line.contains("  ! ")) {
+        lines.extend([String::new(), fit("! failed spans of A / B", width)]);
+    }
+    for caveat in comparison["caveats"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        lines.extend(wrap(&format!("note: {caveat}"), width));
     }
     lines
 }
 
+/// A mean with at most one decimal, or two if it is small.
+fn mean(value: f64) -> String {
+    let decimals = 1 + usize::from(value < 1.0);
+    format!("{value:.decimals$}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
-    use tracewell_model::SpanKind;
+    use serde_json::json;
 
     use super::*;
 
+    fn sample() -> Value {
+        let none = json!({"calls": 0.0, "duration_nanos": 0.0, "critical_nanos": 0.0, "errors": 0.0, "longest": null});
+        let span = json!({"trace_id": "1", "span_id": "2"});
+        let some = json!({"calls": 1.5, "duration_nanos": 2e6, "critical_nanos": 2e6, "errors": 1.0, "longest": span});
+        let path = |depth: u32, operation: &str, a: &Value, b: &Value| json!({"depth": depth, "service": "cart", "operation": operation, "a": a, "b": b});
+        json!({
+            "summary": "B took 2 ms longer than A.",
+            "paths": [path(0, "GET /", &some, &some), path(1, "SELECT", &none, &some)],
+            "caveats": ["The clocks of 1 trace were brought together, by 3 ms at most."],
+        })
+    }
+
     #[test]
     fn a_path_that_one_side_lacks_is_shown_with_dashes() {
-        let stats = PathStats { calls: 1.0, duration_nanos: 2e6, critical_nanos: 2e6, ..PathStats::default() };
-        let row = ComparedPath {
-            depth: 1,
-            service: "cart".to_owned(),
-            operation: "GET".to_owned(),
-            kind: SpanKind::Client,
-            first: PathStats::default(),
-            second: stats,
-        };
-        let shown = lines(&[row], 100);
-        assert_eq!(shown[1].trim_start(), "-      1.0          -      2 ms       +2 ms    cart: GET");
+        assert_eq!(
+            lines(&sample(), 100).join("\n"),
+            [
+                "B took 2 ms longer than A.",
+                "",
+                " CALLS A        B     TIME A         B    CRITICAL  CALL PATH",
+                "     1.5      1.5       2 ms      2 ms           0  cart: GET /  ! 1 / 1",
+                "       -      1.5          -      2 ms       +2 ms    cart: SELECT  ! 0 / 1",
+                "",
+                "! failed spans of A / B",
+                "note: The clocks of 1 trace were brought together, by 3 ms at most.",
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_room_for_the_path() {
+        let lines = lines(&sample(), 40);
+        assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:#?}");
+        assert_eq!(lines[4], "  - → 1.5       +2 ms    cart:…  ! 0 / 1");
     }
 }

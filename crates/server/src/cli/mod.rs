@@ -134,9 +134,9 @@ impl FilterArgs {
     }
 }
 
-/// The answer of `/api/v1/why` as lines for a terminal.
-pub(crate) fn why_lines(why: &serde_json::Value) -> Vec<String> {
-    why::lines(why, table::width())
+/// The answer of `/api/v1/why` as lines for a terminal, with so many columns left free.
+pub(crate) fn why_lines(why: &serde_json::Value, indent: usize) -> Vec<String> {
+    why::lines(why, table::width().saturating_sub(indent))
 }
 
 /// A duration for people.

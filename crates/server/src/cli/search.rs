@@ -45,7 +45,13 @@ pub(super) fn run(args: &SearchArgs) -> Result<()> {
     Ok(())
 }
 
+/// Narrower terminals show a trace in two lines.
+const ONE_LINE: usize = 80;
+
 fn lines(traces: &[Value], width: usize) -> Vec<String> {
+    if width < ONE_LINE {
+        return traces.iter().flat_map(|trace| two_lines(trace, width)).collect();
+    }
     // What is fixed takes 32 + 24 + 10 + 6 + 4 columns and the gaps; a narrow terminal goes without the time.
     let with_time = width >= 110;
     let fixed = 32 + 2 + 10 + 2 + 6 + 2 + 4 + 2 + if with_time { 26 } else { 0 };
@@ -78,6 +84,20 @@ fn lines(traces: &[Value], width: usize) -> Vec<String> {
     lines
 }
 
+/// Root and duration; below, the id and what it consists of.
+fn two_lines(trace: &Value, width: usize) -> [String; 2] {
+    let text = |field: &str| trace[field].as_str().unwrap_or_default();
+    let took = duration(trace["duration_nanos"].as_f64().unwrap_or(0.0));
+    let root = format!("{}: {}", text("root_service"), text("root_operation"));
+    let room = width.saturating_sub(took.chars().count() + 2);
+    let errors = match trace["errors"].as_u64().unwrap_or(0) {
+        0 => String::new(),
+        errors => format!(", {errors} failed"),
+    };
+    let consists = format!("  {}  {} spans{errors}", text("trace_id"), trace["spans"].as_u64().unwrap_or(0));
+    [format!("{}  {took}", cell(&root, room)), fit(&consists, width)]
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -94,9 +114,17 @@ mod tests {
             lines(std::slice::from_ref(&trace), 120)[1],
             "4bf92f3577b34da6a3ce929d0e0e4736  2023-11-14T22:13:20.123Z       1.5 s      12     1  gallery: GET /images/{id}"
         );
-        for width in [60, 80, 200] {
-            let most = lines(std::slice::from_ref(&trace), width)[1].chars().count();
-            assert!(most <= width.max(74), "{most} columns of {width}");
+        for width in [40, 60, 80, 200] {
+            for line in lines(std::slice::from_ref(&trace), width) {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
         }
+        assert_eq!(
+            lines(std::slice::from_ref(&trace), 60),
+            [
+                "gallery: GET /images/{id}                              1.5 s",
+                "  4bf92f3577b34da6a3ce929d0e0e4736  12 spans, 1 failed"
+            ]
+        );
     }
 }

@@ -30,6 +30,7 @@ fn lines(stats: &Value, width: usize) -> Vec<String> {
         format!("stored    {} spans in {} bytes", count(&store["spans"]), count(&store["bytes"])),
         format!("received  {} spans in {} requests", count(&received["spans"]), count(&received["requests"])),
     ];
+    lines.extend(bucket_lines(&store["bucket"]));
     for (title, field) in [("refused", "refused"), ("dropped", "dropped")] {
         for loss in stats[field].as_array().into_iter().flatten() {
             let (requests, spans) = (count(&loss["requests"]), count(&loss["spans"]));
@@ -42,26 +43,30 @@ fn lines(stats: &Value, width: usize) -> Vec<String> {
         return lines;
     }
     lines.push(String::new());
-    lines.push(format!(
-        "{}  {:>12}  {:>12}  {:>14}  {:>10}  {}",
-        cell("SERVICE", 24),
-        "SPANS",
-        "DROPPED",
-        "BYTES SENT",
-        "SENDING",
-        "TOLD"
-    ));
+    // A narrow terminal goes without when it was told, a narrower one without the bytes.
+    let (with_bytes, with_moment) = (width >= 77, width >= 103);
+    let line = |[service, spans, dropped, bytes, sending, told]: [&str; 6]| {
+        let mut line = format!("{}  {spans:>12}  {dropped:>9}", cell(service, if with_bytes { 24 } else { 20 }));
+        if with_bytes {
+            line += &format!("  {bytes:>14}");
+        }
+        line += &format!("  {sending:>10}");
+        if with_moment {
+            line += &format!("  {told}");
+        }
+        line
+    };
+    lines.push(line(["SERVICE", "SPANS", "DROPPED", "BYTES SENT", "SENDING", "TOLD"]));
     for sdk in sdks {
         let drops = sdk["dropped"].as_array().map_or(&[][..], Vec::as_slice);
-        lines.push(format!(
-            "{}  {:>12}  {:>12}  {:>14}  {:>10}  {}",
-            cell(sdk["service"].as_str().unwrap_or_default(), 24),
-            count(&sdk["recorded"]),
-            drops.iter().map(|drop| count(&drop["spans"])).sum::<u64>(),
-            count(&sdk["exported_bytes"]),
-            duration(sdk["export_nanos"].as_f64().unwrap_or(0.0)),
-            moment(sdk["last_unix_nano"].as_str().unwrap_or_default()),
-        ));
+        lines.push(line([
+            sdk["service"].as_str().unwrap_or_default(),
+            &count(&sdk["recorded"]).to_string(),
+            &drops.iter().map(|drop| count(&drop["spans"])).sum::<u64>().to_string(),
+            &count(&sdk["exported_bytes"]).to_string(),
+            &duration(sdk["export_nanos"].as_f64().unwrap_or(0.0)),
+            &moment(sdk["last_unix_nano"].as_str().unwrap_or_default()),
+        ]));
         for drop in drops {
             let reason = format!("{} dropped: {}", count(&drop["spans"]), drop["reason"].as_str().unwrap_or_default());
             lines.push(format!("  {}", fit(&reason, width.saturating_sub(2))));
@@ -70,11 +75,51 @@ fn lines(stats: &Value, width: usize) -> Vec<String> {
     lines
 }
 
+fn bucket_lines(bucket: &Value) -> Vec<String> {
+    let Some(url) = bucket["url"].as_str() else { return Vec::new() };
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut lines = vec![match bucket["away"].as_str() {
+        Some(why) => format!("bucket    {url} is away, spans wait in the log: {why}"),
+        None => format!("bucket    {url}"),
+    }];
+    if count(&bucket["unmoved_segments"]) > 0 {
+        let (segments, bytes) = (count(&bucket["unmoved_segments"]), count(&bucket["unmoved_bytes"]));
+        lines.push(format!("moving    {segments} segments in {bytes} bytes are still in the directory"));
+    }
+    let cache = &bucket["cache"];
+    lines.push(format!(
+        "cache     {} of {} bytes; {} hits, {} misses, {} evictions",
+        count(&cache["bytes"]),
+        count(&cache["most_bytes"]),
+        count(&cache["hits"]),
+        count(&cache["misses"]),
+        count(&cache["evictions"])
+    ));
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_bucket_that_is_away_is_told_with_the_reason() {
+        let bucket = json!({
+            "url": "s3://spans/a", "away": "503 slow down", "unmoved_segments": 2, "unmoved_bytes": 70,
+            "cache": {"most_bytes": 100, "bytes": 10, "pieces": 1, "hits": 5, "misses": 4, "missed_bytes": 40, "evictions": 3},
+        });
+        assert_eq!(
+            bucket_lines(&bucket),
+            [
+                "bucket    s3://spans/a is away, spans wait in the log: 503 slow down",
+                "moving    2 segments in 70 bytes are still in the directory",
+                "cache     10 of 100 bytes; 5 hits, 4 misses, 3 evictions",
+            ]
+        );
+        assert_eq!(bucket_lines(&json!(null)), Vec::<String>::new());
+    }
 
     #[test]
     fn what_a_service_drops_stands_under_its_line() {
@@ -89,16 +134,19 @@ mod tests {
             }],
         });
         assert_eq!(
-            lines(&stats, 100),
+            lines(&stats, 120),
             [
                 "stored    12 spans in 300 bytes",
                 "received  12 spans in 3 requests",
                 "refused   1 requests and 0 spans: busy",
                 "",
-                "SERVICE                          SPANS       DROPPED      BYTES SENT     SENDING  TOLD",
-                "cart                               140           128            4100      1.5 ms  2023-11-14T22:13:20.123Z",
+                "SERVICE                          SPANS    DROPPED      BYTES SENT     SENDING  TOLD",
+                "cart                               140        128            4100      1.5 ms  2023-11-14T22:13:20.123Z",
                 "  128 dropped: queue_full",
             ]
         );
+        for width in [60, 77, 103] {
+            assert!(lines(&stats, width).iter().all(|line| line.chars().count() <= width), "{width}");
+        }
     }
 }

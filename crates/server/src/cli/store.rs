@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use tracewell_store::{BucketOptions, Place};
+use tracewell_store::{BucketOptions, CacheStats, Place};
 
 use super::client::{print_json, print_line};
 
@@ -55,12 +55,7 @@ pub(super) struct PlaceArgs {
 impl PlaceArgs {
     /// A store makes its directory; looking at one must not. Where the bucket is named, there may be none.
     fn place(&self) -> Result<Place> {
-        let bucket = self.segments.clone().map(|url| BucketOptions {
-            url,
-            endpoint: self.segments_endpoint.clone(),
-            cache_bytes: 0,
-            take_over: false,
-        });
+        let bucket = self.segments.clone().map(|url| BucketOptions::new(url, self.segments_endpoint.clone()));
         anyhow::ensure!(bucket.is_some() || self.data.is_dir(), "{} is not a directory", self.data.display());
         Ok(Place { folder: self.data.clone(), bucket })
     }
@@ -157,6 +152,9 @@ fn stats(args: &DataArgs) -> Result<()> {
             "log_bytes": report.log_bytes,
             "log_spans": report.log_spans,
             "damages": report.damages,
+            "unmoved_segments": report.unmoved_segments,
+            "unmoved_bytes": report.unmoved_bytes,
+            "cache": report.cache,
             "segments": segments,
             "columns": columns,
         }));
@@ -168,6 +166,15 @@ fn stats(args: &DataArgs) -> Result<()> {
         each(bytes, spans)
     ))?;
     print_line(&format!("{} spans in {} log files, {} bytes", report.log_spans, report.log_files, report.log_bytes))?;
+    if report.unmoved_segments > 0 {
+        print_line(&format!(
+            "{} segments, {} bytes, are still in the directory, to be moved into the bucket",
+            report.unmoved_segments, report.unmoved_bytes
+        ))?;
+    }
+    if let Some(cache) = &report.cache {
+        print_line(&cache_line(cache))?;
+    }
     for damage in &report.damages {
         print_line(&format!("damaged: {damage}"))?;
     }
@@ -201,6 +208,15 @@ fn stats(args: &DataArgs) -> Result<()> {
         print_line(&format!("{name:<44} {bytes:>14} {:>7.2}", each(*bytes, spans)))?;
     }
     Ok(())
+}
+
+/// How a cache is used, as the server wrote it down last.
+fn cache_line(cache: &CacheStats) -> String {
+    let CacheStats { most_bytes, bytes, pieces, hits, misses, missed_bytes, evictions } = cache;
+    format!(
+        "cache: {pieces} pieces in {bytes} of {most_bytes} bytes; since the server started {hits} hits, {misses} misses of \
+         {missed_bytes} bytes, {evictions} evictions"
+    )
 }
 
 /// A moment for people; its number if it is none that a calendar has.

@@ -2,12 +2,26 @@
 
 use std::io::IsTerminal;
 
-/// Columns of the terminal, or of `COLUMNS`, or 100 where there is none.
+/// Nobody sees how long the lines of a pipe are, and what is cut off cannot be found in it.
+const PIPE_COLUMNS: usize = 10_000;
+/// A picture needs some width.
+const PICTURE_COLUMNS: usize = 100;
+
+/// Columns for lines of text: of the terminal, or of `COLUMNS`; in a pipe more than anything takes.
 pub(super) fn width() -> usize {
-    if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok()) {
-        return columns.max(40);
-    }
-    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(40))
+    columns().unwrap_or(PIPE_COLUMNS)
+}
+
+/// Columns for what is drawn to scale.
+pub(super) fn picture_width() -> usize {
+    columns().unwrap_or(PICTURE_COLUMNS)
+}
+
+fn columns() -> Option<usize> {
+    let wanted = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
+    let terminal = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    // A terminal of no width does not know it.
+    wanted.or_else(terminal).filter(|columns| *columns > 0).map(|columns| columns.max(40))
 }
 
 /// Whether escape sequences are wanted on standard output.
@@ -15,7 +29,7 @@ pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// A duration in three digits or so: `1.5 s`, `120 ms`, `37 us`, `2 m 03 s`.
+/// A duration in three digits or so: `1.5 s`, `120 ms`, `37 µs`, `2 m 03 s`.
 pub(super) fn duration(nanos: f64) -> String {
     let digits = |value: f64, unit: &str| {
         let places = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
@@ -27,7 +41,7 @@ pub(super) fn duration(nanos: f64) -> String {
     if size < 1e3 {
         digits(nanos, "ns")
     } else if size < 1e6 {
-        digits(nanos / 1e3, "us")
+        digits(nanos / 1e3, "µs")
     } else if size < 1e9 {
         digits(nanos / 1e6, "ms")
     } else if size < 120e9 {
@@ -55,6 +69,33 @@ pub(super) fn fit(text: &str, width: usize) -> String {
     out
 }
 
+/// A text in lines of at most `width` columns, broken between words; a word that is longer is broken itself.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut taken = 0;
+    for word in text.split_whitespace() {
+        let mut letters: Vec<char> = word.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if taken > 0 && taken + 1 + letters.len() > width {
+            lines.push(String::new());
+            taken = 0;
+        }
+        let line = lines.last_mut().expect("there is always one");
+        if taken > 0 {
+            line.push(' ');
+            taken += 1;
+        }
+        while taken + letters.len() > width {
+            let rest = letters.split_off(width.max(1));
+            lines.last_mut().expect("there is always one").extend(letters);
+            lines.push(String::new());
+            letters = rest;
+        }
+        taken += letters.len();
+        lines.last_mut().expect("there is always one").extend(letters);
+    }
+    lines
+}
+
 /// A text padded or cut to exactly `width` columns.
 pub(super) fn cell(text: &str, width: usize) -> String {
     let text = fit(text, width);
@@ -71,7 +112,7 @@ mod tests {
         for (nanos, text) in [
             (0.0, "0 ns"),
             (999.0, "999 ns"),
-            (1_500.0, "1.5 us"),
+            (1_500.0, "1.5 µs"),
             (10_000_000.0, "10 ms"),
             (10_460_000_000.0, "10.5 s"),
             (123e9, "2 m 03 s"),
@@ -79,6 +120,14 @@ mod tests {
         ] {
             assert_eq!(duration(nanos), text);
         }
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrap("a 123456789 b", 4), ["a", "1234", "5678", "9 b"]);
+        assert_eq!(wrap("a\u{1b}[31m", 10), ["a [31m"]);
+        assert_eq!(wrap("", 10), [""]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::ServerArgs;
 use super::client::{Client, print_json, print_line};
-use super::table::{cell, colour, duration, fit, moment, width};
+use super::table::{cell, colour, duration, fit, moment, picture_width};
 
 /// Arguments of `tracewell trace`.
 #[derive(Args, Clone, Debug)]
@@ -22,7 +22,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     if args.server.json {
         return print_json(&trace);
     }
-    for line in waterfall(&trace, width(), colour()) {
+    for line in waterfall(&trace, picture_width(), colour()) {
         print_line(&line)?;
     }
     Ok(())

@@ -92,8 +92,8 @@ pub struct Truth {
     pub finding_kinds: Vec<&'static str>,
     /// The service at fault.
     pub service: String,
-    /// The operation, where only one is at fault.
-    pub operation: Option<String>,
+    /// The operations, any of which is right; none where all of the service is at fault.
+    pub operations: Vec<String>,
     /// Caller and callee, where the fault is in a call.
     pub edge: Option<(String, String)>,
     /// For whom, where not for all: the attributes that tell them apart, any of which is right.
@@ -266,37 +266,44 @@ impl Fault {
     pub(crate) fn truth(&self, mesh: &Mesh) -> Truth {
         let service = &mesh.services[self.service];
         let (callee, callee_operation) = (&mesh.services[self.callee.0], self.callee.1);
-        let statement = || {
-            let (verb, table) = STATEMENTS[self.statement];
-            Some(format!("{verb} {table}"))
+        let named = |statement: usize| {
+            let (verb, table) = STATEMENTS[statement];
+            format!("{verb} {table}")
         };
-        let callee_operation = || Some(callee.operations[callee_operation].name.clone());
+        let statement = || vec![named(self.statement)];
+        // All that lies behind the cache is asked more often.
+        let behind_caches = || {
+            let behind = |step: &Step| match step {
+                Step::Cached { statement, .. } => Some(named(*statement)),
+                _ => None,
+            };
+            service.operations[self.operation].steps.iter().filter_map(behind).collect()
+        };
+        let here = || vec![service.operations[self.operation].name.clone()];
+        let callee_operation = || vec![callee.operations[callee_operation].name.clone()];
         let edge = || Some((service.name.clone(), callee.name.clone()));
-        let (finding_kinds, at_callee, operation, edge): (Vec<_>, _, _, _) = match self.kind {
-            FaultKind::OwnCpu | FaultKind::Pauses => (vec!["self_time"], false, None, None),
+        let (finding_kinds, at_callee, operations, edge): (Vec<_>, _, _, _) = match self.kind {
+            FaultKind::OwnCpu | FaultKind::Pauses => (vec!["self_time"], false, Vec::new(), None),
             FaultKind::OnePod | FaultKind::OneVersion | FaultKind::OneRegion | FaultKind::OneTenant => {
-                (vec!["self_time"], false, None, None)
+                (vec!["self_time"], false, Vec::new(), None)
             }
-            FaultKind::DatabaseSlow => (vec!["external"], false, None, None),
+            FaultKind::DatabaseSlow => (vec!["external"], false, Vec::new(), None),
             FaultKind::SlowQuery => (vec!["external"], false, statement(), None),
-            FaultKind::PoolExhausted | FaultKind::Lock => (vec!["waiting"], false, None, None),
-            FaultKind::NPlusOne | FaultKind::CacheCold => (vec!["more_calls"], false, statement(), None),
-            FaultKind::NetworkEdge => (vec!["edge"], true, None, edge()),
-            FaultKind::RetryStorm => (vec!["retries"], true, None, edge()),
-            FaultKind::Timeout => (vec!["timeout"], true, None, edge()),
+            FaultKind::PoolExhausted | FaultKind::Lock => (vec!["waiting"], false, Vec::new(), None),
+            FaultKind::NPlusOne => (vec!["more_calls"], false, statement(), None),
+            FaultKind::CacheCold => (vec!["more_calls"], false, behind_caches(), None),
+            FaultKind::NetworkEdge => (vec!["edge"], true, Vec::new(), edge()),
+            FaultKind::RetryStorm => (vec!["retries"], true, Vec::new(), edge()),
+            FaultKind::Timeout => (vec!["timeout"], true, Vec::new(), edge()),
             FaultKind::NewCall => (vec!["new_call"], true, callee_operation(), edge()),
-            FaultKind::MadeSerial => {
-                (vec!["serialized"], false, Some(service.operations[self.operation].name.clone()), None)
-            }
-            FaultKind::DownstreamError => {
-                (vec!["error"], false, Some(service.operations[self.operation].name.clone()), None)
-            }
+            FaultKind::MadeSerial => (vec!["serialized"], false, here(), None),
+            FaultKind::DownstreamError => (vec!["error"], false, here(), None),
         };
         Truth {
             fault: self.kind,
             finding_kinds,
             service: if at_callee { callee.name.clone() } else { service.name.clone() },
-            operation,
+            operations,
             edge,
             attributes: self.attributes(mesh),
             onset_unix_nano: self.at_unix_nano,

@@ -34,7 +34,7 @@ pub(crate) fn run(scenario: &Scenario) -> (Windows, Why) {
 pub(crate) fn judge(windows: &Windows, truth: &Truth, why: &Why) -> Verdict {
     let is_cause = |finding: &tracewell_insight::Finding| {
         truth.finding_kinds.contains(&finding.kind.as_str())
-            && truth.operation.as_ref().is_none_or(|operation| *operation == finding.operation)
+            && (truth.operations.is_empty() || truth.operations.contains(&finding.operation))
             && match &truth.edge {
                 None => truth.service == finding.service,
                 Some((from, to)) => finding.edge.as_ref().is_some_and(|edge| edge.from == *from && edge.to == *to),

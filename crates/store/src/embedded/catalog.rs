@@ -16,6 +16,12 @@ use crate::StoreError;
 /// The lower bits of the number of a segment or log file count within an epoch of a bucket, those above are the epoch. In
 /// a directory there is but epoch 0.
 pub(crate) const EPOCH_BITS: u32 = 32;
+/// Whether a segment of a bucket is still a file in its owner's directory: those that came from there have no epoch.
+#[cfg(feature = "s3")]
+pub(crate) fn is_in_directory(number: u64) -> bool {
+    number >> EPOCH_BITS == 0
+}
+
 /// What stands between the JSON and its CRC-32 in hexadecimal.
 const CHECKSUM: &str = "\ncrc32 ";
 
@@ -35,7 +41,7 @@ pub(crate) struct Catalog {
     /// Directories that owned the bucket before, with what their log files count from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) former: Vec<FormerOwner>,
-    /// Directories whose own segments were moved into the bucket.
+    /// Directories whose own catalog was taken in. Their segments are moved into the bucket one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) moved: Vec<String>,
 }
@@ -69,6 +75,9 @@ pub(crate) struct Owner {
 pub(crate) struct FormerOwner {
     pub(crate) directory: String,
     pub(crate) first_log: u64,
+    /// What is in the directory still, and counts when it owns the bucket again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) segments: Vec<SegmentEntry>,
 }
 
 impl Default for Catalog {

@@ -66,6 +66,12 @@ impl Sent {
         result
     }
 
+    /// How many spans were sent.
+    #[cfg(feature = "s3")]
+    pub(super) fn total(&self) -> usize {
+        self.acknowledged.len() + self.refused.len()
+    }
+
     /// Every span that was acknowledged is there once; one that was not, at most once.
     pub(super) fn check(&self, found: &BTreeMap<u64, usize>, what: &str) {
         for id in &self.acknowledged {

@@ -7,13 +7,19 @@ use std::time::{Duration, Instant};
 
 use super::catalog::EPOCH_BITS;
 use super::clock::Clock;
+use super::moving::Moving;
+use super::open::open_segments;
+use super::place::LateClaim;
 use super::segment::{self, Merge, Origin, Segment};
+use super::signal::Failed;
 use super::{Catalog, Frozen, SegmentEntry, Shared, log_path, logs_in};
 use crate::{StoreError, Tenant};
 
 /// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
 /// this one took over from.
 const SWEEP: Duration = Duration::from_secs(3600);
+/// How often it is written down how the cache is used.
+const SAVE: Duration = Duration::from_secs(10);
 /// So many segments of about one size become one: each span is written once more for each eightfold of data.
 const MERGE_SEGMENTS: usize = 8;
 /// Segments are not merged beyond this many spans: larger ones are not read faster.
@@ -25,13 +31,18 @@ const RETENTION_PARTS: u64 = 16;
 /// The thread's own state.
 pub(super) struct Flusher {
     pub(super) catalog: Catalog,
-    /// Segments that could not be merged, because they are damaged.
-    left_alone: BTreeSet<u64>,
+    /// How the bucket is claimed. Until it is, nothing is changed: another process may own it.
+    late_claim: Option<LateClaim>,
+    /// Segments that could not be merged or moved, because they are damaged.
+    pub(super) left_alone: BTreeSet<u64>,
     /// What the catalog no longer names and is still to be deleted.
     dropped: Vec<Dropped>,
     /// Segments of commits of which it is not known whether they happened: kept until the next one has.
     in_doubt: Vec<u64>,
     swept: Instant,
+    /// When the use of the cache was written down last.
+    saved: Instant,
+    pub(super) moving: Option<Moving>,
     /// Whether the last round ended because the bucket could not be reached.
     is_away: bool,
     clock: Clock,
@@ -55,32 +66,49 @@ impl Dropped {
 }
 
 impl Flusher {
-    pub(super) fn new(catalog: Catalog) -> Self {
+    /// One that has adopted no catalog yet.
+    pub(super) fn new(late_claim: Option<LateClaim>) -> Self {
         Self {
-            catalog,
+            catalog: Catalog::default(),
+            late_claim,
             left_alone: BTreeSet::new(),
             dropped: Vec::new(),
             in_doubt: Vec::new(),
             swept: Instant::now(),
+            saved: Instant::now(),
+            moving: None,
             is_away: false,
             clock: Clock::default(),
         }
+    }
+
+    /// Whether the bucket is still to be claimed.
+    pub(super) fn is_to_claim(&self) -> bool {
+        self.late_claim.is_some()
     }
 
     pub(super) fn run(mut self, shared: &Shared) {
         let mut was_failing = false;
         loop {
             let mut failed = None;
-            let steps = [Self::check_reachable, Self::retain, Self::flush_all, Self::merge_all];
+            let steps = [
+                Self::claim_late,
+                Self::check_reachable,
+                Self::retain,
+                Self::flush_all,
+                Self::merge_all,
+                Self::move_one,
+                Self::open_rest,
+            ];
             for step in steps {
                 if let Err(error) = step(&mut self, shared) {
                     // Said once, not at every try.
                     if !was_failing && failed.is_none() && !shared.closed.load(Ordering::SeqCst) {
                         tracing::error!(%error, "cannot flush; trying again until it can be done");
                     }
-                    failed = Some(error.to_string());
                     self.is_away = matches!(error, StoreError::Unavailable(_));
-                    if self.is_away {
+                    failed = Some(Failed::from(&error));
+                    if self.is_away || self.is_to_claim() {
                         break;
                     }
                 }
@@ -93,23 +121,82 @@ impl Flusher {
             if !was_failing && self.swept.elapsed() > SWEEP {
                 self.sweep(shared);
             }
-            shared.flush.finish_round(failed);
-            if shared.closed.load(Ordering::SeqCst) {
+            let is_closed = shared.closed.load(Ordering::SeqCst);
+            if is_closed || self.saved.elapsed() > SAVE {
+                shared.files.save_cache_stats();
+                self.saved = Instant::now();
+            }
+            shared.flush.finish_round(failed, self.has_to_move(shared));
+            if is_closed {
+                shared.flush.end();
                 return;
             }
             shared.flush.wait_for_work();
         }
     }
 
+    /// Claims a bucket that was away when the store was opened. What was known of it gives way to what is there, at one
+    /// moment for every reader.
+    fn claim_late(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        shared.check_owned()?;
+        let Some(late) = &mut self.late_claim else { return Ok(()) };
+        let claimed = (late.claim)()?;
+        self.late_claim = None;
+        self.adopt(shared, claimed.catalog, claimed.damage);
+        Ok(())
+    }
+
+    /// Goes by a catalog from now on: opens its segments, lets go of others, and of what was read from log files that are
+    /// in segments. Deletes what a crash left, unless the catalog was made again: what it does not name may be what could
+    /// not be read.
+    pub(super) fn adopt(&mut self, shared: &Shared, catalog: Catalog, damage: Option<String>) {
+        let is_rebuilt = damage.is_some();
+        if let Some(what) = damage {
+            shared.damages.note(&format!("{what}; it was made again from the segments"));
+        }
+        let held: BTreeMap<u64, SegmentEntry> =
+            shared.state().segments.iter().map(|segment| (segment.entry.number, segment.entry.clone())).collect();
+        let is_held = |entry: &&SegmentEntry| held.get(&entry.number) == Some(entry);
+        let new: Vec<SegmentEntry> = catalog.segments.iter().filter(|entry| !is_held(entry)).cloned().collect();
+        let (opened, unopened) = open_segments(&*shared.files, &new, &shared.damages);
+        let live: BTreeMap<u64, &SegmentEntry> = catalog.segments.iter().map(|entry| (entry.number, entry)).collect();
+        let flushed: Vec<Arc<Frozen>> = {
+            let mut state = shared.state_mut();
+            let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut state.segments)
+                .into_iter()
+                .partition(|segment| live.get(&segment.entry.number) == Some(&&segment.entry));
+            state.segments = kept;
+            state.segments.extend(opened);
+            state.unopened = unopened;
+            let gone = gone.into_iter().filter(|segment| !live.contains_key(&segment.entry.number));
+            self.dropped.extend(gone.map(Dropped::Segment));
+            let (flushed, waiting) =
+                std::mem::take(&mut state.frozen).into_iter().partition(|frozen| frozen.log_number < catalog.first_log);
+            state.frozen = waiting;
+            flushed
+        };
+        for frozen in flushed {
+            let mut state = shared.state_mut();
+            state.log_bytes = state.log_bytes.saturating_sub(frozen.log_bytes);
+            drop(state);
+            shared.release(frozen.bytes());
+        }
+        self.catalog = catalog;
+        if !is_rebuilt && !self.is_to_claim() {
+            self.sweep(shared);
+            remove_flushed_logs(shared, self.catalog.first_log);
+        }
+    }
+
     /// The number of a new segment. None is given out twice: a commit that reported an error may have happened, and then
     /// the catalog on the disk names the segments of that attempt.
-    fn next_number(&mut self) -> u64 {
+    pub(super) fn next_number(&mut self) -> u64 {
         self.catalog.next_segment += 1;
         self.catalog.next_segment - 1
     }
 
     /// Changes the catalog on disk and then in memory. On an error nothing has changed.
-    fn commit(
+    pub(super) fn commit(
         &mut self,
         shared: &Shared,
         add: Vec<SegmentEntry>,
@@ -139,6 +226,7 @@ impl Flusher {
         self.dropped.extend(gone.into_iter().map(Dropped::Segment));
         state.segments = kept;
         state.segments.extend(opened);
+        state.unopened.retain(|unopened| !drop.contains(&unopened.entry.number));
         if let Some(frozen) = flushed {
             state.frozen.retain(|other| other.log_number != frozen.log_number);
             state.log_bytes = state.log_bytes.saturating_sub(frozen.log_bytes);
@@ -156,7 +244,21 @@ impl Flusher {
         Ok(())
     }
 
-    fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
+    /// Opens what could not be opened before. Nothing waits for it but the questions that need it.
+    fn open_rest(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let wanted: Vec<SegmentEntry> = shared.state().unopened.iter().map(|unopened| unopened.entry.clone()).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let (opened, unopened) = open_segments(&*shared.files, &wanted, &shared.damages);
+        let why = unopened.first().map(|unopened| unopened.why.clone());
+        let mut state = shared.state_mut();
+        state.segments.extend(opened);
+        state.unopened = unopened;
+        why.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+    }
+
+    pub(super) fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
         loop {
             let oldest = shared.state().frozen.first().cloned();
             let Some(frozen) = oldest else { return Ok(()) };
@@ -203,7 +305,7 @@ impl Flusher {
     }
 
     /// Removes segments whose commit failed, unless the catalog names them all the same.
-    fn remove_unless_live(&mut self, shared: &Shared, numbers: &[u64]) {
+    pub(super) fn remove_unless_live(&mut self, shared: &Shared, numbers: &[u64]) {
         let files = &*shared.files;
         // A swap that reported an error may have happened, or may still come: then the next commit replaces that
         // catalog, and until then the files must stay.
@@ -276,7 +378,8 @@ impl Flusher {
         let open = shared.state().segments.clone();
         let mut tiers: BTreeMap<(String, u32), Vec<Arc<Segment>>> = BTreeMap::new();
         for segment in open {
-            if !self.left_alone.contains(&segment.entry.number) {
+            let number = segment.entry.number;
+            if !self.left_alone.contains(&number) && !shared.files.is_to_be_moved(number) {
                 let tier = segment.entry.spans.max(1).ilog2() / MERGE_SEGMENTS.ilog2();
                 tiers.entry((segment.entry.tenant.clone(), tier)).or_default().push(segment);
             }
@@ -373,11 +476,10 @@ impl Flusher {
     }
 }
 
-/// Deletes what a crash left: segments that never came into the catalog or were dropped, log files that are in segments.
-pub(super) fn remove_strays(shared: &Shared, catalog: &Catalog) {
-    Flusher::new(catalog.clone()).sweep(shared);
+/// Deletes log files that are in segments.
+fn remove_flushed_logs(shared: &Shared, first_log: u64) {
     for number in logs_in(&*shared.disk, &shared.folder).unwrap_or_default() {
-        if number < catalog.first_log
+        if number < first_log
             && let Err(error) = shared.disk.remove(&log_path(&shared.folder, number))
         {
             tracing::warn!(number, %error, "cannot delete a log file that is in a segment");

@@ -13,7 +13,7 @@ use super::look::{look, read_log};
 use super::open;
 use super::place::{Opened, Place};
 use super::segment::{self, Origin, Segment};
-use crate::{StoreError, Tenant};
+use crate::{CacheStats, StoreError, Tenant};
 
 /// A segment that a repair writes has about so many spans at most.
 const REPAIRED_SPANS: usize = 200_000;
@@ -44,6 +44,12 @@ pub struct StoreReport {
     pub segments: Vec<SegmentReport>,
     /// Bytes of the segments by column, the most first.
     pub columns: Vec<(String, u64)>,
+    /// Segments that are still in the directory, on their way into the bucket.
+    pub unmoved_segments: u64,
+    /// Their bytes.
+    pub unmoved_bytes: u64,
+    /// How the cache of a bucket's segments is used, as the server wrote it down last.
+    pub cache: Option<CacheStats>,
     /// Log files.
     pub log_files: u64,
     /// Bytes of the log files.
@@ -90,7 +96,10 @@ pub(super) fn check_on(disk: Arc<dyn Disk>, folder: &Path, repair: bool) -> Resu
 }
 
 pub(super) fn check(disk: &dyn Disk, folder: &Path, opened: Opened, repair: bool) -> Result<FsckReport, StoreError> {
-    let Opened { files, catalog, damage } = opened;
+    let Opened { files, catalog, damage, late_claim } = opened;
+    if let Some(late) = late_claim {
+        return Err(StoreError::Unavailable(late.why));
+    }
     let files = &*files;
     let is_rebuilt = damage.is_some();
     let mut report = FsckReport::default();
@@ -182,6 +191,9 @@ pub fn store_report(place: &Place) -> Result<StoreReport, StoreError> {
     let mut columns = BTreeMap::new();
     let mut report = StoreReport {
         place: found.place,
+        unmoved_segments: found.unmoved.0,
+        unmoved_bytes: found.unmoved.1,
+        cache: found.cache,
         log_files: found.log.files,
         log_bytes: found.log.bytes,
         log_spans: found.log.spans,

@@ -11,7 +11,7 @@ use super::open::open_all;
 use super::place::Opened;
 use super::segment::Segment;
 use super::{Place, log, log_path, logs_in};
-use crate::{StoreError, Tenant};
+use crate::{CacheStats, StoreError, Tenant};
 
 /// So often it is looked again when the store changed in the midst of it.
 const TRIES: usize = 10;
@@ -22,6 +22,10 @@ pub(super) struct Snapshot {
     pub(super) place: String,
     /// The segments that can be read.
     pub(super) segments: Vec<Segment>,
+    /// Segments that are still to be moved into the bucket, and their bytes.
+    pub(super) unmoved: (u64, u64),
+    /// How a bucket's cache is used.
+    pub(super) cache: Option<CacheStats>,
     pub(super) log: LogReport,
     /// What cannot be read.
     pub(super) damages: Vec<String>,
@@ -45,7 +49,7 @@ pub(super) fn look(
     let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
     let place = place.clone().with_known_bucket(&*disk)?;
     for _ in 0..TRIES {
-        let Opened { files, catalog, damage } = place.look(&disk)?;
+        let Opened { files, catalog, damage, .. } = place.look(&disk)?;
         let log = read_log(&*disk, &place.folder, catalog.first_log, &mut |number, tenant, batch| {
             each(Some((number, tenant, batch)));
         });
@@ -66,7 +70,12 @@ pub(super) fn look(
             let log = log?;
             damages.splice(0..0, damage);
             damages.extend(log.damages.iter().cloned());
-            return Ok(Snapshot { place: files.catalog_name(), segments, log, damages });
+            let mut unmoved = (0, 0);
+            for entry in catalog.segments.iter().filter(|entry| files.is_to_be_moved(entry.number)) {
+                unmoved = (unmoved.0 + 1, unmoved.1 + entry.bytes);
+            }
+            let cache = place.cache_stats(&*disk);
+            return Ok(Snapshot { place: files.catalog_name(), segments, unmoved, cache, log, damages });
         }
         each(None);
     }

@@ -22,6 +22,7 @@ mod flush;
 mod fsck;
 mod log;
 mod look;
+mod moving;
 mod open;
 mod options;
 mod parquet;
@@ -45,8 +46,8 @@ use tracewell_model::{SpanBatch, TimeRange, TraceId};
 use crate::memtable::{Kept, Memtable};
 use crate::names::ValuesOf;
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore, StoreError,
-    StoreStats, Tenant,
+    Append, AttributeScope, BucketStats, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore,
+    StoreError, StoreStats, Tenant,
 };
 use append::LogThread;
 use catalog::{Catalog, SegmentEntry};
@@ -57,6 +58,7 @@ pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
 pub use options::{BucketOptions, Commit, EmbeddedOptions};
 pub use parquet::export_parquet;
 pub use place::Place;
+use reads::Looked;
 use segment::Segment;
 pub(crate) use segment::{Damaged, Input, put_varint, service_only};
 
@@ -66,6 +68,9 @@ const MOST_WAITING_APPENDS: usize = 1024;
 const MEMTABLES_PER_BUDGET: usize = 4;
 /// How long an append waits for memory before it is told that the store is busy.
 const MOST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a flush at the end may take when segments are in a bucket: what is not in it stays in the log.
+const MOST_CLOSING: Duration = Duration::from_secs(10);
 
 /// A store in a directory of its own.
 pub struct EmbeddedStore {
@@ -98,7 +103,16 @@ struct State {
     active: HashMap<Tenant, Memtable>,
     frozen: Vec<Arc<Frozen>>,
     segments: Vec<Arc<Segment>>,
+    /// Segments of a bucket that could not be reached so far: no answer that may need one is made without it.
+    unopened: Vec<Unopened>,
     log_bytes: u64,
+}
+
+/// A segment that is known and could not be opened, with the reason.
+#[derive(Clone)]
+struct Unopened {
+    entry: SegmentEntry,
+    why: String,
 }
 
 /// A full memtable that waits to become a segment.
@@ -153,6 +167,19 @@ impl EmbeddedStore {
         Ok(columns)
     }
 
+    /// What is known of the bucket, if the segments are in one.
+    fn bucket_stats(&self) -> Option<BucketStats> {
+        let files = &self.shared.files;
+        let mut stats = files.bucket_stats()?;
+        stats.away = self.shared.flush.failed().filter(|failed| failed.is_away).map(|failed| failed.why).or(stats.away);
+        let state = self.shared.state();
+        for segment in state.segments.iter().filter(|segment| files.is_to_be_moved(segment.entry.number)) {
+            stats.unmoved_segments += 1;
+            stats.unmoved_bytes += segment.entry.bytes;
+        }
+        Some(stats)
+    }
+
     fn sender(&self) -> Result<mpsc::Sender<Request>, StoreError> {
         self.appends.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
@@ -191,8 +218,9 @@ impl EmbeddedStore {
             }
             self.shared.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
             if tokio::time::timeout_at(deadline, room).await.is_err() {
+                let why = self.shared.flush.failed().map(|failed| format!(": {}", failed.why)).unwrap_or_default();
                 return Err(StoreError::Busy(format!(
-                    "the memory budget of {budget} bytes is used up until a flush ends"
+                    "the memory budget of {budget} bytes is used up until a flush ends{why}"
                 )));
             }
         }
@@ -344,14 +372,11 @@ impl SpanStore for EmbeddedStore {
         self.read(move |shared| {
             let wanted = ValuesOf::new(&key, &prefix, time, limit);
             let mut out = BTreeSet::new();
-            let (tables, mut segments) = shared.look(&tenant);
+            let (tables, mut segments) = shared.look(&tenant).whole(time)?;
             segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
             tables.iter().for_each(|table| table.values(&wanted, &mut out));
             for segment in segments {
-                let entry = &segment.entry;
-                if time.overlaps(entry.first_start_unix_nano, entry.last_start_unix_nano) {
-                    shared.damages.tolerate(segment.values(&wanted, &shared.damages, &mut out))?;
-                }
+                shared.damages.tolerate(segment.values(&wanted, &shared.damages, &mut out))?;
             }
             Ok(out.into_iter().collect())
         })
@@ -361,21 +386,24 @@ impl SpanStore for EmbeddedStore {
     async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError> {
         let mut stats = StoreStats::default();
         let mut starts: Vec<(u64, u64)> = Vec::new();
-        let (tables, segments) = self.shared.look(tenant);
+        let Looked { tables, segments, unopened } = self.shared.look(tenant);
         for table in tables {
             stats.spans += table.spans() as u64;
             stats.memtable_bytes += table.bytes() as u64;
             starts.extend(table.starts());
         }
-        for entry in segments.iter().map(|segment| &segment.entry) {
+        let entries =
+            segments.iter().map(|segment| &segment.entry).chain(unopened.iter().map(|unopened| &unopened.entry));
+        for entry in entries {
             stats.spans += entry.spans;
             stats.bytes += entry.bytes;
             starts.push((entry.first_start_unix_nano, entry.last_start_unix_nano));
         }
-        stats.segments = segments.len() as u64;
+        stats.segments = (segments.len() + unopened.len()) as u64;
         stats.log_bytes = self.shared.state().log_bytes;
         stats.bytes += stats.log_bytes;
         stats.damages = self.damages();
+        stats.bucket = self.bucket_stats();
         stats.oldest_unix_nano = starts.iter().map(|(first, _)| *first).min();
         stats.newest_unix_nano = starts.iter().map(|(_, last)| *last).max();
         Ok(stats)
@@ -389,12 +417,32 @@ impl SpanStore for EmbeddedStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let flushed = self.flush().await;
+        let is_bucket = self.shared.files.bucket_stats().is_some();
+        let flushed = if is_bucket {
+            let slow = || format!("it takes longer than {MOST_CLOSING:?}");
+            let flushed = tokio::time::timeout(MOST_CLOSING, self.flush()).await;
+            flushed.unwrap_or_else(|_| Err(StoreError::Unavailable(slow())))
+        } else {
+            self.flush().await
+        };
         self.appends.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.closed.store(true, Ordering::SeqCst);
+        if flushed.is_err() {
+            self.shared.files.give_up();
+        }
         self.shared.flush.wake();
         match flushed {
             Err(StoreError::Closed) => Ok(()),
+            // What is in the log is found by the next start, unless another directory owns the bucket by now.
+            Err(StoreError::Unavailable(why)) if self.shared.files.taken_over().is_none() => {
+                let log_bytes = self.shared.state().log_bytes;
+                tracing::warn!(
+                    why,
+                    log_bytes,
+                    "the bucket is away; what is not in it stays in the log for the next start"
+                );
+                Ok(())
+            }
             other => other,
         }
     }

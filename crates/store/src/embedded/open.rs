@@ -8,17 +8,17 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::catalog::{Catalog, SegmentEntry};
+use super::catalog::SegmentEntry;
 use super::damage::Damages;
 use super::disk::Disk;
 use super::files::SegmentFiles;
-use super::flush::{self, Flusher};
+use super::flush::Flusher;
 use super::log::{self, LogEnd, LogWriter};
 use super::place::{Opened, Place};
 use super::segment::Segment;
 use super::signal::Signal;
 use super::{
-    EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, State,
+    EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, Unopened,
 };
 use crate::memtable::{Kept, Memtable};
 use crate::{StoreError, Tenant};
@@ -39,33 +39,26 @@ impl EmbeddedStore {
         lock: Box<dyn Send + Sync>,
         opened: Opened,
     ) -> Result<Self, StoreError> {
-        let Opened { files, mut catalog, damage } = opened;
-        let damages = Damages::default();
+        let Opened { files, catalog, damage, late_claim } = opened;
         let is_rebuilt = damage.is_some();
-        if let Some(what) = damage {
-            damages.note(&format!("{what}; it was made again from the segments"));
-        }
-        let state = State { segments: open_segments(&*files, &catalog, &damages)?, ..State::default() };
         let shared = Arc::new(Shared {
             disk,
             folder: folder.to_owned(),
             files,
             options,
-            state: RwLock::new(state),
+            state: RwLock::default(),
             table_bytes: AtomicUsize::new(0),
             room: Notify::new(),
             flush: Signal::default(),
-            damages,
+            damages: Damages::default(),
             closed: AtomicBool::new(false),
             _lock: lock,
         });
+        let mut flusher = Flusher::new(late_claim);
+        flusher.adopt(&shared, catalog, damage);
         if is_rebuilt {
-            // Nothing is deleted: what is not in the catalog may be what could not be read.
-            catalog.commit(&*shared.files)?;
-        } else {
-            flush::remove_strays(&shared, &catalog);
+            flusher.catalog.commit(&*shared.files)?;
         }
-        let mut flusher = Flusher::new(catalog);
         let (number, before) = replay(&shared, &mut flusher)?;
         let path = super::log_path(folder, number);
         let writer = LogWriter::create(&*shared.disk, &path, &shared.options.limits, before)?;
@@ -83,21 +76,23 @@ impl EmbeddedStore {
     }
 }
 
-/// Opens the segments that can be read.
-fn open_segments(
+/// Opens the segments that can be read. Those that cannot be reached are opened later.
+pub(super) fn open_segments(
     files: &dyn SegmentFiles,
-    catalog: &Catalog,
+    entries: &[SegmentEntry],
     damages: &Damages,
-) -> Result<Vec<Arc<Segment>>, StoreError> {
-    let mut segments = Vec::new();
-    for (entry, opened) in catalog.segments.iter().zip(open_all(files, &catalog.segments)) {
-        let opened = opened.map_err(|error| match error {
-            StoreError::Unavailable(_) => error,
-            error => StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)),
-        });
-        segments.extend(damages.tolerate(opened)?.map(Arc::new));
+) -> (Vec<Arc<Segment>>, Vec<Unopened>) {
+    let (mut segments, mut unopened) = (Vec::new(), Vec::new());
+    for (entry, opened) in entries.iter().zip(open_all(files, entries)) {
+        match opened {
+            Ok(segment) => segments.push(Arc::new(segment)),
+            Err(StoreError::Unavailable(why)) => unopened.push(Unopened { entry: entry.clone(), why }),
+            Err(error) => {
+                damages.note(&StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)).to_string());
+            }
+        }
     }
-    Ok(segments)
+    (segments, unopened)
 }
 
 /// Opens segments, as many at once as is good for where they are.
@@ -105,6 +100,12 @@ pub(super) fn open_all(files: &dyn SegmentFiles, entries: &[SegmentEntry]) -> Ve
     let open = |entry: &SegmentEntry| Segment::open(files, entry.clone());
     let mut opened = Vec::with_capacity(entries.len());
     for entries in entries.chunks(files.opened_at_once()) {
+        if let Some(Err(StoreError::Unavailable(why))) = opened.last().filter(|_| !files.is_away()) {
+            // Each would wait for as long.
+            let why = why.clone();
+            opened.extend(entries.iter().map(|_| Err(StoreError::Unavailable(why.clone()))));
+            continue;
+        }
         match entries {
             [only] => opened.push(open(only)),
             several => std::thread::scope(|scope| {
@@ -184,7 +185,7 @@ fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreErr
         }
         // More than the memory budget is written before more is read.
         let budget = shared.options.memory_bytes / MEMTABLES_PER_BUDGET * (MEMTABLES_PER_BUDGET - 1);
-        while shared.table_bytes.load(Ordering::SeqCst) > budget.max(1) {
+        while !flusher.is_to_claim() && shared.table_bytes.load(Ordering::SeqCst) > budget.max(1) {
             let Some(oldest) = shared.state().frozen.first().cloned() else { break };
             if let Err(error) = flusher.flush(shared, &oldest) {
                 tracing::error!(%error, "cannot flush what was read back; trying again later");

@@ -25,6 +25,15 @@ pub struct BucketOptions {
     pub cache_bytes: u64,
     /// Take the place of another directory that the bucket belongs to.
     pub take_over: bool,
+    /// How fast segments that the directory has are moved into the bucket; 0 is without limit.
+    pub move_bytes_per_second: u64,
+}
+
+impl BucketOptions {
+    /// A place in a bucket without a cache, and without a limit on what is moved.
+    pub fn new(url: String, endpoint: Option<String>) -> Self {
+        Self { url, endpoint, cache_bytes: 0, take_over: false, move_bytes_per_second: 0 }
+    }
 }
 
 /// Options of an embedded store; the default is right for most.

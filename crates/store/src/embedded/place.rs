@@ -9,7 +9,11 @@ use super::catalog::Catalog;
 use super::disk::Disk;
 use super::files::{LocalFiles, SegmentFiles};
 use super::logs_in;
-use crate::{BucketOptions, StoreError};
+use crate::{BucketOptions, CacheStats, StoreError};
+
+/// The folder of a bucket's pieces.
+#[cfg(feature = "s3")]
+const CACHE: &str = "cache";
 
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,18 +30,28 @@ pub(super) struct Opened {
     pub(super) catalog: Catalog,
     /// Why the catalog had to be made again from the segments.
     pub(super) damage: Option<String>,
+    /// How the bucket is claimed later, if it could not be reached: the catalog is what was known last.
+    pub(super) late_claim: Option<LateClaim>,
+}
+
+/// A bucket that is claimed when it is back. Until then nothing of the store may change but its log.
+pub(super) struct LateClaim {
+    /// Why it could not be reached.
+    pub(super) why: String,
+    /// Tries once. What it returns takes the place of what was known.
+    pub(super) claim: Box<dyn FnMut() -> Result<Opened, StoreError> + Send>,
 }
 
 fn open_catalog(files: Arc<dyn SegmentFiles>) -> Result<Opened, StoreError> {
     match Catalog::open(&*files) {
         Err(StoreError::Corrupt(what)) => rebuild(files, what),
-        other => Ok(Opened { catalog: other?, files, damage: None }),
+        other => Ok(Opened { catalog: other?, files, damage: None, late_claim: None }),
     }
 }
 
 fn rebuild(files: Arc<dyn SegmentFiles>, damage: String) -> Result<Opened, StoreError> {
     let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
-    Ok(Opened { files, catalog, damage: Some(damage) })
+    Ok(Opened { files, catalog, damage: Some(damage), late_claim: None })
 }
 
 impl From<&Path> for Place {
@@ -70,7 +84,39 @@ impl Place {
 
     /// Opens the catalog to read only, while another process may be changing it.
     pub(super) fn look(&self, disk: &Arc<dyn Disk>) -> Result<Opened, StoreError> {
-        open_catalog(self.files_to_look_at(disk)?)
+        let mut opened = open_catalog(self.files_to_look_at(disk)?)?;
+        self.leave_out_what_is_elsewhere(&**disk, &mut opened)?;
+        Ok(opened)
+    }
+
+    /// Segments of a bucket that are still in another directory than this cannot be looked at from here.
+    fn leave_out_what_is_elsewhere(&self, disk: &dyn Disk, opened: &mut Opened) -> Result<(), StoreError> {
+        #[cfg(feature = "s3")]
+        if let Some(owner) = &opened.catalog.owner {
+            let bound = bucket::Binding::read(disk, &self.folder)?;
+            if bound.is_none_or(|bound| bound.directory != owner.directory) {
+                let all = opened.catalog.segments.len();
+                opened.catalog.segments.retain(|entry| !opened.files.is_to_be_moved(entry.number));
+                let segments = all - opened.catalog.segments.len();
+                if segments > 0 {
+                    tracing::warn!(
+                        segments,
+                        directory = owner.place,
+                        "not in the bucket yet, and not looked at from here"
+                    );
+                }
+            }
+        }
+        let _ = (disk, opened);
+        Ok(())
+    }
+
+    /// How the store that has a directory open uses its cache, if it is one of a bucket.
+    pub(super) fn cache_stats(&self, disk: &dyn Disk) -> Option<CacheStats> {
+        #[cfg(feature = "s3")]
+        return bucket::Cache::saved_stats(disk, &self.folder.join(CACHE));
+        #[cfg(not(feature = "s3"))]
+        return (|_| None)(disk);
     }
 
     fn files_to_look_at(&self, disk: &Arc<dyn Disk>) -> Result<Arc<dyn SegmentFiles>, StoreError> {
@@ -80,7 +126,8 @@ impl Place {
             let sizes = bucket.sizes;
             // Nothing of the cache but what is read here: another process may be writing it.
             let cache = bucket::Cache::none(disk.clone(), sizes);
-            return Ok(Arc::new(bucket::BucketFiles::new(bucket, cache)));
+            let own = LocalFiles::new(disk.clone(), &self.folder);
+            return Ok(Arc::new(bucket::BucketFiles::new(bucket, cache, own, None, 0)));
         }
         self.refuse_bucket(disk)?;
         Ok(Arc::new(LocalFiles::new(disk.clone(), &self.folder)))
@@ -92,8 +139,7 @@ impl Place {
         if self.bucket.is_none()
             && let Some(bound) = bucket::Binding::read(disk, &self.folder)?
         {
-            let (url, endpoint) = (bound.segments, bound.endpoint);
-            let bucket = BucketOptions { url, endpoint, cache_bytes: 0, take_over: false };
+            let bucket = BucketOptions::new(bound.segments, bound.endpoint);
             return Ok(Self { bucket: Some(bucket), ..self });
         }
         let _ = disk;
@@ -107,11 +153,10 @@ impl Place {
         bucket: bucket::Bucket,
         options: &BucketOptions,
     ) -> Result<Opened, StoreError> {
-        let folder = self.folder.join("cache");
+        let folder = self.folder.join(CACHE);
         let cache = bucket::Cache::open(disk.clone(), &folder, options.cache_bytes, bucket.sizes)
             .map_err(|error| StoreError::io(format!("open the cache {}", folder.display()), error))?;
-        let claimed = bucket::claim(disk, &self.folder, bucket, options.endpoint.as_deref(), cache, options.take_over)?;
-        Ok(Opened { files: claimed.files, catalog: claimed.catalog, damage: claimed.damage })
+        bucket::Claimant::new(disk, &self.folder, bucket, cache, options).open()
     }
 
     /// A store whose segments are in a bucket is not opened without it.

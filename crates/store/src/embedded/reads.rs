@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
-use super::Shared;
 use super::segment::Segment;
+use super::{SegmentEntry, Shared, Unopened};
 use crate::memtable::Memtable;
 use crate::names::Names;
 use crate::scan::{Top, fetch, ids_of};
@@ -14,19 +14,47 @@ use crate::{Predicate, Projection, Scan, ScanPage, StoreError, Tenant};
 /// Bytes of templates and dictionaries that open segments hold together, to be read faster.
 const MOST_HELD_BYTES: usize = 48 << 20;
 
+/// The memtables and the segments of a tenant: together one moment's state, to be read without a lock.
+pub(super) struct Looked {
+    pub(super) tables: Vec<Memtable>,
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// What is there, too, and cannot be read.
+    pub(super) unopened: Vec<Unopened>,
+}
+
+impl Looked {
+    /// Those of which spans may start in a time, if all of them can be read.
+    pub(super) fn whole(mut self, time: TimeRange) -> Result<(Vec<Memtable>, Vec<Arc<Segment>>), StoreError> {
+        self.restrict(time);
+        match self.unopened.pop() {
+            Some(unopened) => Err(StoreError::Unavailable(unopened.why)),
+            None => Ok((self.tables, self.segments)),
+        }
+    }
+
+    /// Leaves out segments of which no span starts in a time.
+    fn restrict(&mut self, time: TimeRange) {
+        let overlaps = |entry: &SegmentEntry| time.overlaps(entry.first_start_unix_nano, entry.last_start_unix_nano);
+        self.segments.retain(|segment| overlaps(&segment.entry));
+        self.unopened.retain(|unopened| overlaps(&unopened.entry));
+    }
+}
+
 impl Shared {
-    /// The memtables and the segments of a tenant: together one moment's state, to be read without a lock.
-    pub(super) fn look(&self, tenant: &Tenant) -> (Vec<Memtable>, Vec<Arc<Segment>>) {
+    pub(super) fn look(&self, tenant: &Tenant) -> Looked {
         let state = self.state();
         let frozen = state.frozen.iter().filter_map(|frozen| frozen.tables.get(tenant));
-        let tables = frozen.chain(state.active.get(tenant)).cloned().collect();
-        let is_own = |segment: &&Arc<Segment>| segment.entry.tenant == tenant.as_str();
-        (tables, state.segments.iter().filter(is_own).cloned().collect())
+        let is_own = |entry: &SegmentEntry| entry.tenant == tenant.as_str();
+        Looked {
+            tables: frozen.chain(state.active.get(tenant)).cloned().collect(),
+            segments: state.segments.iter().filter(|segment| is_own(&segment.entry)).cloned().collect(),
+            unopened: state.unopened.iter().filter(|unopened| is_own(&unopened.entry)).cloned().collect(),
+        }
     }
 
     pub(super) fn names(&self, tenant: &Tenant) -> Result<Names, StoreError> {
         let mut names = Names::default();
-        let (tables, segments) = self.look(tenant);
+        let (tables, segments) = self.look(tenant).whole(TimeRange::ALL)?;
         tables.iter().for_each(|table| names.merge(&table.names()));
         for segment in segments {
             if let Some(own) = self.damages.tolerate(segment.names())? {
@@ -43,7 +71,7 @@ impl Shared {
         projection: Projection,
     ) -> Result<SpanBatch, StoreError> {
         let mut out = SpanBatch::new();
-        let (tables, segments) = self.look(tenant);
+        let (tables, segments) = self.look(tenant).whole(TimeRange::ALL)?;
         tables.iter().for_each(|table| table.traces(ids, projection, &mut out));
         for segment in segments {
             self.damages.tolerate(segment.traces(ids, projection, &self.damages, &mut out))?;
@@ -59,36 +87,40 @@ impl Shared {
     ) -> Result<Vec<TraceId>, StoreError> {
         let scan = Scan { time, predicates, projection: Projection::Ids, after: None, limit: usize::MAX };
         let mut ids = Vec::new();
-        let (tables, segments) = self.look(tenant);
+        let (tables, segments) = self.look(tenant).whole(time)?;
         for table in tables {
             let mut top = Top::new(&scan);
             table.scan(&scan, 0, &mut top);
             top.trace_ids(&mut ids);
         }
         for segment in segments {
-            if time.overlaps(segment.entry.first_start_unix_nano, segment.entry.last_start_unix_nano) {
-                self.damages.tolerate(segment.trace_ids(&scan, &self.damages, &mut ids))?;
-            }
+            self.damages.tolerate(segment.trace_ids(&scan, &self.damages, &mut ids))?;
         }
         Ok(ids)
     }
 
     pub(super) fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         let mut top = Top::new(scan);
-        let (tables, mut segments) = self.look(tenant);
+        let mut looked = self.look(tenant);
+        looked.restrict(scan.time);
+        let Looked { tables, mut segments, mut unopened } = looked;
         for (part, table) in tables.iter().enumerate() {
             table.scan(scan, part as u32, &mut top);
         }
-        segments.retain(|segment| {
-            scan.time.overlaps(segment.entry.first_start_unix_nano, segment.entry.last_start_unix_nano)
-        });
         segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
+        let is_too_old = |top: &Top, entry: &SegmentEntry| {
+            top.worst().is_some_and(|worst| entry.last_start_unix_nano < worst.start_unix_nano)
+        };
         for (place, segment) in segments.iter().enumerate() {
-            if top.worst().is_some_and(|worst| segment.entry.last_start_unix_nano < worst.start_unix_nano) {
+            if is_too_old(&top, &segment.entry) {
                 break;
             }
             let part = (tables.len() + place) as u32;
             self.damages.tolerate(segment.scan(scan, part, &self.damages, &mut top))?;
+        }
+        unopened.retain(|unopened| !is_too_old(&top, &unopened.entry));
+        if let Some(needed) = unopened.pop() {
+            return Err(StoreError::Unavailable(needed.why));
         }
         let (found, next) = top.page();
         if scan.projection == Projection::Ids {

@@ -1,6 +1,6 @@
 //! Waking the flush thread, and waiting for what it does.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Shared;
@@ -22,13 +22,37 @@ pub(super) struct Signal {
 struct SignalState {
     awake: bool,
     /// What the last round could not do.
-    failed: Option<String>,
+    failed: Option<Failed>,
+    /// Whether the last round left something to be moved.
+    has_more: bool,
     rounds: u64,
+    /// Whether there will be no more rounds.
+    is_ended: bool,
+}
+
+/// Why a round did not do all.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub(super) why: String,
+    /// Whether it is that the bucket cannot be reached.
+    pub(super) is_away: bool,
+}
+
+impl From<&StoreError> for Failed {
+    fn from(error: &StoreError) -> Self {
+        Self { why: error.to_string(), is_away: matches!(error, StoreError::Unavailable(_)) }
+    }
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        if failed.is_away { Self::Unavailable(failed.why) } else { Self::Busy(failed.why) }
+    }
 }
 
 impl Signal {
     pub(super) fn wake(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).awake = true;
+        self.state().awake = true;
         self.changed.notify_all();
     }
 
@@ -38,34 +62,40 @@ impl Signal {
     }
 
     pub(super) fn wait_for_work(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = if state.failed.is_some() { RETRY } else { TICK };
-        let (mut state, _) =
-            self.changed.wait_timeout_while(state, most, |state| !state.awake).unwrap_or_else(PoisonError::into_inner);
+        let is_failing = self.state().failed.is_some();
+        self.wait_at_most(if is_failing { RETRY } else { TICK });
+    }
+
+    /// Waits until there is something to do, but no longer than so.
+    pub(super) fn wait_at_most(&self, most: Duration) {
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(self.state(), most, |state| !state.awake)
+            .unwrap_or_else(PoisonError::into_inner);
         state.awake = false;
     }
 
-    pub(super) fn finish_round(&self, failed: Option<String>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn finish_round(&self, failed: Option<Failed>, has_more: bool) {
+        let mut state = self.state();
         state.failed = failed;
+        state.has_more = has_more;
         state.rounds += 1;
         self.changed.notify_all();
     }
 
-    /// Waits until a round that begins after this has ended.
-    fn wait_for_a_round(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // The round that is under way may have looked before.
-        let wanted = state.rounds + 2;
-        let mut state = state;
-        while state.rounds < wanted {
-            state.awake = true;
-            self.changed.notify_all();
-            let before = state.rounds;
-            state =
-                self.changed.wait_while(state, |state| state.rounds == before).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.failed.clone()
+    /// Lets nobody wait for a round that will not come.
+    pub(super) fn end(&self) {
+        self.state().is_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// What the last round could not do.
+    pub(super) fn failed(&self) -> Option<Failed> {
+        self.state().failed.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, SignalState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no frozen memtable is left, or until a round failed to write one.
@@ -74,26 +104,50 @@ impl Signal {
             if shared.state().frozen.is_empty() {
                 return Ok(());
             }
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let rounds = state.rounds;
-            drop(state);
+            let rounds = self.state().rounds;
             self.wake();
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             // A flush in the midst of a round wakes everyone, too.
             let (state, _) = self
                 .changed
-                .wait_timeout_while(state, Duration::from_millis(50), |state| state.rounds == rounds)
+                .wait_timeout_while(self.state(), Duration::from_millis(50), |state| {
+                    state.rounds == rounds && !state.is_ended
+                })
                 .unwrap_or_else(PoisonError::into_inner);
             if state.rounds != rounds
-                && let Some(reason) = &state.failed
+                && let Some(failed) = &state.failed
             {
-                return Err(StoreError::Busy(reason.clone()));
+                return Err(failed.clone().into());
+            }
+            if state.is_ended {
+                return Err(StoreError::Closed);
             }
         }
     }
 
-    /// Waits until nothing is left to merge.
+    /// Waits until nothing is left to merge or to move, or until a round failed.
     pub(super) fn wait_until_merged(&self) -> Result<(), StoreError> {
-        self.wait_for_a_round().map_or(Ok(()), |reason| Err(StoreError::Busy(reason)))
+        let mut state = self.state();
+        // The round that is under way may have looked before.
+        let wanted = state.rounds + 2;
+        loop {
+            if state.rounds >= wanted {
+                if let Some(failed) = &state.failed {
+                    return Err(failed.clone().into());
+                }
+                if !state.has_more {
+                    return Ok(());
+                }
+            }
+            if state.is_ended {
+                return Err(StoreError::Closed);
+            }
+            state.awake = true;
+            self.changed.notify_all();
+            let before = state.rounds;
+            state = self
+                .changed
+                .wait_while(state, |state| state.rounds == before && !state.is_ended)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }

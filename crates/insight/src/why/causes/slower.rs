@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::place::Place;
+use crate::statistics::weighted_median;
 use crate::why::FindingKind;
 use crate::why::effect::{Effect, Samples, TAILS, drift, log_bayes};
 use crate::why::study::{Added, Study};
@@ -126,17 +127,8 @@ fn shared_drift(study: &Study, effects: &BTreeMap<u32, Effect>, drift: f64) -> B
         let service = study.observer.places.get(*id).service();
         services.entry(service).or_default().push((effect.difference, effect.weight));
     }
-    let middle = |mut effects: Vec<(f64, f64)>| {
-        effects.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
-        let half = 0.5 * effects.iter().map(|(_, weight)| weight).sum::<f64>();
-        let mut sum = 0.0;
-        let middle = effects.iter().find(|(_, weight)| {
-            sum += weight;
-            sum >= half
-        });
-        middle.map_or(0.0, |(difference, _)| *difference).clamp(-drift, drift)
-    };
-    services.into_iter().map(|(service, effects)| (service, middle(effects))).collect()
+    let shared = |effects| weighted_median(effects).clamp(-drift, drift);
+    services.into_iter().map(|(service, effects)| (service, shared(effects))).collect()
 }
 
 /// How much speaks for a place having become slower: for all requests, for a tenth of them, or for few.

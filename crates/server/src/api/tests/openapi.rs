@@ -36,7 +36,8 @@ async fn every_route_is_described_and_every_description_has_a_route() {
     assert_eq!(described, routed);
     let app = app().await;
     for path in NATIVE_PATHS {
-        let uri = format!("/api/v1{}", path.replace("{trace_id}", "abcd").replace("{key}", "user"));
+        let query = if *path == "/compare" { "?a=abcd&b=abcd" } else { "" };
+        let uri = format!("/api/v1{}{query}", path.replace("{trace_id}", "abcd").replace("{key}", "user"));
         assert_eq!(get(&app, &uri).await.status, StatusCode::OK, "{uri}");
     }
 }
@@ -57,6 +58,8 @@ async fn every_answer_is_as_described() {
         ("/dependencies", ""),
         ("/why", "?start=-3h"),
         ("/why", "?service=nobody"),
+        ("/compare", "?a=abcd&b=f0000000000000000000000000000001"),
+        ("/compare", "?a=service=web%20limit=1&b=start=-3h"),
         ("/stats", ""),
         ("/version", ""),
     ] {

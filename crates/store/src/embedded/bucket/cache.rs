@@ -9,9 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Sizes;
+use crate::CacheStats;
 use crate::embedded::disk::Disk;
 
 const EXTENSION: &str = "piece";
+/// How the cache is used, for those who look at the directory from outside.
+const STATS: &str = "stats.json";
+const NEW_STATS: &str = "stats.json.new";
 const CHECKSUM_BYTES: usize = 4;
 
 /// A segment's number and the place of a piece in it.
@@ -33,7 +37,8 @@ struct State {
     /// The pieces by when they were used last.
     by_use: BTreeMap<u64, Key>,
     uses: u64,
-    bytes: u64,
+    /// How it was used, and what it holds.
+    stats: CacheStats,
     fetching: HashSet<Key>,
     is_failing: bool,
 }
@@ -47,7 +52,7 @@ impl Cache {
     /// Opens a cache and what an earlier process left in it, of which the oldest segments go first.
     pub(crate) fn open(disk: Arc<dyn Disk>, folder: &Path, most_bytes: u64, sizes: Sizes) -> io::Result<Self> {
         disk.create_folder(folder)?;
-        let mut state = State::default();
+        let mut state = State { stats: CacheStats { most_bytes, ..CacheStats::default() }, ..State::default() };
         let mut found: Vec<(Key, PathBuf)> =
             disk.list(folder)?.into_iter().filter_map(|path| Some((key_of(&path)?, path))).collect();
         found.sort_unstable();
@@ -64,7 +69,11 @@ impl Cache {
             state: Mutex::new(state),
             fetched: Condvar::new(),
         };
-        cache.make_room(&mut cache.state(), 0);
+        {
+            let mut state = cache.state();
+            cache.make_room(&mut state, 0);
+            state.stats.evictions = 0;
+        }
         Ok(cache)
     }
 
@@ -93,7 +102,9 @@ impl Cache {
             return false;
         }
         let is_read = self.read_pages(key, offset, buffer).is_some();
-        if !is_read {
+        if is_read {
+            self.state().stats.hits += 1;
+        } else {
             tracing::warn!(path = %self.path(key).display(), "a cached piece of a segment is damaged; it is read again");
             self.forget(key);
         }
@@ -143,16 +154,16 @@ impl Cache {
                 return;
             }
             self.make_room(&mut state, file_bytes);
-            if state.bytes + file_bytes > self.most_bytes {
+            if state.stats.bytes + file_bytes > self.most_bytes {
                 return;
             }
             // Counted while it is written, or several at once would pass the bound.
-            state.bytes += file_bytes;
+            state.stats.bytes += file_bytes;
         }
         let path = self.path(key);
         let written = self.disk.create(&path).and_then(|mut file| file.append(&content));
         let mut state = self.state();
-        state.bytes -= file_bytes;
+        state.stats.bytes -= file_bytes;
         match written {
             Ok(()) => {
                 state.is_failing = false;
@@ -189,10 +200,39 @@ impl Cache {
         keys.into_iter().for_each(|key| self.forget(key));
     }
 
-    /// Bytes of the files that are held.
-    #[cfg(test)]
-    pub(crate) fn held_bytes(&self) -> u64 {
-        self.state().bytes
+    /// Lets go of all pieces.
+    pub(super) fn forget_all(&self) {
+        let keys: Vec<Key> = self.state().pieces.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.forget(key));
+    }
+
+    /// Counts pieces that were read from the bucket, as they were not held.
+    pub(super) fn missed(&self, pieces: u64, bytes: u64) {
+        let stats = &mut self.state().stats;
+        stats.misses += pieces;
+        stats.missed_bytes += bytes;
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        let state = self.state();
+        CacheStats { pieces: state.pieces.len() as u64, ..state.stats }
+    }
+
+    /// Writes down how it was used. It is of no use after a crash, so that it is not synced.
+    pub(super) fn save_stats(&self) {
+        let (path, new_path) = (self.folder.join(STATS), self.folder.join(NEW_STATS));
+        let written = serde_json::to_vec(&self.stats()).map_err(io::Error::other).and_then(|bytes| {
+            self.disk.create(&new_path)?.append(&bytes)?;
+            self.disk.rename(&new_path, &path)
+        });
+        if let Err(error) = written {
+            tracing::debug!(path = %path.display(), %error, "cannot write down how the cache is used");
+        }
+    }
+
+    /// What a store that has a folder open as its cache wrote down.
+    pub(crate) fn saved_stats(disk: &dyn Disk, folder: &Path) -> Option<CacheStats> {
+        serde_json::from_slice(&disk.read(&folder.join(STATS)).ok()?).ok()
     }
 
     fn forget(&self, key: Key) {
@@ -203,10 +243,11 @@ impl Cache {
     }
 
     fn make_room(&self, state: &mut State, wanted_bytes: u64) {
-        while state.bytes + wanted_bytes > self.most_bytes
+        while state.stats.bytes + wanted_bytes > self.most_bytes
             && let Some((_, key)) = state.by_use.first_key_value().map(|(used, key)| (*used, *key))
         {
             state.remove(key);
+            state.stats.evictions += 1;
             let _ = self.disk.remove(&self.path(key));
         }
     }
@@ -230,13 +271,13 @@ impl State {
         self.uses += 1;
         self.by_use.insert(self.uses, key);
         self.pieces.insert(key, Piece { file_bytes, used: self.uses });
-        self.bytes += file_bytes;
+        self.stats.bytes += file_bytes;
     }
 
     fn remove(&mut self, key: Key) -> bool {
         let Some(piece) = self.pieces.remove(&key) else { return false };
         self.by_use.remove(&piece.used);
-        self.bytes -= piece.file_bytes;
+        self.stats.bytes -= piece.file_bytes;
         true
     }
 
@@ -314,11 +355,13 @@ mod tests {
         cache.put(4, 0, &piece(1));
         let held: Vec<u64> = (1..=4).filter(|number| cache.has(*number, 0)).collect();
         assert_eq!(held, [1, 3, 4]);
-        assert_eq!(cache.held_bytes(), 3 * each);
+        let stats = cache.stats();
+        assert_eq!((stats.pieces, stats.hits, stats.evictions, stats.most_bytes), (3, 1, 1, 3 * each + 5));
+        assert_eq!(cache.stats().bytes, 3 * each);
         assert_eq!(disk.used_bytes() as u64, 3 * each);
         drop(cache);
-        assert_eq!(open(&disk, each).held_bytes(), each, "a smaller bound holds at once");
-        assert_eq!(open(&disk, 0).held_bytes(), 0);
+        assert_eq!(open(&disk, each).stats().bytes, each, "a smaller bound holds at once");
+        assert_eq!(open(&disk, 0).stats().bytes, 0);
     }
 
     #[test]
@@ -352,7 +395,7 @@ mod tests {
         let cache = open(&disk, 1 << 20);
         disk.set_faults(Faults { capacity: Some(100), ..Faults::default() });
         cache.put(7, 0, &piece(3));
-        assert_eq!((cache.held_bytes(), disk.used_bytes()), (0, 0));
+        assert_eq!((cache.stats().bytes, disk.used_bytes()), (0, 0));
         disk.set_faults(Faults::default());
         cache.put(7, 0, &piece(3));
         assert!(read(&cache, 7, 0, 1000).is_some());

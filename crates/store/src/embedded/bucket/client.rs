@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use object_store::{
     UpdateVersion,
 };
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use super::Sizes;
 use crate::error::Unreachable;
@@ -29,6 +31,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How long a request may take with all its attempts, whatever the client does.
 const MOST_TIME: Duration = Duration::from_secs(60);
+/// The same while a start waits that has something else to go by.
+const MOST_TIME_HURRIED: Duration = Duration::from_secs(10);
 /// What an error shows of what a server said.
 const MOST_SHOWN: usize = 500;
 
@@ -46,6 +50,10 @@ pub(crate) struct Bucket {
     pub(crate) sizes: Sizes,
     /// Never shown, should a server repeat them in an answer.
     secrets: Vec<String>,
+    /// True when no answer is waited for any more.
+    given_up: watch::Sender<bool>,
+    /// Whether a start waits, which has something else to go by.
+    is_hurried: AtomicBool,
 }
 
 /// Why an object was not written.
@@ -97,7 +105,26 @@ impl Bucket {
     }
 
     pub(crate) fn on(store: Arc<dyn ObjectStore>, prefix: Path, url: &str, sizes: Sizes) -> Self {
-        Self { store, prefix, url: url.trim_end_matches('/').to_owned(), sizes, secrets: Vec::new() }
+        let (given_up, _) = watch::channel(false);
+        Self {
+            store,
+            prefix,
+            url: url.trim_end_matches('/').to_owned(),
+            sizes,
+            secrets: Vec::new(),
+            given_up,
+            is_hurried: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits less for each answer, or as long as usual again.
+    pub(super) fn hurry(&self, is_hurried: bool) {
+        self.is_hurried.store(is_hurried, Ordering::Relaxed);
+    }
+
+    /// Ends every request with an error, those that are on their way and those to come.
+    pub(super) fn give_up(&self) {
+        self.given_up.send_replace(true);
     }
 
     /// What messages call an object.
@@ -208,18 +235,26 @@ impl Bucket {
     ) -> io::Result<T> {
         let runtime = RUNTIME.as_ref().map_err(|error| self.unreachable(&error.to_string()))?;
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let mut given_up = self.given_up.subscribe();
+        let most_time = if self.is_hurried.load(Ordering::Relaxed) { MOST_TIME_HURRIED } else { MOST_TIME };
         runtime.spawn(async move {
+            let answer = tokio::select! {
+                biased;
+                // An error means that the bucket is gone, and with it who waits.
+                _ = given_up.wait_for(|given_up| *given_up) => None,
+                answer = tokio::time::timeout(most_time, request) => Some(answer),
+            };
             // The receiver is there for as long as this may take.
-            let _ = sender.send(tokio::time::timeout(MOST_TIME, request).await);
+            let _ = sender.send(answer);
         });
         match receiver.recv() {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(object_store::Error::NotFound { path, .. }))) => {
+            Ok(Some(Ok(Ok(value)))) => Ok(value),
+            Ok(Some(Ok(Err(object_store::Error::NotFound { path, .. })))) => {
                 Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no object {path}")))
             }
-            Ok(Ok(Err(error))) => Err(self.unreachable(&error.to_string())),
-            Ok(Err(_)) => Err(self.unreachable(&format!("no answer within {MOST_TIME:?}"))),
-            Err(_) => Err(self.unreachable("the request was given up")),
+            Ok(Some(Ok(Err(error)))) => Err(self.unreachable(&error.to_string())),
+            Ok(Some(Err(_))) => Err(self.unreachable(&format!("no answer within {most_time:?}"))),
+            Ok(None) | Err(_) => Err(self.unreachable("the request was given up")),
         }
     }
 
@@ -275,7 +310,7 @@ mod tests {
     #[test]
     fn what_is_no_bucket_is_refused_by_name() {
         for url in ["spans/prefix", "s3://", "s3:///prefix", "gs://spans"] {
-            let options = BucketOptions { url: url.to_owned(), endpoint: None, cache_bytes: 0, take_over: false };
+            let options = BucketOptions::new(url.to_owned(), None);
             let Err(StoreError::Invalid(message)) = Bucket::connect(&options) else { panic!("{url} is a bucket") };
             assert!(message.contains(url), "{message}");
         }

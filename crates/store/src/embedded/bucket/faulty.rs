@@ -44,6 +44,10 @@ struct World {
     requests: u64,
     fault: Option<(u64, Fault)>,
     is_down: bool,
+    /// Of how many requests out of a hundred one goes wrong, in a way that the seed has.
+    flaps: Option<(fastrand::Rng, u8)>,
+    /// What requests changed so far.
+    changed: Vec<String>,
     ignores_conditions: bool,
     late: Vec<(u64, Change)>,
     /// The machine that sends the requests.
@@ -81,6 +85,16 @@ impl FaultyBucket {
         self.world().is_down = is_down;
     }
 
+    /// From now on so many requests out of a hundred go wrong.
+    pub(crate) fn set_flaps(&self, seed: u64, percent: u8) {
+        self.world().flaps = (percent > 0).then(|| (fastrand::Rng::with_seed(seed), percent));
+    }
+
+    /// The names of the objects that were changed since this was asked last, in order.
+    pub(crate) fn take_changed(&self) -> Vec<String> {
+        std::mem::take(&mut self.world().changed)
+    }
+
     pub(crate) fn ignore_conditions(&self) {
         self.world().ignores_conditions = true;
     }
@@ -102,6 +116,11 @@ impl FaultyBucket {
         self.objects.delete(&Path::from(path)).await.unwrap();
     }
 
+    /// Bytes of all objects.
+    pub(crate) async fn bytes(&self) -> u64 {
+        self.objects.list(None).map(|object| object.unwrap().size).fold(0, async |all, size| all + size).await
+    }
+
     pub(crate) async fn names(&self) -> Vec<String> {
         self.objects.list(None).map(|object| object.unwrap().location.to_string()).collect().await
     }
@@ -110,13 +129,17 @@ impl FaultyBucket {
     async fn begin(&self) -> Result<Option<(u64, Fault)>> {
         let (due, fault) = {
             let mut world = self.world();
-            self.check(&world)?;
+            Self::check_up(&world)?;
             let request = world.requests;
             world.requests += 1;
             let (due, later) = std::mem::take(&mut world.late).into_iter().partition(|(when, _)| *when <= request);
             world.late = later;
             let due: Vec<(u64, Change)> = due;
-            (due, world.fault.filter(|(at, _)| *at == request))
+            let flap = world.flaps.as_mut().and_then(|(random, percent)| {
+                let fault = [Fault::Lost, Fault::AnswerLost, Fault::Late, Fault::Twice][random.usize(0..4)];
+                (random.u8(0..100) < *percent).then_some((request, fault))
+            });
+            (due, world.fault.filter(|(at, _)| *at == request).or(flap))
         };
         for (_, change) in due {
             let _ = self.change(change).await;
@@ -124,12 +147,22 @@ impl FaultyBucket {
         Ok(fault)
     }
 
-    fn check(&self, world: &World) -> Result<()> {
+    fn check_up(world: &World) -> Result<()> {
         let is_gone = world.machine.as_ref().is_some_and(SimulatedDisk::has_crashed);
         if world.is_down || is_gone { Err(failed()) } else { Ok(()) }
     }
 
+    /// An error if a request that changes nothing is to fail.
+    fn check(&self) -> Result<()> {
+        let mut world = self.world();
+        Self::check_up(&world)?;
+        let is_lost = world.flaps.as_mut().is_some_and(|(random, percent)| random.u8(0..100) < *percent);
+        if is_lost { Err(failed()) } else { Ok(()) }
+    }
+
     async fn change(&self, change: Change) -> Result<Option<PutResult>> {
+        let (Change::Put(path, ..) | Change::Delete(path)) = &change;
+        self.world().changed.push(path.to_string());
         match change {
             Change::Put(path, payload, options) => self.objects.put_opts(&path, payload, options).await.map(Some),
             Change::Delete(path) => self.objects.delete(&path).await.map(|()| None),
@@ -178,12 +211,13 @@ impl ObjectStore for FaultyBucket {
         if self.begin().await?.is_some() {
             return Err(failed());
         }
+        self.world().changed.push(path.to_string());
         let upload = self.objects.put_multipart_opts(path, options).await?;
         Ok(Box::new(FaultyUpload { upload, bucket: self.clone() }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        self.check(&self.world())?;
+        self.check()?;
         self.objects.get_opts(path, options).await
     }
 
@@ -206,12 +240,12 @@ impl ObjectStore for FaultyBucket {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.check(&self.world())?;
+        self.check()?;
         self.objects.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.check(&self.world())?;
+        self.check()?;
         self.objects.copy_opts(from, to, options).await
     }
 }

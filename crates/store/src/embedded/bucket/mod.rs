@@ -4,6 +4,8 @@
 //! s3://BUCKET/PREFIX/catalog.json        swapped with conditional PUT: of two writers one wins, the other knows
 //!                   segments/NNNN.segment  written once, under a number that no other process uses
 //! DIR/bucket.json                        which bucket the directory belongs to, and the directory's own name
+//!    /bucket-catalog.json                a copy of the catalog, to start by while the bucket is away
+//!    /segments/NNNN.segment              what the directory had before it had a bucket, until it is moved
 //!    /cache/NNNN-PPPP.piece              pieces of segments that were read or written lately
 //! ```
 //!
@@ -13,6 +15,7 @@
 //! | `cache`   | pieces of segments on the local disk, within a bound              |
 //! | `objects` | [`SegmentFiles`](super::files::SegmentFiles) of a bucket          |
 //! | `binding` | what a directory knows of its bucket                              |
+//! | `known`   | the copy of the catalog                                           |
 //! | `claim`   | becoming the one process that may change the catalog              |
 
 mod binding;
@@ -21,14 +24,16 @@ mod claim;
 mod client;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod known;
 mod objects;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use binding::Binding;
 pub(crate) use cache::Cache;
-pub(crate) use claim::claim;
+pub(crate) use claim::Claimant;
 pub(crate) use client::Bucket;
+use known::Known;
 pub(crate) use objects::BucketFiles;
 
 /// How a segment is cut.

@@ -1,18 +1,18 @@
 //! Segments and the catalog as objects of a bucket.
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, PutMode, UpdateVersion};
 
 use super::client::PutError;
-use super::{Bucket, Cache};
-use crate::StoreError;
-use crate::embedded::catalog::{Catalog, Owner};
+use super::{Bucket, Cache, Known};
+use crate::embedded::catalog::{Catalog, Owner, is_in_directory};
 use crate::embedded::disk::{ReadFile, WriteFile};
-use crate::embedded::files::SegmentFiles;
+use crate::embedded::files::{LocalFiles, SegmentFiles};
 use crate::error::Unreachable;
+use crate::{BucketStats, StoreError};
 
 pub(super) const CATALOG: &str = "catalog.json";
 const SEGMENTS: &str = "segments";
@@ -25,26 +25,90 @@ const MOST_PIECES: u64 = 16;
 /// How many segments are opened at once.
 const OPENED_AT_ONCE: usize = 16;
 
-/// The objects of a bucket, read through a cache.
+/// The objects of a bucket, read through a cache; and those segments of its owner's directory that are not moved yet, which
+/// their numbers tell apart.
 pub(crate) struct BucketFiles {
     shared: Arc<Shared>,
+    /// Whether it is the bucket alone, which is read even while the store may not.
+    is_bucket_only: bool,
 }
 
 struct Shared {
     bucket: Bucket,
     cache: Cache,
+    /// The directory's own segments.
+    own: LocalFiles,
+    /// The copy of the catalog, for a store.
+    known: Option<Known>,
+    move_bytes_per_second: u64,
     /// The catalog that was read or written last by its owner: what the next one replaces.
     version: Mutex<Option<UpdateVersion>>,
-    /// This process, once it has claimed the bucket.
-    owner: OnceLock<Owner>,
+    access: RwLock<Access>,
     taken_over: OnceLock<String>,
 }
 
+/// What may be done with the bucket.
+#[derive(Clone)]
+enum Access {
+    /// It is looked at.
+    Look,
+    /// It could not be reached when the store was opened, with the reason, and is not claimed yet: another process may own
+    /// it. Nothing is written, and nothing but the cache is read.
+    Away(String),
+    /// This process has claimed it.
+    Owner(Owner),
+}
+
 impl BucketFiles {
-    pub(crate) fn new(bucket: Bucket, cache: Cache) -> Self {
-        let shared =
-            Shared { bucket, cache, version: Mutex::new(None), owner: OnceLock::new(), taken_over: OnceLock::new() };
-        Self { shared: Arc::new(shared) }
+    /// A bucket to look at, or to claim if there is a place for a copy of its catalog. `own` is the directory that may
+    /// belong to it.
+    pub(crate) fn new(
+        bucket: Bucket,
+        cache: Cache,
+        own: LocalFiles,
+        known: Option<Known>,
+        move_bytes_per_second: u64,
+    ) -> Self {
+        let shared = Shared {
+            bucket,
+            cache,
+            own,
+            known,
+            move_bytes_per_second,
+            version: Mutex::new(None),
+            access: RwLock::new(Access::Look),
+            taken_over: OnceLock::new(),
+        };
+        Self { shared: Arc::new(shared), is_bucket_only: false }
+    }
+
+    /// The bucket without the directory's segments, to be read while it is claimed.
+    pub(super) fn bucket_only(&self) -> Self {
+        Self { shared: self.shared.clone(), is_bucket_only: true }
+    }
+
+    /// The directory's segments.
+    pub(super) fn own(&self) -> &LocalFiles {
+        &self.shared.own
+    }
+
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.shared.known.as_ref()
+    }
+
+    /// Lets go of all that the cache holds.
+    pub(super) fn forget_pieces(&self) {
+        self.shared.cache.forget_all();
+    }
+
+    /// Leaves the bucket alone until it is claimed.
+    pub(super) fn set_away(&self, why: String) {
+        *self.shared.access_mut() = Access::Away(why);
+    }
+
+    /// Leaves the bucket alone for good, with the reason.
+    pub(super) fn stop(&self, why: &str) {
+        self.shared.stop(why.to_owned());
     }
 
     pub(super) fn bucket(&self) -> &Bucket {
@@ -72,8 +136,8 @@ impl BucketFiles {
             },
         };
         *self.shared.version() = Some(version);
-        // Claimed once by each process.
-        let _ = self.shared.owner.set(owner);
+        self.shared.keep(&bytes);
+        *self.shared.access_mut() = Access::Owner(owner);
         Ok(true)
     }
 }
@@ -91,27 +155,58 @@ impl Shared {
         self.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn access(&self) -> Access {
+        self.access.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn access_mut(&self) -> std::sync::RwLockWriteGuard<'_, Access> {
+        self.access.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a copy of what the bucket has.
+    fn keep(&self, catalog: &[u8]) {
+        if let Some(known) = &self.known {
+            known.keep(catalog);
+        }
+    }
+
+    fn stop(&self, why: String) -> &str {
+        self.taken_over.get_or_init(|| {
+            tracing::error!("{why}");
+            if let Some(known) = &self.known {
+                known.forget();
+            }
+            why
+        })
+    }
+
+    /// An error unless this process owns the bucket, as far as it knows.
+    fn check_writable(&self) -> io::Result<()> {
+        let why = match (self.taken_over.get().cloned(), self.access()) {
+            (Some(why), _) | (None, Access::Away(why)) => why,
+            (None, Access::Look) => format!("{}: it is only looked at", self.bucket.url),
+            (None, Access::Owner(_)) => return Ok(()),
+        };
+        Err(io::Error::other(Unreachable(why)))
+    }
+
     /// An error if the owner of a catalog is another than this process.
     fn check_owner(&self, catalog: &[u8]) -> io::Result<()> {
         let found = Catalog::decode(catalog, &self.bucket.name(CATALOG));
         let found = found.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-        match found.owner {
-            found if found.as_ref() == self.owner.get() => Ok(()),
-            found => {
+        match (found.owner, self.access()) {
+            (Some(found), Access::Owner(own)) if found == own => Ok(()),
+            (found, _) => {
                 let by = found.map_or("another process".to_owned(), |owner| format!("the store in {}", owner.place));
                 let what = format!("{} was taken over by {by}: this process no longer owns it", self.bucket.url);
-                let what = self.taken_over.get_or_init(|| {
-                    tracing::error!("{what}");
-                    what
-                });
-                Err(io::Error::other(Unreachable(what.clone())))
+                Err(io::Error::other(Unreachable(self.stop(what).to_owned())))
             }
         }
     }
 
     /// After an object was not found: that it is gone is no damage if another process owns the bucket now.
     fn not_found(&self, error: io::Error) -> io::Error {
-        if error.kind() != io::ErrorKind::NotFound || self.owner.get().is_none() {
+        if error.kind() != io::ErrorKind::NotFound || !matches!(self.access(), Access::Owner(_)) {
             return error;
         }
         match self.bucket.get(CATALOG) {
@@ -124,10 +219,11 @@ impl Shared {
 
 impl SegmentFiles for BucketFiles {
     fn name(&self, number: u64) -> String {
-        self.shared.bucket.name(&key(number))
+        if is_in_directory(number) { self.shared.own.name(number) } else { self.shared.bucket.name(&key(number)) }
     }
 
     fn create(&self, number: u64) -> io::Result<Box<dyn WriteFile>> {
+        self.shared.check_writable()?;
         Ok(Box::new(NewObject {
             shared: self.shared.clone(),
             number,
@@ -139,19 +235,35 @@ impl SegmentFiles for BucketFiles {
     }
 
     fn open(&self, number: u64, length_bytes: Option<u64>) -> io::Result<Box<dyn ReadFile>> {
+        if is_in_directory(number) {
+            return self.shared.own.open(number, length_bytes);
+        }
         let length_bytes = match length_bytes {
             Some(known) => known,
             None => self.shared.bucket.length_bytes(&key(number))?,
         };
-        Ok(Box::new(Object { shared: self.shared.clone(), number, length_bytes }))
+        Ok(Box::new(Object {
+            shared: self.shared.clone(),
+            number,
+            length_bytes,
+            is_read_unclaimed: self.is_bucket_only,
+        }))
     }
 
     fn remove(&self, number: u64) -> io::Result<()> {
+        if is_in_directory(number) {
+            return self.shared.own.remove(number);
+        }
+        self.shared.check_writable()?;
         self.shared.cache.forget_segment(number);
         self.shared.bucket.delete(&key(number))
     }
 
     fn set_aside(&self, number: u64) -> io::Result<String> {
+        if is_in_directory(number) {
+            return self.shared.own.set_aside(number);
+        }
+        self.shared.check_writable()?;
         let to = format!("{DAMAGED}/{}", file_name(number));
         self.shared.bucket.copy(&key(number), &to)?;
         self.remove(number)?;
@@ -162,6 +274,10 @@ impl SegmentFiles for BucketFiles {
         let names = self.shared.bucket.list(SEGMENTS)?;
         let mut numbers: Vec<u64> =
             names.iter().filter_map(|name| name.strip_suffix(EXTENSION)?.parse().ok()).collect();
+        numbers.retain(|number| !is_in_directory(*number));
+        if !self.is_bucket_only {
+            numbers.extend(self.shared.own.list()?);
+        }
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -177,6 +293,7 @@ impl SegmentFiles for BucketFiles {
 
     fn swap_catalog(&self, bytes: &[u8]) -> io::Result<()> {
         let shared = &self.shared;
+        shared.check_writable()?;
         let bytes = Bytes::copy_from_slice(bytes);
         for _ in 0..SWAPS {
             let known = shared.version().clone();
@@ -184,6 +301,7 @@ impl SegmentFiles for BucketFiles {
             match shared.bucket.put(CATALOG, bytes.clone(), mode) {
                 Ok(version) => {
                     *shared.version() = Some(version);
+                    shared.keep(&bytes);
                     return Ok(());
                 }
                 Err(PutError::Other(error)) => return Err(error),
@@ -191,6 +309,7 @@ impl SegmentFiles for BucketFiles {
                 Err(PutError::Condition) => match shared.bucket.get(CATALOG)? {
                     Some((found, version)) if found == bytes => {
                         *shared.version() = Some(version);
+                        shared.keep(&bytes);
                         return Ok(());
                     }
                     Some((found, version)) => {
@@ -215,6 +334,32 @@ impl SegmentFiles for BucketFiles {
     fn opened_at_once(&self) -> usize {
         OPENED_AT_ONCE
     }
+
+    fn is_to_be_moved(&self, number: u64) -> bool {
+        is_in_directory(number)
+    }
+
+    fn move_bytes_per_second(&self) -> u64 {
+        self.shared.move_bytes_per_second
+    }
+
+    fn is_away(&self) -> bool {
+        matches!(self.shared.access(), Access::Away(_))
+    }
+
+    fn give_up(&self) {
+        self.shared.bucket.give_up();
+    }
+
+    fn bucket_stats(&self) -> Option<BucketStats> {
+        let away = self.shared.check_writable().err().map(|error| error.to_string());
+        let cache = self.shared.cache.stats();
+        Some(BucketStats { url: self.shared.bucket.url.clone(), away, cache, ..BucketStats::default() })
+    }
+
+    fn save_cache_stats(&self) {
+        self.shared.cache.save_stats();
+    }
 }
 
 /// A segment that is read in pieces, through the cache.
@@ -222,23 +367,49 @@ struct Object {
     shared: Arc<Shared>,
     number: u64,
     length_bytes: u64,
+    /// Whether the bucket is read even before it is claimed.
+    is_read_unclaimed: bool,
 }
 
 impl Object {
     /// Reads pieces from the bucket and holds them; returns their bytes.
     fn fetch(&self, pieces: std::ops::Range<u64>) -> io::Result<Bytes> {
+        if let Access::Away(why) = self.shared.access()
+            && !self.is_read_unclaimed
+        {
+            return Err(io::Error::other(Unreachable(why)));
+        }
         let piece_bytes = self.shared.bucket.sizes.piece_bytes as u64;
         let range = pieces.start * piece_bytes..(pieces.end * piece_bytes).min(self.length_bytes);
         let expected = range.end - range.start;
-        let bytes =
-            self.shared.bucket.get_range(&key(self.number), range).map_err(|error| self.shared.not_found(error))?;
+        let bytes = match self.shared.bucket.get_range(&key(self.number), range) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(self.why(error)),
+        };
         if bytes.len() as u64 != expected {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.shared.cache.missed(pieces.end - pieces.start, expected);
         for (piece, content) in pieces.zip(bytes.chunks(piece_bytes as usize)) {
             self.shared.cache.put(self.number, piece, content);
         }
         Ok(bytes)
+    }
+}
+
+impl Object {
+    /// Why a range could not be read: of an object that is shorter than it was, a server says that the range is wrong, as if
+    /// it could not be reached.
+    fn why(&self, error: io::Error) -> io::Error {
+        let said = error.to_string().to_lowercase();
+        if (said.contains("range") || said.contains("416"))
+            && let Ok(length_bytes) = self.shared.bucket.length_bytes(&key(self.number))
+            && length_bytes != self.length_bytes
+        {
+            let what = format!("it has {length_bytes} bytes instead of {}", self.length_bytes);
+            return io::Error::new(io::ErrorKind::UnexpectedEof, what);
+        }
+        self.shared.not_found(error)
     }
 }
 

@@ -26,12 +26,13 @@ impl LocalFiles {
         Self { disk, folder: folder.to_owned(), segments: folder.join("segments") }
     }
 
-    /// Removes all segments, and at last the catalog.
+    /// Removes the catalog, if it is there.
     #[cfg(feature = "s3")]
-    pub(crate) fn clear(&self) -> io::Result<()> {
-        self.list()?.into_iter().try_for_each(|number| self.remove(number))?;
-        self.disk.remove(&self.folder.join(CATALOG))?;
-        self.disk.sync_folder(&self.folder)
+    pub(crate) fn remove_catalog(&self) -> io::Result<()> {
+        match self.disk.remove(&self.folder.join(CATALOG)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| self.disk.sync_folder(&self.folder)),
+        }
     }
 
     fn path(&self, number: u64) -> PathBuf {

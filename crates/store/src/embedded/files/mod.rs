@@ -7,6 +7,7 @@ use std::io;
 pub(crate) use local::LocalFiles;
 
 use super::disk::{ReadFile, WriteFile};
+use crate::BucketStats;
 
 /// What a store needs to keep segments, which never change once written, and the one catalog that names those that count.
 pub(crate) trait SegmentFiles: Send + Sync + 'static {
@@ -41,4 +42,24 @@ pub(crate) trait SegmentFiles: Send + Sync + 'static {
     fn taken_over(&self) -> Option<String> {
         None
     }
+    /// Whether a segment's file is to be moved to where new ones are written.
+    fn is_to_be_moved(&self, _: u64) -> bool {
+        false
+    }
+    /// Bytes a second that may be moved; 0 is without limit.
+    fn move_bytes_per_second(&self) -> u64 {
+        0
+    }
+    /// Whether only what is held of the segments can be read, until the bucket is claimed: the rest fails at once.
+    fn is_away(&self) -> bool {
+        false
+    }
+    /// Waits for no answer any more: what is asked from now on, or was, ends with an error soon.
+    fn give_up(&self) {}
+    /// What is known of the bucket, if it is one.
+    fn bucket_stats(&self) -> Option<BucketStats> {
+        None
+    }
+    /// Writes down how the cache was used, for those who look at the directory from outside.
+    fn save_cache_stats(&self) {}
 }
