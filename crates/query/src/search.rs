@@ -10,10 +10,11 @@ use crate::conditions::all_match;
 use crate::cursor::{Place, fingerprint};
 use crate::{Conditions, Cursor, QueryError, TraceSummary};
 
-/// Whole traces that are read first, while nothing is known of their size; then as many as have about so many spans, which
-/// take some 10 MB.
-const TRACES_AT_FIRST: usize = 4;
-const SPANS_AT_ONCE: usize = 40_000;
+/// Whole traces that are read first, while nothing is known of their size: few, as the answer begins with them. Then as
+/// many as have about so many spans, which take some 3 MB: the next are read while these are written, and what is read
+/// in one piece is not.
+const TRACES_AT_FIRST: usize = 2;
+const SPANS_AT_ONCE: usize = 10_000;
 
 /// Behind a cursor, whole traces tell which were returned before it, so more are read than are wanted.
 const TRACES_BEHIND_CURSOR: usize = 16;

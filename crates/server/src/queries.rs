@@ -7,10 +7,10 @@
 use anyhow::{Context, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How much the threads give way: at 5 a thread that competes with one of the usual priority gets a quarter of the
-/// processor (the kernel's weights are 335 and 1024).
+/// How much the threads give way: at 2 a thread that competes with one of the usual priority gets two fifths of the
+/// processor (the kernel's weights are 655 and 1024). What 0, 2 and 5 do to either side is in docs/adr/0015.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 5;
+const NICE: i32 = 2;
 
 /// Reads and computations that run at once: as many as queries do. A long one must not hold up the short.
 const BLOCKING_THREADS: usize = 16;

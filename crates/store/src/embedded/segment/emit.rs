@@ -10,6 +10,10 @@ use super::rows::Values;
 use super::table::{Part, Place, ValueType, Variable, unzigzag};
 use crate::{Projection, StoreError};
 
+/// A dictionary with more texts for each row that is read is not made room for: finding a text of which the batch may have
+/// a number takes as long as to make room for so many.
+const TEXTS_A_ROW: usize = 64;
+
 /// Turns rows of one segment into spans of one batch, translating templates, resources and strings once each.
 pub(super) struct Emitter<'a> {
     contents: &'a Contents,
@@ -27,10 +31,12 @@ struct ValueReader<'a> {
     contents: &'a Contents,
     projection: Projection,
     out: PartsDecoder,
-    /// The batch's number of each text of each dictionary, made when the first is asked for.
+    /// The batch's number of each text of each dictionary that is small beside the rows, made when the first is asked for.
     strings: Vec<Vec<Option<StrId>>>,
     /// The next value of each column.
     cursors: Vec<usize>,
+    /// How many rows of the block are read.
+    rows: usize,
     lists: Lists,
     scratch: Vec<(StrId, Value)>,
 }
@@ -94,6 +100,7 @@ impl<'a> Emitter<'a> {
                 out: PartsDecoder::new(out),
                 strings: vec![Vec::new(); table.columns.len()],
                 cursors: vec![0; table.columns.len()],
+                rows: 0,
                 lists,
                 scratch: Vec::new(),
             },
@@ -201,6 +208,7 @@ impl<'a> Emitter<'a> {
 
     fn emit_spans(&mut self, block: &Block<'_>, rows: &Runs) -> Result<(), Damaged> {
         self.values.cursors.fill(0);
+        self.values.rows = rows.len();
         let mut traces = TraceCursor::default();
         for (place, row) in rows.places().enumerate() {
             let number = block.rows.template[row];
@@ -238,9 +246,10 @@ impl<'a> Emitter<'a> {
         } else {
             fixed
         };
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let count = own.attributes().len();
+        let (mut keys, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
         // Where each attribute of the template lies among those that are asked for.
-        let mut places = Vec::new();
+        let mut places = Vec::with_capacity(count);
         for (key, value) in own.attributes().raw_keys().iter().zip(own.attributes().raw_values()) {
             places.push(keys.len() as u32);
             if self.projection.has_attribute(table.templates.string(*key)) {
@@ -363,15 +372,17 @@ impl<'a> ValueReader<'a> {
             let code = *codes.get(place).ok_or(Damaged("a value is missing"))? as usize;
             let dictionary = &self.contents.dictionaries[column];
             let known = &mut self.strings[column];
-            if known.is_empty() {
+            if known.is_empty() && dictionary.len() / TEXTS_A_ROW <= self.rows {
                 known.resize(dictionary.len(), None);
             }
-            if let Some(id) = known[code] {
-                return Ok(id);
+            if let Some(Some(id)) = known.get(code) {
+                return Ok(*id);
             }
             let text = std::str::from_utf8(dictionary.get(code)).map_err(|_| Damaged("a text is not UTF-8"))?;
             let id = self.out.batch().intern(text);
-            known[code] = Some(id);
+            if let Some(known) = known.get_mut(code) {
+                *known = Some(id);
+            }
             return Ok(id);
         }
         let text = std::str::from_utf8(self.bytes(block, column)?).map_err(|_| Damaged("a text is not UTF-8"))?;
