@@ -67,8 +67,12 @@ async fn collect<T>(
     mut make: impl FnMut(&SpanBatch, Vec<usize>) -> T + Send,
 ) -> Result<Page<T>, QueryError> {
     let mut items = Vec::new();
-    while let Some(found) = search.next().await? {
-        items.extend(found.traces.into_iter().map(|rows| make(&found.spans, rows)));
+    let mut found = search.next().await?;
+    while let Some(Found { spans, traces }) = found {
+        // The store reads the next traces while these are looked at.
+        let look = async { items.extend(traces.into_iter().map(|rows| make(&spans, rows))) };
+        let (next, ()) = tokio::join!(search.next(), look);
+        found = next?;
     }
     Ok(Page { items, next: search.next_page() })
 }

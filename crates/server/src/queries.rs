@@ -12,8 +12,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 #[cfg(target_os = "linux")]
 const NICE: i32 = 2;
 
-/// Reads and computations that run at once: as many as queries do. A long one must not hold up the short.
-const BLOCKING_THREADS: usize = 16;
+/// Reads and computations that run at once: two for each query that does, as many as read ahead. A long one must not hold up
+/// the short.
+const BLOCKING_THREADS: usize = 32;
 
 /// The runtime of queries; its threads end when it is dropped.
 pub(crate) struct Queries(Option<Runtime>);

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
 use super::reads::Looked;
-use super::{EmbeddedStore, MOST_WAITING_APPENDS, Request, Waiting, log};
+use super::{EmbeddedStore, MOST_WAITING_APPENDS, Request, Shared, Waiting, log};
 use crate::memtable::Kept;
 use crate::names::ValuesOf;
 use crate::{
@@ -64,7 +64,9 @@ impl SpanStore for EmbeddedStore {
         projection: Projection,
     ) -> Result<SpanBatch, StoreError> {
         let (tenant, ids) = (tenant.clone(), ids.to_vec());
-        self.read(move |shared| shared.traces(&tenant, &ids, projection)).await
+        let is_one = ids.len() == 1;
+        let read = move |shared: &Shared| shared.traces(&tenant, &ids, projection);
+        if is_one { self.read_little(read).await } else { self.read(read).await }
     }
 
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {

@@ -42,6 +42,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::memtable::{Kept, Memtable};
@@ -183,15 +184,21 @@ impl EmbeddedStore {
         read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
-        let read = move || {
-            shared.check_owned()?;
-            let result = read(&shared);
-            shared.forget_least_used();
-            result
-        };
-        match tokio::task::spawn_blocking(read).await {
+        match tokio::task::spawn_blocking(move || shared.read(read)).await {
             Ok(result) => result,
             Err(error) => Err(StoreError::Corrupt(format!("a read did not finish: {error}"))),
+        }
+    }
+
+    /// Reads on this thread, where its runtime lets another one take over what else waits: less is read than it takes to
+    /// get a thread, where others want the processor, too.
+    async fn read_little<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| self.shared.read(read)),
+            _ => self.read(read).await,
         }
     }
 

@@ -41,6 +41,14 @@ impl Looked {
 }
 
 impl Shared {
+    /// Reads, if what is here is this process's to read.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.check_owned()?;
+        let result = read(self);
+        self.forget_least_used();
+        result
+    }
+
     pub(super) fn look(&self, tenant: &Tenant) -> Looked {
         let state = self.state();
         let frozen = state.frozen.iter().filter_map(|frozen| frozen.tables.get(tenant));
