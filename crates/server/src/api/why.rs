@@ -13,6 +13,8 @@ use super::params::{Params, range};
 use super::reading::Reading;
 use super::state::ApiState;
 use super::time::parse_moment;
+use super::traces::blocking;
+use crate::memory;
 
 #[derive(Serialize)]
 struct WhyView {
@@ -81,6 +83,7 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
 
     // It keeps more than other queries do, so there is one at a time.
     let _turn = state.why.lock().await;
+    blocking(memory::give_back).await?;
     let mut reading = Reading::new(&state, conditions);
     reading.read(time).await?;
     let mut caveats = Vec::new();
@@ -103,6 +106,7 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
     }
     caveats.extend(reading.sampled());
     let mut why = reading.answer(is_compared).await?;
+    blocking(memory::give_back).await?;
     why.caveats.splice(0..0, caveats);
     Ok(Json(WhyView::from(why)).into_response())
 }
