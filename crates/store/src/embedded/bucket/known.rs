@@ -63,7 +63,8 @@ impl Known {
         }
     }
 
-    /// Whether the log file is there from which a copy counts on, as it always is while a store is open. If not, the bucket knows of more than the copy.
+    /// Whether the log file is there from which a copy counts on, as it always is while a store is open. If not, the bucket
+    /// knows of more than the copy.
     pub(super) fn is_current(&self, catalog: &Catalog) -> bool {
         self.disk.open(&log_path(&self.folder, catalog.first_log)).is_ok()
     }
