@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use tracewell_model::{SpanId, SpanKind, Trace, TraceId};
 
-use crate::critical_path::critical_path_on;
+use crate::critical_path::path_nanos_on;
 use crate::outline::Outline;
 use crate::self_time::self_time_on;
 use crate::timeline::Timeline;
@@ -158,10 +158,7 @@ impl Comparer {
         self.most_skew_nanos = self.most_skew_nanos.max(timeline.most_skew_nanos);
         self.torn += usize::from(trace.notes().orphans > 0);
         let own = self_time_on(&outline, &timeline);
-        let mut critical = vec![0; trace.len()];
-        for piece in critical_path_on(&outline, &timeline) {
-            critical[piece.span] += piece.duration_nanos();
-        }
+        let critical = path_nanos_on(&outline, &timeline);
         let mut nodes = vec![None; trace.len()];
         for (row, _) in trace.depth_first() {
             let span = trace.span(row);

@@ -97,6 +97,15 @@ pub(crate) fn critical_path_on(trace: &Outline, timeline: &Timeline) -> Vec<Piec
     pieces
 }
 
+/// How much of the critical path is each span's, by row.
+pub(crate) fn path_nanos_on(trace: &Outline, timeline: &Timeline) -> Vec<u64> {
+    let mut nanos = vec![0; trace.len()];
+    for piece in critical_path_on(trace, timeline) {
+        nanos[piece.span] += piece.duration_nanos();
+    }
+    nanos
+}
+
 /// Backwards through one span, within the window in which it is on the path.
 struct Walk {
     span: usize,

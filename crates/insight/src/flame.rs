@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use tracewell_model::{SpanRef, Trace};
 
-use crate::critical_path::critical_path_on;
+use crate::critical_path::path_nanos_on;
 use crate::outline::Outline;
 use crate::timeline::Timeline;
 
@@ -41,10 +41,7 @@ impl Flame {
         self.traces += 1;
         let outline = Outline::of(trace);
         let timeline = Timeline::corrected(&outline);
-        let mut nanos = vec![0; trace.len()];
-        for piece in critical_path_on(&outline, &timeline) {
-            nanos[piece.span] += piece.duration_nanos();
-        }
+        let nanos = path_nanos_on(&outline, &timeline);
         // A path that nothing lies on is no frame, unless it leads to one.
         let mut leads_on: Vec<bool> = nanos.iter().map(|nanos| *nanos > 0).collect();
         for row in outline.order.iter().rev() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tracewell_model::{SpanKind, TraceId};
 
-use crate::critical_path::critical_path_on;
+use crate::critical_path::path_nanos_on;
 use crate::outline::Outline;
 use crate::place::{Entry, Place, Places};
 use crate::postings::Postings;
@@ -93,10 +93,7 @@ impl Observer {
     pub(crate) fn observe(&mut self, trace: &Outline, names: &mut BatchNames<'_>, out: &mut Observations) {
         let (Some(root), Some(entry)) = (trace.root(), Entry::of(trace)) else { return };
         let rows = self.rows(trace, names);
-        let mut path_nanos = vec![0; trace.len()];
-        for piece in critical_path_on(trace, &rows.timeline) {
-            path_nanos[piece.span] += piece.duration_nanos();
-        }
+        let path_nanos = path_nanos_on(trace, &rows.timeline);
         let (entry, coarse_entry) = self.entry(entry, names);
         let number = out.traces.len() as u32;
         out.visits.resize(out.visits.len().max(self.places.len()), Postings::default());

@@ -2,7 +2,7 @@
 
 use tracewell_model::{SpanKind, Trace};
 
-use crate::critical_path::critical_path_on;
+use crate::critical_path::path_nanos_on;
 use crate::outline::Outline;
 use crate::timeline::Timeline;
 
@@ -30,10 +30,7 @@ pub struct Leeway {
 pub fn leeway(trace: &Trace) -> Vec<Leeway> {
     let trace = &Outline::of(trace);
     let timeline = Timeline::as_recorded(trace);
-    let mut path_nanos = vec![0u64; trace.len()];
-    for piece in critical_path_on(trace, &timeline) {
-        path_nanos[piece.span] += piece.duration_nanos();
-    }
+    let mut path_nanos = path_nanos_on(trace, &timeline);
     for row in trace.order.iter().rev() {
         if let Some(parent) = trace.parent(*row) {
             path_nanos[parent] += path_nanos[*row];

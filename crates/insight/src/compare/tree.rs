@@ -38,11 +38,10 @@ impl Tree {
     /// The node of a span below one (a root has none; a parent that was left out is `Some(None)`). `None` if there are too
     /// many.
     pub(super) fn node(&mut self, parent: Option<Option<usize>>, span: SpanRef<'_>) -> Option<usize> {
-        let parent = match parent {
-            Some(left_out @ None) => return left_out,
-            Some(parent) => parent,
-            None => None,
-        };
+        if parent == Some(None) {
+            return None;
+        }
+        let parent = parent.flatten();
         // Names are kept only of what is: what is left out must not grow.
         if self.nodes.len() >= self.most {
             let step = (self.names.find(span.service())?, self.names.find(span.name())?, span.kind());
