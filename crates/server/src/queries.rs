@@ -12,8 +12,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 #[cfg(target_os = "linux")]
 const NICE: i32 = 2;
 
-/// Reads and computations that run at once: two for each query that does, as many as read ahead. A long one must not hold up
-/// the short.
+/// Reads and computations that run at once: two for each query of those that do, which reads ahead while it computes. A long
+/// one must not hold up the short.
 const BLOCKING_THREADS: usize = 32;
 
 /// The runtime of queries; its threads end when it is dropped.
