@@ -71,6 +71,9 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     appends: Mutex<Option<mpsc::Sender<Request>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The directory's, held until the threads that write have ended. A read that nobody waits for any more may outlast
+    /// it: it changes nothing but the cache of a bucket.
+    _lock: Box<dyn Send + Sync>,
 }
 
 /// What the threads and the readers share.
@@ -87,8 +90,6 @@ struct Shared {
     flush: signal::Signal,
     damages: Damages,
     closed: AtomicBool,
-    /// Held for as long as the store is open.
-    _lock: Box<dyn Send + Sync>,
 }
 
 /// What reads look at: the memtables and the segments together are every acknowledged span, once.

@@ -52,7 +52,6 @@ impl EmbeddedStore {
             flush: Signal::default(),
             damages: Damages::default(),
             closed: AtomicBool::new(false),
-            _lock: lock,
         });
         let mut flusher = Flusher::new(late_claim);
         flusher.adopt(&shared, catalog, damage);
@@ -72,7 +71,7 @@ impl EmbeddedStore {
             })?,
         ];
         shared.flush.wake();
-        Ok(Self { shared, appends: Mutex::new(Some(appends)), threads: Mutex::new(threads) })
+        Ok(Self { shared, appends: Mutex::new(Some(appends)), threads: Mutex::new(threads), _lock: lock })
     }
 }
 
