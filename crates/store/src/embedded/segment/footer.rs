@@ -2,6 +2,8 @@
 //!
 //! A segment tells everything about itself, so that a lost catalog can be made again from the segments.
 
+use std::ops::Range;
+
 use super::coding::{Damaged, Input, put_varint};
 use super::index::IndexPlaces;
 
@@ -83,6 +85,13 @@ impl Footer {
         }
         put_varint(out, self.filter_lines);
         self.places.put(out);
+    }
+
+    /// The parts of a file of some length that questions need before any row, those that matter most last: the filter spares
+    /// reads, without table and index no span is found, and without the footer the file is not opened.
+    pub(super) fn preferred(&self, length_bytes: u64) -> [Range<u64>; 3] {
+        let filter = self.filter.offset..self.filter.offset.saturating_add(self.filter.length);
+        [filter.clone(), self.table.offset..filter.start, filter.end..length_bytes]
     }
 
     pub(super) fn get(bytes: &[u8]) -> Result<Self, Damaged> {

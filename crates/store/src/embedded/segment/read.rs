@@ -54,6 +54,7 @@ const BYTES_INSTEAD_OF_A_READ: usize = 1024;
 impl Segment {
     pub(crate) fn open(files: &dyn SegmentFiles, entry: SegmentEntry) -> Result<Self, StoreError> {
         let (name, file, footer) = open_file(files, entry.number, Some(entry.bytes))?;
+        file.prefer(&footer.preferred(entry.bytes));
         Ok(Self {
             entry,
             name,
