@@ -298,6 +298,30 @@ try {
       await shot("damaged");
       await page.unroute("**/api/v1/stats");
     });
+    await check("every page says that the bucket is away, and no longer once it is back", async () => {
+      const bucket = { url: "s3://spans/a", away: null, away_for_good: false };
+      const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+      await page.clock.install();
+      await page.route("**/api/v1/stats", async (route) => {
+        const answer = await (await route.fetch()).json();
+        await route.fulfill({ json: { ...answer, store: { ...answer.store, bucket } } });
+      });
+      await page.goto(`${origin}/why`);
+      await page.locator("footer", { hasText: "spans kept" }).waitFor();
+      assert.equal(await page.locator("footer details").count(), 0);
+      bucket.away = "claim s3://spans/a/catalog.json: error sending request for url (http://127.0.0.1:9000/spans/a/catalog.json)";
+      await page.clock.runFor(31_000);
+      await page.getByRole("status").getByText(/cannot be written to the bucket now; spans wait in the log and are kept/).click();
+      assert.match(await page.locator("footer").innerText(), /error sending request/);
+      if (shots) await page.screenshot({ path: join(shots, "away.png") });
+      // What the reader has opened stays open while it is asked again.
+      await page.clock.runFor(6_000);
+      assert.equal(await page.locator("footer details[open]").count(), 1);
+      bucket.away = null;
+      await page.clock.runFor(6_000);
+      await page.waitForFunction(() => document.querySelectorAll("footer details").length === 0);
+      await page.close();
+    });
     await check("nothing was logged as an error and no other origin was asked", () => {
       assert.deepEqual(complaints, []);
     });

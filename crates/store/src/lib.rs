@@ -108,6 +108,8 @@ pub struct BucketStats {
     pub url: String,
     /// Why it cannot be written now, if so: spans then wait in the log.
     pub away: Option<String>,
+    /// Whether that is for good, as when another directory owns it: this process then refuses spans and questions.
+    pub is_away_for_good: bool,
     /// Segments that are still in the directory, on their way into the bucket.
     pub unmoved_segments: u64,
     /// Their bytes.

@@ -10,6 +10,7 @@ import { hue } from "../trace/colour";
 import { ago, clock, duration, mean, shortened, text } from "../trace/format";
 import { ancestors, find, hasChildren, isPending, model, requestId, visibleRows } from "../trace/model";
 import { sdkSentence } from "../trace/sdk";
+import { awaySentence } from "../trace/store";
 import { logTicks, rowWindow, ticks } from "./scale";
 import { dots } from "./scatter";
 
@@ -39,6 +40,18 @@ describe("what SDKs tell", () => {
     expect(sdkSentence([sdk, lossy])).toBe(
       "2 services tell of their tracing: 18 spans, 2 dropped before they came here; sending took 1.5 ms.",
     );
+  });
+});
+
+describe("a bucket that is away", () => {
+  const bucket = { url: "s3://spans/a", away: null, away_for_good: false };
+  it("is told in one sentence, for as long as it is", () => {
+    expect(awaySentence(null)).toBe(null);
+    expect(awaySentence(bucket)).toBe(null);
+    expect(awaySentence({ ...bucket, away: "503 slow down" })).toMatch(/cannot be written.*spans wait in the log and are kept/);
+  });
+  it("that is lost for good promises nothing", () => {
+    expect(awaySentence({ ...bucket, away: "it belongs to another", away_for_good: true })).toMatch(/refuses spans/);
   });
 });
 
