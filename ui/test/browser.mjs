@@ -322,6 +322,31 @@ try {
       await page.waitForFunction(() => document.querySelectorAll("footer details").length === 0);
       await page.close();
     });
+    await check("colours follow the system from light to dark and back without a reload", async () => {
+      /** The average colour of what a canvas shows, and the colour of a service's mark. */
+      const colours = () =>
+        page.evaluate(() => {
+          const canvas = document.querySelector("canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const sums = [0, 0, 0];
+          for (let at = 0; at < data.length; at += 4) [0, 1, 2].forEach((part) => (sums[part] += data[at + part]));
+          return { canvas: String(sums), mark: getComputedStyle(document.querySelector(".chip i, .services i")).backgroundColor };
+        });
+      for (const [path, ready] of [["/search", ".results li"], ["/trace/abc", '[role="treeitem"]']]) {
+        await page.emulateMedia({ colorScheme: "light" });
+        await page.goto(`${origin}${path}`);
+        await page.waitForSelector(ready);
+        await page.waitForFunction(() => document.querySelector("canvas").getContext("2d").getImageData(0, 0, 1e3, 50).data.some(Boolean));
+        const light = await colours();
+        for (const scheme of ["dark", "light"]) {
+          await page.emulateMedia({ colorScheme: scheme });
+          await page.waitForFunction((isDark) => matchMedia("(prefers-color-scheme: dark)").matches === isDark, scheme === "dark");
+          await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+          const now = await colours();
+          for (const what of ["canvas", "mark"]) assert.equal(now[what] === light[what], scheme === "light", `${what} on ${path} in ${scheme}`);
+        }
+      }
+    });
     await check("nothing was logged as an error and no other origin was asked", () => {
       assert.deepEqual(complaints, []);
     });

@@ -6,7 +6,7 @@ import {
   EMPTY_FORM, EMPTY_WHY, formFromUrl, formToQuery, formToUrl, splitTags, whyFromUrl, whyToQuery, whyToUrl,
 } from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
-import { hue } from "../trace/colour";
+import { barColour, hue } from "../trace/colour";
 import { ago, clock, duration, mean, shortened, text } from "../trace/format";
 import { ancestors, find, hasChildren, isPending, model, requestId, visibleRows } from "../trace/model";
 import { sdkSentence } from "../trace/sdk";
@@ -155,6 +155,7 @@ describe("formats", () => {
     expect(shortened(`${"a".repeat(60)}#1`)).toBe(`${"a".repeat(20)}…${"a".repeat(25)}#1`);
     expect([1, 2.5, 0.25, 0.004, 100].map(mean)).toEqual(["1", "2.5", "0.25", "0", "100"]);
     expect(hue("cart")).toBe(hue("cart"));
+    expect(barColour("cart")).toBe(`hsl(${hue("cart")} var(--bar-tone))`);
   });
   it("say of a moment what its neighbours need", () => {
     const millis = new Date(2026, 0, 2, 3, 4, 5, 6).getTime();
