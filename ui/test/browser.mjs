@@ -249,7 +249,12 @@ try {
       });
       assert.equal(answer.status, 200);
       await page.goto(`${origin}/trace/a1`);
-      await page.getByRole("button", { name: "Compare with…" }).click();
+      const asked = page.getByRole("button", { name: "Compare with…" });
+      await asked.click();
+      await page.keyboard.press("Escape");
+      await page.waitForFunction(() => document.activeElement?.textContent === "Compare with…");
+      assert.equal(await page.getByLabel("Trace id to compare with").count(), 0);
+      await asked.click();
       await page.keyboard.type("b2");
       await page.keyboard.press("Enter");
       await page.waitForURL(/\/compare\?a=a1&b=b2$/);
@@ -349,6 +354,12 @@ try {
     });
     await check("nothing was logged as an error and no other origin was asked", () => {
       assert.deepEqual(complaints, []);
+    });
+    await check("an address without a page leads back", async () => {
+      assert.equal((await page.goto(`${origin}/traces`)).status(), 404);
+      await page.getByRole("link", { name: "Search for traces" }).click();
+      await page.waitForURL(`${origin}/`);
+      assert.equal((await fetch(`${origin}/api/v1/nothing`)).headers.get("content-type").includes("html"), false);
     });
     await check("an unknown trace says so", async () => {
       await page.goto(`${origin}/trace/123456`);

@@ -11,6 +11,6 @@ export function sdkSentence(sdks: SdkStats[]): string {
   const dropped = droppedBySdks(sdks);
   const nanos = sdks.reduce((sum, sdk) => sum + sdk.export_nanos, 0);
   const who = sdks.length === 1 ? `${sdks[0].service} tells of its tracing` : `${sdks.length} services tell of their tracing`;
-  const lost = dropped === 0 ? "none dropped before they came here" : `${dropped} dropped before they came here`;
-  return `${who}: ${spans} spans, ${lost}${nanos > 0 ? `; sending took ${duration(nanos)}` : ""}.`;
+  const lost = dropped === 0 ? "none dropped before they came here" : `${dropped.toLocaleString("en")} dropped before they came here`;
+  return `${who}: ${spans.toLocaleString("en")} spans, ${lost}${nanos > 0 ? `; sending took ${duration(nanos)}` : ""}.`;
 }
