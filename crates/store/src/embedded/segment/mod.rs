@@ -15,6 +15,7 @@
 //! | `merge`      | from several segments to one, a block at a time                                |
 //! | `read`, `emit` | a segment's blocks, and their rows as spans                                  |
 //! | `scan`, `query` | what is asked of a segment                                                  |
+//! | `summary`    | what a list says of a large trace, without its rows                            |
 
 mod block;
 mod build;
@@ -31,6 +32,7 @@ mod read;
 mod rows;
 mod scan;
 mod shapes;
+mod summary;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use super::filter;
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::{self, ENTRY_BYTES};
 use super::rows::{Rows, Values};
+use super::summary::{Known, get_summaries};
 use super::table::{Table, unzigzag};
 use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
@@ -186,8 +187,8 @@ impl Segment {
         Ok(self.names.get_or_init(|| Arc::new(names)).clone())
     }
 
-    /// The blocks in which each of some traces may have rows.
-    pub(super) fn blocks_of(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<Vec<usize>>, StoreError> {
+    /// The blocks in which each of some traces may have rows, in order.
+    pub(crate) fn blocks_of(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<Vec<usize>>, StoreError> {
         let blocks = self.footer.blocks.len();
         if !self.is_whole(&self.index_is_whole, self.footer.index, damages)? {
             return Ok(ids.iter().map(|_| (0..blocks).collect()).collect());
@@ -354,16 +355,37 @@ impl Block<'_> {
 
     /// A chunk's bytes, checked; `None` if the block has no such chunk.
     fn chunk_bytes(&self, number: u32) -> Result<Option<(ChunkPlace, Bytes)>, StoreError> {
+        let read = self.unchecked_chunk(number)?;
+        match &read {
+            Some((chunk, bytes)) if crc32fast::hash(bytes) != chunk.checksum => {
+                Err(self.lost(&format!("chunk {number}"), Damaged("the checksum is wrong")))
+            }
+            _ => Ok(read),
+        }
+    }
+
+    fn unchecked_chunk(&self, number: u32) -> Result<Option<(ChunkPlace, Bytes)>, StoreError> {
         let Some(chunk) = self.chunks.iter().find(|chunk| chunk.number == number).copied() else { return Ok(None) };
         let (start, length) = (chunk.offset as usize, chunk.length as usize);
         let bytes = match &self.whole {
             Some(whole) => whole.slice(start..start + length),
             None => self.segment.bytes(self.place.offset + start as u64, length)?.into(),
         };
-        if crc32fast::hash(&bytes) != chunk.checksum {
-            return Err(self.lost(&format!("chunk {number}"), Damaged("the checksum is wrong")));
-        }
         Ok(Some((chunk, bytes)))
+    }
+
+    /// What is known of large traces that end here. No span is lost with it.
+    pub(super) fn summaries(&self, zstd: &mut Zstd, table: &Table) -> Result<Vec<Known>, StoreError> {
+        let Some((chunk, bytes)) = self.unchecked_chunk(Chunk::SUMMARIES)? else { return Ok(Vec::new()) };
+        if crc32fast::hash(&bytes) == chunk.checksum
+            && let Ok(summaries) = get_summaries(zstd, &bytes, chunk.count as usize, table)
+        {
+            return Ok(summaries);
+        }
+        let offset = self.place.offset + u64::from(chunk.offset);
+        Err(self
+            .segment
+            .damaged(offset, Damaged("summaries of traces make no sense: no span is lost, lists take longer")))
     }
 
     /// Decodes one of the chunks that every block has, and those that it needs.

@@ -61,6 +61,15 @@ impl Values {
         }
     }
 
+    /// One of the values, if they are texts or places in a dictionary of texts.
+    pub(super) fn text<'a>(&'a self, dictionary: &'a Texts, place: usize) -> Option<&'a [u8]> {
+        match self {
+            Self::Codes(codes) => Some(dictionary.get(codes[place] as usize)),
+            Self::Texts(texts) => Some(texts.get(place)),
+            Self::Numbers(_) => None,
+        }
+    }
+
     pub(super) fn texts(&self) -> Option<&Texts> {
         match self {
             Self::Texts(texts) => Some(texts),

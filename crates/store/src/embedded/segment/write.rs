@@ -11,6 +11,7 @@ use super::filter::{self, FilterBuilder, GROUP_BLOCKS};
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::IndexBuilder;
 use super::rows::{Rows, Values};
+use super::summary::Summaries;
 use super::table::{Part, Place, Storage, Table, ValueType, unzigzag};
 use crate::embedded::catalog::SegmentEntry;
 use crate::embedded::disk::WriteFile;
@@ -34,6 +35,7 @@ pub(super) struct SegmentWriter {
     pub(super) dictionaries: Vec<Dictionary>,
     /// The rows of the block that is being filled.
     pub(super) rows: Rows,
+    summaries: Summaries,
     pending: Vec<u8>,
     written: u64,
     footer: Footer,
@@ -94,6 +96,7 @@ impl SegmentWriter {
             name,
             dictionaries: table.columns.iter().map(|_| Dictionary::default()).collect(),
             rows: Rows::new(&table.columns),
+            summaries: Summaries::default(),
             pending: MAGIC.to_vec(),
             written: 0,
             footer: Footer { tenant: tenant.as_str().to_owned(), origin, ..Footer::default() },
@@ -117,23 +120,25 @@ impl SegmentWriter {
     /// Ends the block if the next trace, of so many rows, would not fit into it.
     pub(super) fn before_trace(&mut self, rows: usize) -> Result<(), StoreError> {
         if self.rows.len() + rows > BLOCK_ROWS && self.rows.len() >= BLOCK_ROWS / 2 {
-            self.end_block()?;
+            self.end_block(true)?;
         }
         Ok(())
     }
 
     /// Ends the block if it is full.
     pub(super) fn after_row(&mut self) -> Result<(), StoreError> {
-        if self.rows.len() >= BLOCK_ROWS { self.end_block() } else { Ok(()) }
+        if self.rows.len() >= BLOCK_ROWS { self.end_block(false) } else { Ok(()) }
     }
 
-    fn end_block(&mut self) -> Result<(), StoreError> {
+    /// Ends the block, with the end of a trace or where one may go on.
+    fn end_block(&mut self, ends_with_trace: bool) -> Result<(), StoreError> {
         if self.rows.len() == 0 {
             return Ok(());
         }
         let place = self.footer.blocks.len();
         let start = self.pending.len();
-        let header_length = put_block(&mut self.zstd, &self.rows, &mut self.pending);
+        self.summaries.add_block(&self.table, &self.dictionaries, &self.rows, ends_with_trace);
+        let header_length = put_block(&mut self.zstd, &self.rows, &self.summaries, &mut self.pending);
         let rows = &self.rows;
         let bounds =
             |column: &[u64]| (column.iter().copied().min().unwrap_or(0), column.iter().copied().max().unwrap_or(0));
@@ -185,7 +190,7 @@ impl SegmentWriter {
                 continue;
             }
             before = Some((*template, *resource));
-            let service = self.table.templates.resources()[self.table.resources[*resource as usize].index()].service;
+            let service = self.table.service_id(*resource as usize);
             self.operations.insert((service, *template));
             if first_time(&mut self.group.templates, *template as usize) {
                 let table = &self.table;
@@ -234,13 +239,10 @@ impl SegmentWriter {
             if !has_name {
                 continue;
             }
-            let name = match &self.rows.values[column as usize] {
-                Values::Codes(codes) => self.dictionaries[column as usize].texts.get(codes[place] as usize),
-                Values::Texts(texts) => texts.get(place),
-                Values::Numbers(_) => return,
-            };
+            let texts = &self.dictionaries[column as usize].texts;
+            let Some(name) = self.rows.values[column as usize].text(texts, place) else { return };
             place += 1;
-            let service = self.table.templates.resources()[self.table.resources[*resource as usize].index()].service;
+            let service = self.table.service_id(*resource as usize);
             if self.named.len() < MOST_NAMED && self.named.insert((service, super::hash::of_bytes(0, name))) {
                 let kind = self.table.template(*template).kind();
                 let name = String::from_utf8_lossy(name);
@@ -251,7 +253,7 @@ impl SegmentWriter {
 
     /// Ends the segment. On return its file is durable, and not yet in the catalog.
     pub(super) fn finish(mut self) -> Result<SegmentEntry, StoreError> {
-        self.end_block()?;
+        self.end_block(true)?;
         if self.group.blocks > 0 {
             self.end_group();
         }
