@@ -184,6 +184,8 @@ try {
       await page.locator('[role="treeitem"] .open', { hasText: / step 5$/ }).first().click();
       await page.waitForFunction(() => document.querySelector(".details")?.textContent?.includes("still open when last heard of"));
       assert.equal(await page.locator(".barbox.pending").count(), 1);
+      const hatching = await page.locator(".barbox.pending").evaluate((bar) => getComputedStyle(bar).backgroundImage);
+      assert.match(hatching, /gradient/);
       await shot("trace-pending");
     });
     await check("keys move the selection, and escape ends it", async () => {

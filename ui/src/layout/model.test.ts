@@ -7,7 +7,7 @@ import {
 } from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
 import { barColour, hue } from "../trace/colour";
-import { ago, clock, duration, mean, shortened, text } from "../trace/format";
+import { ago, clock, duration, mean, shortened, size, text } from "../trace/format";
 import { ancestors, find, hasChildren, isPending, model, requestId, visibleRows } from "../trace/model";
 import { sdkSentence } from "../trace/sdk";
 import { awaySentence } from "../trace/store";
@@ -149,6 +149,7 @@ describe("layout", () => {
 describe("formats", () => {
   it("are short and exact", () => {
     expect([0, 1500, 2e6, 1.5e9, 123e9].map(duration)).toEqual(["0 ns", "1.5 µs", "2 ms", "1.5 s", "2 m 3 s"]);
+    expect([0, 999, 88_203, 3_700_000, 53e9].map(size)).toEqual(["0 bytes", "999 bytes", "88.2 kB", "3.7 MB", "53 GB"]);
     expect(text({ intValue: "9223372036854775807" })).toBe("9223372036854775807");
     expect(text({ arrayValue: { values: [{ boolValue: true }, {}] } })).toBe("[true, ]");
     expect(shortened("x".repeat(48))).toHaveLength(48);
