@@ -10,6 +10,7 @@
 //! | `block`      | rows as bytes, a chunk for each column                                         |
 //! | `dictionary` | each distinct text of a column once                                            |
 //! | `hash`, `index`, `filter` | which blocks have a trace, or a value                             |
+//! | `postings`   | which blocks have what spans have in common, and how long these last            |
 //! | `footer`     | what a segment says of itself                                                  |
 //! | `shapes`, `build`, `write` | from batches to a segment                                        |
 //! | `merge`      | from several segments to one, a block at a time                                |
@@ -27,6 +28,7 @@ mod footer;
 mod hash;
 mod index;
 mod merge;
+mod postings;
 mod query;
 mod read;
 mod rows;

@@ -241,6 +241,7 @@ impl Segment {
             ("names", self.footer.names),
             ("trace index", self.footer.index),
             ("filter", self.footer.filter),
+            ("postings", self.footer.postings.unwrap_or_default()),
         ] {
             add(name.to_owned(), section.length);
         }
@@ -280,8 +281,8 @@ impl Segment {
         if self.bytes(0, MAGIC.len())? != *MAGIC {
             damaged(self.damaged(0, Damaged("it does not begin as a segment does: no span is lost")));
         }
-        for section in [self.footer.names, self.footer.index, self.footer.filter] {
-            match self.section(section) {
+        for section in [self.footer.names, self.footer.index, self.footer.filter].iter().chain(&self.footer.postings) {
+            match self.section(*section) {
                 Ok(_) => {}
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => damaged(error),

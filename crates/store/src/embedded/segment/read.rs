@@ -11,6 +11,7 @@ use super::coding::{Borrowed, Damaged, Input, Runs, Texts, Zstd, get_codes, get_
 use super::filter;
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::{self, ENTRY_BYTES};
+use super::postings::Postings;
 use super::rows::{Rows, Values};
 use super::summary::{Known, get_summaries};
 use super::table::{Table, unzigzag};
@@ -43,6 +44,8 @@ pub(crate) struct Segment {
 pub(super) struct Contents {
     pub(super) table: Table,
     pub(super) dictionaries: Vec<Texts>,
+    /// Read when a scan first asks for it; `None` if there is none, or none that can be used.
+    postings: OnceLock<Option<Postings>>,
     bytes: usize,
 }
 
@@ -121,12 +124,16 @@ impl Segment {
         }
         let is_whole = hasher.finalize() == section.checksum;
         if !is_whole {
-            damages.note(&format!(
-                "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
-                self.name, section.offset
-            ));
+            self.note_slower(section, damages);
         }
         Ok(*known.get_or_init(|| is_whole))
+    }
+
+    fn note_slower(&self, section: SectionPlace, damages: &Damages) {
+        damages.note(&format!(
+            "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
+            self.name, section.offset
+        ));
     }
 
     /// The templates and the dictionaries.
@@ -154,15 +161,40 @@ impl Segment {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|damaged| self.damaged(place.offset, damaged))?;
         let bytes = table.size_bytes() + dictionaries.iter().map(Texts::size_bytes).sum::<usize>();
-        let contents = Arc::new(Contents { table, dictionaries, bytes });
+        let contents = Arc::new(Contents { table, dictionaries, postings: OnceLock::new(), bytes });
         *self.contents.lock().unwrap_or_else(PoisonError::into_inner) = Some(contents.clone());
         Ok(contents)
+    }
+
+    /// Which blocks have which templates. What is damaged is noted: no span is lost with it. A read that fails is no
+    /// verdict.
+    pub(super) fn postings<'a>(
+        &self,
+        contents: &'a Contents,
+        damages: &Damages,
+    ) -> Result<Option<&'a Postings>, StoreError> {
+        let Some(place) = self.footer.postings else { return Ok(None) };
+        if let Some(known) = contents.postings.get() {
+            return Ok(known.as_ref());
+        }
+        let bytes = self.bytes(place.offset, place.length as usize)?;
+        let mut zstd = self.zstd()?;
+        let is_whole = crc32fast::hash(&bytes) == place.checksum;
+        let read = || block::get_section(&mut zstd, &bytes).and_then(Postings::get).ok();
+        let postings = is_whole.then(read).flatten();
+        if postings.is_none() {
+            self.note_slower(place, damages);
+        }
+        Ok(contents.postings.get_or_init(|| postings).as_ref())
     }
 
     /// Bytes that are held to read faster the next time, and when they were last used.
     pub(crate) fn held(&self) -> Option<(u64, usize)> {
         let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        contents.as_ref().map(|contents| (self.used.load(Ordering::Relaxed), contents.bytes))
+        contents.as_ref().map(|contents| {
+            let postings = contents.postings.get().and_then(Option::as_ref).map_or(0, Postings::size_bytes);
+            (self.used.load(Ordering::Relaxed), contents.bytes + postings)
+        })
     }
 
     /// Lets go of what [`held`](Self::held) counts.
@@ -309,6 +341,7 @@ fn open_file(
     let inside = footer.blocks.iter().all(|block| block.offset.checked_add(u64::from(block.length)) <= Some(offset))
         && [footer.table, footer.dictionaries, footer.names, footer.index, footer.filter]
             .iter()
+            .chain(&footer.postings)
             .all(|section| section.offset.checked_add(section.length).is_some_and(|end| end <= offset))
         && (footer.places.entries() * ENTRY_BYTES) as u64 <= footer.index.length;
     if !inside {

@@ -103,6 +103,12 @@ impl Rows {
         self.span_id.len()
     }
 
+    /// How long a row's span takes: no time, if it ends before it starts.
+    pub(super) fn lasting_nanos(&self, row: usize) -> u64 {
+        let nanos = self.duration_nanos[row];
+        if self.start_unix_nano[row].checked_add(nanos).is_some() { nanos } else { 0 }
+    }
+
     /// Bytes held, for bounds.
     pub(super) fn size_bytes(&self) -> usize {
         self.len() * 40 + self.trace_ids.len() * 20 + self.values.iter().map(Values::size_bytes).sum::<usize>()

@@ -10,6 +10,7 @@ use super::dictionary::Dictionary;
 use super::filter::{self, FilterBuilder, GROUP_BLOCKS};
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::IndexBuilder;
+use super::postings::PostingsBuilder;
 use super::rows::{Rows, Values};
 use super::summary::Summaries;
 use super::table::{Part, Place, Storage, Table, ValueType, unzigzag};
@@ -46,7 +47,7 @@ pub(super) struct SegmentWriter {
     /// What each template's constant attributes add to a filter, made when it first occurs.
     template_hashes: Vec<Option<Vec<u64>>>,
     resource_hashes: Vec<Option<Vec<u64>>>,
-    operations: HashSet<(StrId, u32), RandomState>,
+    postings: PostingsBuilder,
     /// Services with the hash of a name, where names vary too much to be a template's.
     named: HashSet<(StrId, u64), RandomState>,
     names: Names,
@@ -106,7 +107,7 @@ impl SegmentWriter {
             keys,
             template_hashes: vec![None; table.templates.len()],
             resource_hashes: vec![None; table.resources.len()],
-            operations: HashSet::default(),
+            postings: PostingsBuilder::default(),
             named: HashSet::default(),
             names: Names::default(),
             table,
@@ -143,9 +144,6 @@ impl SegmentWriter {
         let bounds =
             |column: &[u64]| (column.iter().copied().min().unwrap_or(0), column.iter().copied().max().unwrap_or(0));
         let (first_start_unix_nano, last_start_unix_nano) = bounds(&rows.start_unix_nano);
-        let ends_after_it_starts =
-            |(start, nanos): (&u64, &u64)| if start.checked_add(*nanos).is_some() { *nanos } else { 0 };
-        let longest = rows.start_unix_nano.iter().zip(&rows.duration_nanos).map(ends_after_it_starts).max();
         self.footer.blocks.push(BlockPlace {
             offset: self.written + start as u64,
             length: (self.pending.len() - start) as u32,
@@ -154,7 +152,7 @@ impl SegmentWriter {
             rows: rows.len() as u32,
             first_start_unix_nano,
             last_start_unix_nano,
-            longest_nanos: longest.unwrap_or(0),
+            longest_nanos: (0..rows.len()).map(|row| rows.lasting_nanos(row)).max().unwrap_or(0),
         });
         rows.trace_ids.iter().for_each(|id| self.index.add(*id, place));
         self.footer.spans += rows.len() as u64;
@@ -182,26 +180,31 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Notes the block's values in the filter, and its operations.
+    /// Notes in the filter and in the postings what the block has.
     fn note(&mut self) {
-        let mut before = None;
-        for (template, resource) in self.rows.template.iter().zip(&self.rows.resource) {
-            if before == Some((*template, *resource)) {
-                continue;
+        let block = self.footer.blocks.len() - 1;
+        let rows = &self.rows;
+        let kind = |row: usize| (rows.template[row], rows.resource[row]);
+        let mut row = 0;
+        while row < rows.len() {
+            let (template, resource) = kind(row);
+            // Rows of a kind often follow one another.
+            let mut longest_nanos = 0;
+            while row < rows.len() && kind(row) == (template, resource) {
+                longest_nanos = longest_nanos.max(rows.lasting_nanos(row));
+                row += 1;
             }
-            before = Some((*template, *resource));
-            let service = self.table.service_id(*resource as usize);
-            self.operations.insert((service, *template));
-            if first_time(&mut self.group.templates, *template as usize) {
+            self.postings.add(block, self.table.service_id(resource as usize), template, longest_nanos);
+            if first_time(&mut self.group.templates, template as usize) {
                 let table = &self.table;
                 let hashes =
-                    self.template_hashes[*template as usize].get_or_insert_with(|| constant_hashes(table, *template));
+                    self.template_hashes[template as usize].get_or_insert_with(|| constant_hashes(table, template));
                 hashes.iter().for_each(|hash| self.filter.add(*hash));
             }
-            if first_time(&mut self.group.resources, *resource as usize) {
+            if first_time(&mut self.group.resources, resource as usize) {
                 let table = &self.table;
-                let hashes = self.resource_hashes[*resource as usize].get_or_insert_with(|| {
-                    let resource = &table.templates.resources()[table.resources[*resource as usize].index()];
+                let hashes = self.resource_hashes[resource as usize].get_or_insert_with(|| {
+                    let resource = &table.templates.resources()[table.resources[resource as usize].index()];
                     shared_hashes(table, &resource.attributes).collect()
                 });
                 hashes.iter().for_each(|hash| self.filter.add(*hash));
@@ -273,6 +276,10 @@ impl SegmentWriter {
         self.names.put(&mut bytes);
         self.footer.names = self.compressed_section(&bytes);
 
+        bytes.clear();
+        std::mem::take(&mut self.postings).put(self.table.templates.strings(), &mut bytes);
+        self.footer.postings = Some(self.compressed_section(&bytes));
+
         let (entries, places) = std::mem::take(&mut self.index).finish();
         self.footer.index = self.section(&entries);
         self.footer.places = places;
@@ -317,10 +324,10 @@ impl SegmentWriter {
 
     fn collect_names(&mut self) {
         let table = &self.table;
-        for (service, template) in &self.operations {
-            let span = table.template(*template);
-            let service = table.templates.string(*service);
-            if table.variables[*template as usize].iter().all(|variable| variable.place != Place::Name) {
+        for (service, template) in self.postings.pairs() {
+            let span = table.template(template);
+            let service = table.templates.string(service);
+            if table.variables[template as usize].iter().all(|variable| variable.place != Place::Name) {
                 self.names.add_operation(service, span.name(), span.kind() as u8);
             }
             for (key, _) in span.attributes().iter() {
