@@ -132,18 +132,20 @@ impl Postings {
     }
 
     /// For each block, whether it has a row that lasts so long, of a service and a template for which `takes` says yes:
-    /// it is asked for a service first, what it then asks of templates.
-    pub(super) fn blocks<T: Fn(u32) -> bool>(
+    /// it is asked for a service first, what it then asks of templates. And the templates that are taken for one.
+    pub(super) fn find<T: Fn(u32) -> bool>(
         &self,
         blocks: usize,
         least_nanos: u64,
         takes: impl Fn(&str) -> T,
-    ) -> Result<Vec<bool>, Damaged> {
+    ) -> Result<(Vec<bool>, Vec<u32>), Damaged> {
         let least = coarse(least_nanos);
         let mut found = vec![false; blocks];
+        let mut taken = Vec::new();
         for service in &self.services {
             let takes = takes(&service.name);
-            for (_, range) in service.lists.iter().filter(|(template, _)| takes(*template)) {
+            for (template, range) in service.lists.iter().filter(|(template, _)| takes(*template)) {
+                taken.push(*template);
                 let mut input = Input(&self.bytes[range.clone()]);
                 let mut block = 0u64;
                 while !input.0.is_empty() {
@@ -155,7 +157,7 @@ impl Postings {
                 }
             }
         }
-        Ok(found)
+        Ok((found, taken))
     }
 }
 
@@ -196,7 +198,8 @@ mod tests {
                 let is_it = name == service;
                 move |number| is_it && number == template
             };
-            let found = postings.blocks(300, least_nanos, takes).unwrap();
+            let (found, taken) = postings.find(300, least_nanos, takes).unwrap();
+            assert!(taken.iter().all(|number| *number == template));
             (0..300).filter(|block| found[*block]).collect()
         };
         assert_eq!(found(0, "web", 1).len(), 300);
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(found(1_000, "web", 2), Vec::<usize>::new());
         assert_eq!(found(1_000, "db", 2), [3, 103, 203]);
         assert_eq!(found(0, "db", 1), Vec::<usize>::new());
-        assert!(postings.blocks(200, 0, |_| |_| true).is_err(), "blocks that are not there");
+        assert!(postings.find(200, 0, |_| |_| true).is_err(), "blocks that are not there");
         for length in 0..bytes.len() {
             assert!(Postings::get(bytes[..length].to_vec()).is_err(), "cut off at {length}");
         }

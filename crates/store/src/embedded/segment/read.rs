@@ -490,7 +490,7 @@ impl Block<'_> {
 
     /// Whether what was decoded names only what is there.
     fn check(&self, number: u32) -> Result<(), StoreError> {
-        let within = |codes: &[u32], count: usize| codes.iter().all(|code| (*code as usize) < count);
+        let within = |codes: &[u32], count: usize| codes.iter().max().is_none_or(|most| (*most as usize) < count);
         let fits = match number {
             Chunk::TEMPLATE => within(&self.rows.template, self.segment.contents()?.table.templates.len()),
             Chunk::RESOURCE => within(&self.rows.resource, self.segment.contents()?.table.resources.len()),

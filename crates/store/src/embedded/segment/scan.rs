@@ -20,6 +20,7 @@ use crate::scan::{Found, Source, Top};
 use crate::{AttributeScope, Field, Literal, Op, Predicate, Scan, ScanPosition, StoreError};
 
 /// A scan of one segment.
+#[derive(Default)]
 pub(super) struct Plan {
     conditions: Vec<Condition>,
     /// Spans must last so long at least, which whole blocks may not.
@@ -28,6 +29,8 @@ pub(super) struct Plan {
     groups: Vec<bool>,
     /// Blocks that may, by what their rows have in common; empty for all.
     blocks: Vec<bool>,
+    /// Templates of which rows may match; empty for all.
+    templates: Vec<bool>,
 }
 
 /// A predicate, as far as it is decided by what spans share.
@@ -65,7 +68,7 @@ impl Plan {
         scan: &Scan,
         damages: &Damages,
     ) -> Result<Option<Self>, StoreError> {
-        let mut plan = Self { conditions: Vec::new(), least_nanos: 0, groups: Vec::new(), blocks: Vec::new() };
+        let mut plan = Self::default();
         for predicate in &scan.predicates {
             if let (Field::DurationNanos, Op::Ge | Op::Gt | Op::Eq, Literal::Int(nanos)) =
                 (&predicate.field, predicate.op, &predicate.value)
@@ -95,16 +98,28 @@ impl Plan {
         if !plan.conditions.is_empty()
             && let Some(postings) = segment.postings(contents, damages)?
         {
-            plan.blocks = plan.blocks_with(postings, contents, segment.footer.blocks.len()).unwrap_or_default();
-            if !plan.blocks.contains(&true) && !plan.blocks.is_empty() {
-                return Ok(None);
+            // What makes no sense though it was written so says nothing.
+            if let Ok((blocks, templates)) = plan.look_up(postings, contents, segment.footer.blocks.len()) {
+                if !blocks.contains(&true) {
+                    return Ok(None);
+                }
+                plan.blocks = blocks;
+                plan.templates = vec![false; contents.table.templates.len()];
+                for template in templates {
+                    plan.templates[template as usize] = true;
+                }
             }
         }
         Ok(Some(plan))
     }
 
-    /// The blocks that have rows of which nothing that they share with others says no.
-    fn blocks_with(&self, postings: &Postings, contents: &Contents, blocks: usize) -> Result<Vec<bool>, Damaged> {
+    /// The blocks that have rows of which nothing that they share with others says no, and these rows' templates.
+    fn look_up(
+        &self,
+        postings: &Postings,
+        contents: &Contents,
+        blocks: usize,
+    ) -> Result<(Vec<bool>, Vec<u32>), Damaged> {
         let table = &contents.table;
         let by_template = self.conditions.iter().filter(|condition| condition.predicate.field != Field::DurationNanos);
         // The services of which some resource passes; of the others it depends on the template.
@@ -114,7 +129,7 @@ impl Plan {
                 (passing.map(|(resource, _)| table.service(resource)).collect(), &condition.templates[..])
             })
             .collect();
-        postings.blocks(blocks, self.least_nanos, |service| {
+        postings.find(blocks, self.least_nanos, |service| {
             let left = conditions.iter().filter(|(services, _)| !services.contains(service));
             let left: Vec<&[Answer]> = left.map(|(_, templates)| *templates).collect();
             move |template| {
@@ -140,14 +155,20 @@ impl Plan {
         source: Source,
         top: &mut Top,
     ) -> Result<(), StoreError> {
-        let mut candidates = vec![true; block.len()];
+        let mut candidates: Vec<usize> = if self.templates.is_empty() {
+            (0..block.len()).collect()
+        } else {
+            block.load(zstd, Chunk::TEMPLATE)?;
+            let templates = block.rows.template.iter().enumerate();
+            templates.filter(|(_, template)| self.templates[**template as usize]).map(|(row, _)| row).collect()
+        };
         for condition in &self.conditions {
-            condition.narrow(zstd, contents, block, &mut candidates)?;
-            if !candidates.contains(&true) {
+            if candidates.is_empty() {
                 return Ok(());
             }
+            condition.narrow(zstd, contents, block, &mut candidates)?;
         }
-        let rows = candidates_of(&candidates);
+        let rows = Runs::of_places(&candidates);
         let starts = block.starts_of(zstd, &rows)?;
         let worst = top.worst().map(|position| position.start_unix_nano);
         let is_asked_for = |start: &u64| {
@@ -342,31 +363,10 @@ impl Condition {
         zstd: &mut Zstd,
         contents: &Contents,
         block: &mut Block<'_>,
-        candidates: &mut [bool],
+        candidates: &mut Vec<usize>,
     ) -> Result<(), StoreError> {
         if self.predicate.field == Field::DurationNanos {
-            let passes = |nanos: u64| {
-                let value = ValueRef::Int(i64::try_from(nanos).unwrap_or(i64::MAX));
-                self.predicate.op.passes(value, &self.predicate.value)
-            };
-            let rows = candidates_of(candidates);
-            let durations = block.durations_of(zstd, &rows)?;
-            // A span that ends before it starts lasts for no time, which only its start tells.
-            let passes_empty = passes(0);
-            let mut uncertain = Vec::new();
-            let mut uncertain_nanos = Vec::new();
-            for (row, nanos) in rows.places().zip(durations) {
-                candidates[row] = passes_empty && passes(nanos);
-                if passes_empty != passes(nanos) {
-                    uncertain.push(row);
-                    uncertain_nanos.push(nanos);
-                }
-            }
-            let starts = block.starts_of(zstd, &Runs::of_places(&uncertain))?;
-            for ((row, nanos), start) in uncertain.into_iter().zip(uncertain_nanos).zip(starts) {
-                candidates[row] = passes(if start.checked_add(nanos).is_some() { nanos } else { 0 });
-            }
-            return Ok(());
+            return self.narrow_by_duration(zstd, block, candidates);
         }
         block.load(zstd, Chunk::TEMPLATE)?;
         let by_resource = self.resources.contains(&true);
@@ -375,15 +375,18 @@ impl Condition {
         }
         // Rows that what spans share leaves open.
         let mut open = Vec::new();
-        for (row, candidate) in candidates.iter_mut().enumerate().filter(|(_, candidate)| **candidate) {
-            let passes = by_resource && self.resources[block.rows.resource[row] as usize];
-            match self.templates[block.rows.template[row] as usize] {
-                Answer::Yes => {}
-                _ if passes => {}
-                Answer::No => *candidate = false,
-                Answer::Open => open.push(row),
+        candidates.retain(|row| {
+            let passes = by_resource && self.resources[block.rows.resource[*row] as usize];
+            match self.templates[block.rows.template[*row] as usize] {
+                Answer::Yes => true,
+                _ if passes => true,
+                Answer::No => false,
+                Answer::Open => {
+                    open.push(*row);
+                    true
+                }
             }
-        }
+        });
         if open.is_empty() {
             return Ok(());
         }
@@ -391,7 +394,35 @@ impl Condition {
         for column in &self.columns {
             column.evaluate(zstd, contents, block, &self.predicate, &open, &mut passing)?;
         }
-        open.iter().for_each(|row| candidates[*row] = passing[*row]);
+        let mut open = open.into_iter().peekable();
+        candidates.retain(|row| open.next_if_eq(row).is_none() || passing[*row]);
+        Ok(())
+    }
+
+    fn narrow_by_duration(
+        &self,
+        zstd: &mut Zstd,
+        block: &mut Block<'_>,
+        candidates: &mut Vec<usize>,
+    ) -> Result<(), StoreError> {
+        let passes = |nanos: u64| {
+            let value = ValueRef::Int(i64::try_from(nanos).unwrap_or(i64::MAX));
+            self.predicate.op.passes(value, &self.predicate.value)
+        };
+        let durations = block.durations_of(zstd, &Runs::of_places(candidates))?;
+        // A span that ends before it starts lasts for no time, which only its start tells.
+        let passes_empty = passes(0);
+        let is_uncertain = |nanos: u64| passes(nanos) != passes_empty;
+        let pairs = || candidates.iter().copied().zip(durations.iter().copied());
+        let uncertain: Vec<usize> = pairs().filter(|(_, nanos)| is_uncertain(*nanos)).map(|(row, _)| row).collect();
+        let starts =
+            if uncertain.is_empty() { Vec::new() } else { block.starts_of(zstd, &Runs::of_places(&uncertain))? };
+        let mut starts = starts.into_iter();
+        let passing = pairs().filter(|(_, nanos)| {
+            let lasts = !is_uncertain(*nanos) || starts.next().is_some_and(|start| start.checked_add(*nanos).is_some());
+            passes(if lasts { *nanos } else { 0 })
+        });
+        *candidates = passing.map(|(row, _)| row).collect();
         Ok(())
     }
 }
@@ -478,14 +509,6 @@ pub(super) fn count_at(values: &Values, place: usize) -> usize {
         Values::Numbers(numbers) => numbers.get(place).map_or(0, |count| unzigzag(*count) as usize),
         Values::Codes(_) | Values::Texts(_) => 0,
     }
-}
-
-fn candidates_of(candidates: &[bool]) -> Runs {
-    let mut rows = Runs::default();
-    for row in (0..candidates.len()).filter(|row| candidates[*row]) {
-        rows.push(row..row + 1);
-    }
-    rows
 }
 
 /// Whether a text, or what it encodes, passes.
