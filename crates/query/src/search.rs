@@ -241,8 +241,8 @@ impl<'a> Results<'a> {
             predicates,
             projection: if is_exact { Projection::Ids } else { Projection::All },
             after: cursor.map(|cursor| cursor.position()),
-            // A trace has a few spans that match, rarely one, rarely hundreds.
-            limit: limit.saturating_mul(8).clamp(256, MOST_ROWS),
+            // Where each trace has many spans that match, there are more pages; where few do, few blocks are read.
+            limit: limit.saturating_mul(2).clamp(32, MOST_ROWS),
         };
         Ok(Self {
             store,
