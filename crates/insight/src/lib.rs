@@ -16,6 +16,7 @@
 //! | `compare`       | [`Comparer`]: two traces, or two sets, side by side by structure               |
 //! | `flame`         | [`Flame`]: critical paths of many traces as folded stacks and as a picture     |
 //! | `wording`       | findings as sentences                                                          |
+//! | `duration`      | [`duration()`]: durations as people read them                                  |
 //!
 //! `docs/why.md` defines the words and draws them.
 //!
@@ -33,6 +34,7 @@
 
 mod compare;
 mod critical_path;
+mod duration;
 mod flame;
 mod observe;
 mod outline;
@@ -50,6 +52,7 @@ mod wording;
 
 pub use compare::{ComparedPath, ComparedSide, Comparer, Comparison, PathStats};
 pub use critical_path::{Piece, PieceKind, critical_path};
+pub use duration::duration;
 pub use flame::Flame;
 pub use self_time::self_time_nanos;
 pub use slack::{Leeway, leeway};

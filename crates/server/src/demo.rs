@@ -10,8 +10,9 @@ use clap::Args;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tracewell_insight::duration;
 
-use crate::cli::{duration_text, why_lines};
+use crate::cli::why_lines;
 
 /// How long a part of the demonstration may take to start, or its spans to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,7 +84,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
 
     say(&format!(
         "the catalog's database becomes slow: every query takes {} longer",
-        duration_text(args.slow.as_nanos() as f64)
+        duration(args.slow.as_nanos() as f64)
     ));
     let path = format!("{}/admin/slow-database?millis={}", gallery.catalog_url, args.slow.as_millis());
     blocking(move || Ok(ureq::put(path).send_empty()?.status())).await?;
@@ -94,7 +95,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
     println!();
     println!("What users saw          p50          p95          max");
     for (name, latency) in [("before", &normal), ("after", &slow)] {
-        let cell = |field: &str| duration_text(latency[field].as_f64().unwrap_or(0.0));
+        let cell = |field: &str| duration(latency[field].as_f64().unwrap_or(0.0));
         println!("  {name:<14}{:>11}  {:>11}  {:>11}", cell("p50_nanos"), cell("p95_nanos"), cell("max_nanos"));
     }
     println!();

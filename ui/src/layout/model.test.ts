@@ -147,8 +147,13 @@ describe("layout", () => {
 });
 
 describe("formats", () => {
+  it("write durations as the server's sentences do", () => {
+    const file = join(import.meta.dirname, "../../../crates/insight/src/durations.tsv");
+    const examples = readFileSync(file, "utf8").trim().split("\n").slice(1).map((line) => line.split("\t"));
+    expect(examples.length).toBeGreaterThan(30);
+    expect(examples.map(([nanos]) => [nanos, duration(Number(nanos))])).toEqual(examples);
+  });
   it("are short and exact", () => {
-    expect([0, 1500, 2e6, 1.5e9, 123e9].map(duration)).toEqual(["0 ns", "1.5 µs", "2 ms", "1.5 s", "2 m 3 s"]);
     expect([0, 999, 88_203, 3_700_000, 53e9].map(size)).toEqual(["0 bytes", "999 bytes", "88.2 kB", "3.7 MB", "53 GB"]);
     expect(text({ intValue: "9223372036854775807" })).toBe("9223372036854775807");
     expect(text({ arrayValue: { values: [{ boolValue: true }, {}] } })).toBe("[true, ]");

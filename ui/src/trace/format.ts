@@ -1,14 +1,23 @@
 import type { AnyValue } from "../api/types";
 
-/** Three digits or so: `1.5 s`, `120 ms`, `37 µs`. */
+/** As `crates/insight/src/duration.rs` writes it, by the same examples: `2 s`, `1.25 s`, `95 ms`, `2 m 3 s`. */
 export function duration(nanos: number): string {
-  const size = Math.abs(nanos);
-  const digits = (value: number, unit: string) => `${Number(value.toPrecision(3))} ${unit}`;
-  if (size < 1e3) return digits(nanos, "ns");
-  if (size < 1e6) return digits(nanos / 1e3, "µs");
-  if (size < 1e9) return digits(nanos / 1e6, "ms");
-  if (size < 120e9) return digits(nanos / 1e9, "s");
-  return `${Math.floor(nanos / 60e9)} m ${Math.round((nanos % 60e9) / 1e9)} s`;
+  const whole = Math.round(Math.abs(nanos));
+  const sign = nanos < 0 && whole > 0 ? "-" : "";
+  // Whole numbers are rounded, so that what is rounded up to a unit is written in it: 999.6 µs are 1 ms.
+  const unit = 10 ** Math.max(0, String(whole).length - 3);
+  const rounded = Math.round(whole / unit) * unit;
+  if (rounded < 1e3) return `${sign}${rounded} ns`;
+  if (rounded < 1e6) return `${sign}${rounded / 1e3} µs`;
+  if (rounded < 1e9) return `${sign}${rounded / 1e6} ms`;
+  if (rounded < 120e9) return `${sign}${rounded / 1e9} s`;
+  const seconds = Math.round(whole / 1e9);
+  return sign + (seconds < 3600 ? parts(seconds, "m", "s") : parts(Math.round(whole / 60e9), "h", "m"));
+}
+
+function parts(sixtieths: number, unit: string, smaller: string): string {
+  const rest = sixtieths % 60;
+  return `${Math.floor(sixtieths / 60)} ${unit}${rest === 0 ? "" : ` ${rest} ${smaller}`}`;
 }
 
 /** How much, in units of a thousand: `88 kB`, `3.7 MB`. */

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
+use tracewell_insight::duration;
 
 use super::ServerArgs;
 use super::client::{Client, print_json, print_line};
-use super::table::{duration, fit, width, wrap};
+use super::table::{fit, width, wrap};
 
 /// Arguments of `tracewell compare`.
 #[derive(Args, Clone, Debug)]

@@ -139,11 +139,6 @@ pub(crate) fn why_lines(why: &serde_json::Value, indent: usize) -> Vec<String> {
     why::lines(why, table::width().saturating_sub(indent))
 }
 
-/// A duration for people.
-pub(crate) fn duration_text(nanos: f64) -> String {
-    table::duration(nanos)
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
+use tracewell_insight::duration;
 
 use super::client::{Client, print_json, print_line};
-use super::table::{cell, duration, fit, moment, width};
+use super::table::{cell, fit, moment, width};
 use super::{FilterArgs, ServerArgs};
 
 /// Arguments of `tracewell search`.

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use serde_json::Value;
+use tracewell_insight::duration;
 
 use super::ServerArgs;
 use super::client::{Client, print_json, print_line};
-use super::table::{cell, duration, fit, moment, width};
+use super::table::{cell, fit, moment, width};
 
 pub(super) fn run(args: &ServerArgs) -> Result<()> {
     let stats = Client::new(&args.url).get("/api/v1/stats", &[])?;

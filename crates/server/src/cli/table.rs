@@ -1,4 +1,4 @@
-//! Text for terminals: widths, durations, times, tables.
+//! Text for terminals: widths, times, tables.
 
 use std::io::IsTerminal;
 
@@ -27,29 +27,6 @@ fn columns() -> Option<usize> {
 /// Whether escape sequences are wanted on standard output.
 pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-}
-
-/// A duration in three digits or so: `1.5 s`, `120 ms`, `37 µs`, `2 m 03 s`.
-pub(super) fn duration(nanos: f64) -> String {
-    let digits = |value: f64, unit: &str| {
-        let places = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
-        let text = format!("{value:.places$}");
-        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-        format!("{text} {unit}")
-    };
-    let size = nanos.abs();
-    if size < 1e3 {
-        digits(nanos, "ns")
-    } else if size < 1e6 {
-        digits(nanos / 1e3, "µs")
-    } else if size < 1e9 {
-        digits(nanos / 1e6, "ms")
-    } else if size < 120e9 {
-        digits(nanos / 1e9, "s")
-    } else {
-        let seconds = (nanos / 1e9).round() as i64;
-        format!("{} m {:02} s", seconds / 60, seconds % 60)
-    }
 }
 
 /// A moment, given as the API writes it, in UTC to the millisecond.
@@ -106,22 +83,6 @@ pub(super) fn cell(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        for (nanos, text) in [
-            (0.0, "0 ns"),
-            (999.0, "999 ns"),
-            (1_500.0, "1.5 µs"),
-            (10_000_000.0, "10 ms"),
-            (10_460_000_000.0, "10.5 s"),
-            (123e9, "2 m 03 s"),
-            (-2_000_000.0, "-2 ms"),
-            (-613_254.0, "-613 µs"),
-        ] {
-            assert_eq!(duration(nanos), text);
-        }
-    }
 
     #[test]
     fn sentences_are_broken_between_words() {

@@ -3,10 +3,11 @@
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
+use tracewell_insight::duration;
 
 use super::ServerArgs;
 use super::client::{Client, print_json, print_line};
-use super::table::{cell, colour, duration, fit, moment, picture_width};
+use super::table::{cell, colour, fit, moment, picture_width};
 
 /// Arguments of `tracewell trace`.
 #[derive(Args, Clone, Debug)]

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
+use tracewell_insight::duration;
 
 use super::client::{Client, print_json, print_line};
-use super::table::{duration, fit, moment, width, wrap};
+use super::table::{fit, moment, width, wrap};
 use super::{ServerArgs, TimeArgs};
 
 /// Arguments of `tracewell why`.
