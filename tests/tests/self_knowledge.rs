@@ -28,6 +28,9 @@ fn spans_that_an_sdk_drops_are_told_by_the_server() {
 
     let (status, stats) = server.get("/api/v1/stats").unwrap();
     assert_eq!((status, stats["received"]["spans"].as_u64()), (200, Some(11)));
+    for name in ["otlp_http", "otlp_grpc"] {
+        assert_eq!(stats["addresses"][name].as_str(), Some(server.address(name)), "{stats}");
+    }
     let [lossy, whole] = &stats["sdks"].as_array().unwrap()[..] else { panic!("{stats}") };
     assert_eq!((lossy["service"].as_str(), whole["service"].as_str()), (Some("lossy"), Some("whole")));
     assert_eq!((lossy["recorded"].as_u64(), lossy["exported"].as_u64()), (Some(262), Some(6)));

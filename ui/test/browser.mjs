@@ -69,9 +69,9 @@ async function check(name, run) {
 let browser;
 try {
   await until("the server's start", () => existsSync(readyFile));
-  const { http, otlp_http: otlp } = JSON.parse(readFileSync(readyFile, "utf8"));
-  for (const [trace, count] of [[0xabc, 40], [0xdef, 20_000]]) {
-    const answer = await fetch(`http://${otlp}/v1/traces`, {
+  const { http, otlp_http: otlp, otlp_grpc: otlpGrpc } = JSON.parse(readFileSync(readyFile, "utf8"));
+  async function send(to, trace, count) {
+    const answer = await fetch(`${to}/v1/traces`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(request(trace, count)),
@@ -108,6 +108,25 @@ try {
     await page.setViewportSize({ width: 800, height: 600 });
     await shot("trace-narrow");
   } else {
+    await check("a server without spans says where to send them, and shows them once they come", async () => {
+      await page.goto(`${origin}/`);
+      await page.getByRole("heading", { name: "No spans yet" }).waitFor();
+      const lines = await page.locator("pre").allInnerTexts();
+      const [{ endpoint }, { grpc }] = [/ENDPOINT=(?<endpoint>\S+) .*=http\/protobuf$/, /=http:\/\/(?<grpc>\S+) .*=grpc$/].map((line, place) => line.exec(lines[place]).groups);
+      assert.equal(grpc, otlpGrpc);
+      await shot("empty");
+      await page.setViewportSize({ width: 360, height: 640 });
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+      await shot("empty-narrow");
+      await page.setViewportSize({ width: 1280, height: 800 });
+      await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin });
+      await page.getByRole("button", { name: "Copy" }).first().click();
+      await page.getByRole("button", { name: "Copied" }).waitFor();
+      assert.equal(await page.evaluate(() => navigator.clipboard.readText()), lines[0]);
+      await send(endpoint, 0xabc, 40);
+      await page.waitForSelector(".results li");
+      await send(endpoint, 0xdef, 20_000);
+    });
     await check("a search without conditions finds both traces", async () => {
       await page.goto(`${origin}/`);
       await page.waitForSelector(".results li");

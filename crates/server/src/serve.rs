@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracewell_store::{Commit, EmbeddedOptions, EmbeddedStore, MemoryOptions, MemoryStore, SpanStore};
 
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, OtlpAddresses};
 use crate::config::{Config, Settings};
 use crate::queries::Queries;
 use crate::receive::{AllowedOrigins, Receiver};
@@ -57,11 +57,14 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let receiver =
         Receiver::new(store.clone(), config.receive, AllowedOrigins { origins: config.cors_origins.clone() });
     let receivers = receiver.clone();
-    let state = ApiState::new(store.clone()).with_receivers(move || receivers.stats());
+    let addresses = listeners.addresses()?;
+    let [_, otlp_http, otlp_grpc] = addresses;
+    let state = ApiState::new(store.clone())
+        .with_receivers(move || receivers.stats())
+        .with_addresses(OtlpAddresses { otlp_http, otlp_grpc });
     let pages = guard::layer(api::router(state).fallback_service(ui::router()), config.http.ip().is_loopback());
 
     let (stopping, stopped) = watch::channel(false);
-    let addresses = listeners.addresses()?;
     let servers = [
         queries.handle().spawn(serve(listeners.http, pages, stopped.clone())),
         tokio::spawn(serve(listeners.otlp_http, receiver.http_router(), stopped.clone())),

@@ -33,8 +33,15 @@ export interface BucketStats {
   away_for_good: boolean;
 }
 
+/** Where the receivers listen, such as `127.0.0.1:4318`. */
+export interface OtlpAddresses {
+  otlp_http: string;
+  otlp_grpc: string;
+}
+
 export interface Stats {
   store: StoreStats;
+  addresses: OtlpAddresses | null;
   sdks: SdkStats[];
 }
 

@@ -7,6 +7,7 @@ import {
 } from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
 import { barColour, hue } from "../trace/colour";
+import { exportLine } from "../trace/endpoint";
 import { ago, clock, duration, mean, shortened, size, text } from "../trace/format";
 import { ancestors, find, hasChildren, isPending, model, requestId, visibleRows } from "../trace/model";
 import { sdkSentence } from "../trace/sdk";
@@ -143,6 +144,21 @@ describe("layout", () => {
     const one = { ...detail, spans: 3, errors: 0, services: [] };
     const { low, high } = dots([one, one]);
     expect(high / low).toBeGreaterThan(9.9);
+  });
+});
+
+describe("the line to copy", () => {
+  const host = (address: string, pageHost: string) => /http:\/\/(\S+)/.exec(exportLine(address, "grpc", pageHost))?.[1];
+  it("names the address that the server listens on", () => {
+    expect(exportLine("127.0.0.1:4319", "http/protobuf", "localhost")).toBe(
+      "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4319 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+    );
+    expect(host("[::1]:4317", "localhost")).toBe("[::1]:4317");
+    expect(host("10.0.0.7:4317", "traces.example")).toBe("10.0.0.7:4317");
+  });
+  it("names the page's host if the server listens on every address", () => {
+    expect(host("0.0.0.0:4318", "traces.example")).toBe("traces.example:4318");
+    expect(host("[::]:4318", "[fd00::7]")).toBe("[fd00::7]:4318");
   });
 });
 

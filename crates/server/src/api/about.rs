@@ -9,7 +9,7 @@ use tracewell_store::{BucketStats, CacheStats};
 
 use super::error::ApiError;
 use super::params::Params;
-use super::state::{ApiState, ReceiverStats};
+use super::state::{ApiState, OtlpAddresses, ReceiverStats};
 
 /// The API's description, as it is in docs/.
 const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
@@ -17,6 +17,7 @@ const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
 #[derive(Serialize)]
 struct StatsView {
     store: StoreView,
+    addresses: Option<OtlpAddresses>,
     #[serde(flatten)]
     receivers: ReceiverStats,
 }
@@ -65,7 +66,7 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         damages: stats.damages,
         bucket: stats.bucket.map(BucketView::from),
     };
-    Ok(Json(StatsView { store, receivers: state.receivers() }).into_response())
+    Ok(Json(StatsView { store, addresses: state.addresses, receivers: state.receivers() }).into_response())
 }
 
 pub(crate) async fn version(params: Params) -> Result<Response, ApiError> {

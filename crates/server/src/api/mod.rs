@@ -40,7 +40,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-pub use state::{ApiLimits, ApiState, Loss, Received, ReceiverStats, SdkDrops, SdkStats};
+pub use state::{ApiLimits, ApiState, Loss, OtlpAddresses, Received, ReceiverStats, SdkDrops, SdkStats};
 
 use error::ApiError;
 

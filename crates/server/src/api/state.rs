@@ -1,6 +1,7 @@
 //! What the handlers share, and the bounds on their work.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,7 @@ pub struct ApiState {
     pub(crate) store: Arc<dyn SpanStore>,
     pub(crate) tenant: Tenant,
     pub(crate) limits: ApiLimits,
+    pub(crate) addresses: Option<OtlpAddresses>,
     receivers: Arc<dyn Fn() -> ReceiverStats + Send + Sync>,
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     places: Arc<Semaphore>,
@@ -45,6 +47,15 @@ impl Default for ApiLimits {
             why_bytes: 144 << 20,
         }
     }
+}
+
+/// Where the receivers listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OtlpAddresses {
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
 }
 
 /// What the receivers did since the process started.
@@ -120,6 +131,7 @@ impl ApiState {
             store,
             tenant: Tenant::default(),
             limits,
+            addresses: None,
             receivers: Arc::new(ReceiverStats::default),
             clock: Arc::new(system_clock),
             places: Arc::new(Semaphore::new(limits.concurrent_queries)),
@@ -139,6 +151,13 @@ impl ApiState {
     #[must_use]
     pub fn with_receivers(mut self, receivers: impl Fn() -> ReceiverStats + Send + Sync + 'static) -> Self {
         self.receivers = Arc::new(receivers);
+        self
+    }
+
+    /// With the receivers' addresses, which `/stats` shows.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: OtlpAddresses) -> Self {
+        self.addresses = Some(addresses);
         self
     }
 

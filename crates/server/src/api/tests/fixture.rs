@@ -13,7 +13,7 @@ use tracewell_model::{AnyValue, KeyValue, NewSpan, SpanBatch, SpanId, SpanKind, 
 use tracewell_store::{Append, MemoryOptions, MemoryStore, SpanStore, Tenant};
 use tracewell_wire::Format;
 
-use crate::api::{ApiLimits, ApiState, ReceiverStats, SdkDrops, SdkStats, router};
+use crate::api::{ApiLimits, ApiState, OtlpAddresses, ReceiverStats, SdkDrops, SdkStats, router};
 
 /// The clock of the tests: 2023-11-14T22:13:20Z.
 pub(super) const NOW: u64 = 1_700_000_000_000_000_000;
@@ -114,7 +114,10 @@ pub(super) async fn app_limited(batch: SpanBatch, limits: ApiLimits) -> Router {
     let store = MemoryStore::new(MemoryOptions::default());
     let append = Append { batch, body: Bytes::new(), format: Format::OtlpProtobuf };
     store.append(&Tenant::default(), append).await.unwrap();
-    router(ApiState::new(Arc::new(store)).with_limits(limits).with_clock(|| NOW).with_receivers(receivers))
+    let addresses =
+        OtlpAddresses { otlp_http: "[::]:4318".parse().unwrap(), otlp_grpc: "127.0.0.1:4317".parse().unwrap() };
+    let state = ApiState::new(Arc::new(store)).with_limits(limits).with_clock(|| NOW);
+    router(state.with_receivers(receivers).with_addresses(addresses))
 }
 
 /// What the receivers tell: nothing was received, and one SDK dropped a span elsewhere.

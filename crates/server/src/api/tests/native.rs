@@ -417,6 +417,7 @@ async fn the_server_tells_about_itself() {
     let stats = json(&app, "/api/v1/stats").await;
     assert_eq!(stats["store"]["spans"], 6);
     assert_eq!(stats["received"], value!({"requests": 0, "spans": 0, "bytes": 0}));
+    assert_eq!(stats["addresses"], value!({"otlp_http": "[::]:4318", "otlp_grpc": "127.0.0.1:4317"}));
     assert_eq!(stats["sdks"][0]["dropped"], value!([{"reason": "queue_full", "spans": 1}]));
     assert_eq!(json(&app, "/api/v1/version").await["version"], env!("CARGO_PKG_VERSION"));
     let health = get(&app, "/healthz").await;
