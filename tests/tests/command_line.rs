@@ -130,6 +130,26 @@ fn questions_are_answered_for_people_and_for_machines() {
 }
 
 #[test]
+fn why_without_spans_says_where_to_send_them_and_otherwise_how_far_to_look_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("empty")).unwrap();
+    let (answered, why) = server.run(&["why"]).unwrap();
+    let (_, port) = server.address("otlp_http").rsplit_once(':').unwrap();
+    assert!(
+        answered && why.contains("There are no spans yet") && why.contains(&format!("port {port} (HTTP)")),
+        "{why}"
+    );
+
+    let server = filled(&folder.path().join("filled"));
+    let (_, why) = server.run(&["why", "--from", "2099-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z"]).unwrap();
+    let (_, newest) = why.split_once("the newest is from ").unwrap();
+    let newest = newest.split([',', ' ']).next().unwrap().trim_end_matches('.');
+    // What it names is understood as the start of a time, and reaches back far enough.
+    let (_, why) = server.run(&["why", "--from", newest, "--to", "2100-01-01T00:00:00Z"]).unwrap();
+    assert!(!why.contains("No spans are from this time"), "{why}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_an_error_with_a_hint() {
     // Nobody listens on port 1.
     let address = "127.0.0.1:1";

@@ -119,6 +119,10 @@ try {
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
       await shot("empty-narrow");
       await page.setViewportSize({ width: 1280, height: 800 });
+      await page.goto(`${origin}/why`);
+      await page.getByRole("status").getByText(`There are no spans yet. Let a service send some to this server by OTLP, to port ${endpoint.split(":").at(-1)} (HTTP)`).waitFor();
+      await shot("why-empty");
+      await page.goto(`${origin}/`);
       await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin });
       await page.getByRole("button", { name: "Copy" }).first().click();
       await page.getByRole("button", { name: "Copied" }).waitFor();

@@ -14,6 +14,7 @@
 //! | `names`   | `/services`, `/operations`, `/attributes`, `/dependencies`                        |
 //! | `compare` | `/compare`: two traces, or two sets of traces, side by side                       |
 //! | `why`     | `/why`: where the added time of slow requests went                                |
+//! | `nothing` | what to say, and what to do next, when there is nothing to compare                |
 //! | `about`   | `/stats`, `/version`, `/openapi.yaml`, `/healthz`                                 |
 //! | `jaeger`  | Jaeger's HTTP query API                                                           |
 
@@ -24,6 +25,7 @@ mod error;
 mod export;
 mod jaeger;
 mod names;
+mod nothing;
 mod params;
 mod reading;
 mod state;

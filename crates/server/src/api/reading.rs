@@ -28,7 +28,7 @@ const FEWEST_TRACES: usize = 1_000;
 /// Reads for one answer. While a portion is looked at, the next one is read.
 pub(super) struct Reading<'a> {
     state: &'a ApiState,
-    conditions: Conditions,
+    pub(super) conditions: Conditions,
     pub(super) survey: Survey,
     /// Traces of times that were read: one that reaches into another is not read twice.
     seen: HashSet<TraceId>,

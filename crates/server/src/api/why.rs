@@ -9,6 +9,7 @@ use tracewell_model::{TimeRange, TraceId};
 use tracewell_query::Conditions;
 
 use super::error::ApiError;
+use super::nothing::Nothing;
 use super::params::{Params, range};
 use super::reading::Reading;
 use super::state::ApiState;
@@ -86,8 +87,12 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
     blocking(memory::give_back).await?;
     let mut reading = Reading::new(&state, conditions);
     reading.read(time).await?;
+    // What is not there differs from nothing, and the answer is what to do about it.
+    let nothing =
+        if reading.survey.is_empty() { Some(nothing(&state, &reading.conditions, time, now).await?) } else { None };
     let mut caveats = Vec::new();
     let other_time = match baseline {
+        _ if nothing.is_some() => None,
         Some(baseline) => Some(baseline),
         None if reading.survey.has_two_groups() => None,
         // Nothing in the time tells slow from normal: the time before may.
@@ -108,11 +113,20 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
     let mut why = reading.answer(is_compared).await?;
     blocking(memory::give_back).await?;
     why.caveats.splice(0..0, caveats);
+    why.summary = nothing.unwrap_or(why.summary);
     Ok(Json(WhyView::from(why)).into_response())
 }
 
 const AS_LONG_BEFORE: &str =
     "Latencies do not fall into a slow and a normal group; the time was compared with as long a time before it.";
+
+/// What to say when no trace of the time meets the conditions.
+async fn nothing(state: &ApiState, conditions: &Conditions, time: TimeRange, now: u64) -> Result<String, ApiError> {
+    let stats = state.store.stats(&state.tenant).await?;
+    let services = state.store.services(&state.tenant).await?;
+    let (stats, services) = (&stats, &services);
+    Ok(Nothing { conditions, time, now_unix_nano: now, stats, services, addresses: state.addresses }.sentence())
+}
 
 /// As long a time before as the spans that were found take, up to where the time begins.
 fn before(time: TimeRange, found: Option<(u64, u64)>) -> TimeRange {

@@ -386,6 +386,25 @@ async fn why_names_the_service_that_got_slow_with_and_without_a_baseline() {
 }
 
 #[tokio::test]
+async fn why_says_what_to_do_next_where_nothing_is_to_be_compared() {
+    let empty = app_with(SpanBatch::new()).await;
+    let filled = app_with(requests(500)).await;
+    let baseline = "start=-5m&end=-4m&baseline_start=-2h&baseline_end=-30m";
+    for (app, query, words) in [
+        (&empty, "", "There are no spans yet. Let a service send some to this server by OTLP, to port 4318 (HTTP)"),
+        (&filled, "service=nobody", "No spans are from a service \"nobody\". Check its name; those that are known: "),
+        (&filled, "start=-1d&end=-23h", "No spans are from this time: the oldest is from 2"),
+        (&filled, "service=db&operation=dance", "No requests of db named \"dance\" are from this time. Widen the time"),
+        // The baseline has traces, which tell nothing of a time that has none.
+        (&filled, &format!("service=db&operation=dance&{baseline}"), "No requests of db named"),
+    ] {
+        let why = json(app, &format!("/api/v1/why?{query}")).await;
+        assert!(why["summary"].as_str().unwrap().starts_with(words), "{query}: {why}");
+        assert_eq!((&why["caveats"], &why["slow"]["traces"]), (&value!([]), &value!(0)), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn why_compares_with_the_time_before_where_the_time_itself_has_one_kind_of_latency() {
     let app = app_with(requests(500)).await;
     let why = json(&app, "/api/v1/why?start=-30m").await;
