@@ -191,6 +191,8 @@ try {
       await page.locator('[role="treeitem"] .open', { hasText: / step 5$/ }).first().click();
       await page.waitForFunction(() => document.querySelector(".details")?.textContent?.includes("still open when last heard of"));
       assert.equal(await page.locator(".barbox.pending").count(), 1);
+      const hatching = await page.locator(".barbox.pending").evaluate((bar) => getComputedStyle(bar).backgroundImage);
+      assert.match(hatching, /gradient/);
       await shot("trace-pending");
     });
     await check("keys move the selection, and escape ends it", async () => {
@@ -254,7 +256,12 @@ try {
       });
       assert.equal(answer.status, 200);
       await page.goto(`${origin}/trace/a1`);
-      await page.getByRole("button", { name: "Compare with…" }).click();
+      const asked = page.getByRole("button", { name: "Compare with…" });
+      await asked.click();
+      await page.keyboard.press("Escape");
+      await page.waitForFunction(() => document.activeElement?.textContent === "Compare with…");
+      assert.equal(await page.getByLabel("Trace id to compare with").count(), 0);
+      await asked.click();
       await page.keyboard.type("b2");
       await page.keyboard.press("Enter");
       await page.waitForURL(/\/compare\?a=a1&b=b2$/);
@@ -303,8 +310,64 @@ try {
       await shot("damaged");
       await page.unroute("**/api/v1/stats");
     });
+    await check("every page says that the bucket is away, and no longer once it is back", async () => {
+      const bucket = { url: "s3://spans/a", away: null, away_for_good: false };
+      const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+      page.setDefaultTimeout(PATIENCE_MILLIS);
+      await page.clock.install();
+      await page.route("**/api/v1/stats", async (route) => {
+        const answer = await (await route.fetch()).json();
+        await route.fulfill({ json: { ...answer, store: { ...answer.store, bucket } } });
+      });
+      await page.goto(`${origin}/why`);
+      await page.locator("footer", { hasText: "spans kept" }).waitFor();
+      assert.equal(await page.locator("footer details").count(), 0);
+      bucket.away = "claim s3://spans/a/catalog.json: error sending request for url (http://127.0.0.1:9000/spans/a/catalog.json)";
+      await page.clock.runFor(31_000);
+      await page.getByRole("status").getByText(/cannot be written to the bucket now; spans wait in the log and are kept/).click();
+      assert.match(await page.locator("footer").innerText(), /error sending request/);
+      if (shots) await page.screenshot({ path: join(shots, "away.png") });
+      // What the reader has opened stays open while it is asked again.
+      await page.clock.runFor(6_000);
+      assert.equal(await page.locator("footer details[open]").count(), 1);
+      bucket.away = null;
+      await page.clock.runFor(6_000);
+      await page.waitForFunction(() => document.querySelectorAll("footer details").length === 0);
+      await page.close();
+    });
+    await check("colours follow the system from light to dark and back without a reload", async () => {
+      /** The average colour of what a canvas shows, and the colour of a service's mark. */
+      const colours = () =>
+        page.evaluate(() => {
+          const canvas = document.querySelector("canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const sums = [0, 0, 0];
+          for (let at = 0; at < data.length; at += 4) [0, 1, 2].forEach((part) => (sums[part] += data[at + part]));
+          return { canvas: String(sums), mark: getComputedStyle(document.querySelector(".chip i, .services i")).backgroundColor };
+        });
+      for (const [path, ready] of [["/search", ".results li"], ["/trace/abc", '[role="treeitem"]']]) {
+        await page.emulateMedia({ colorScheme: "light" });
+        await page.goto(`${origin}${path}`);
+        await page.waitForSelector(ready);
+        await page.waitForFunction(() => document.querySelector("canvas").getContext("2d").getImageData(0, 0, 1e3, 50).data.some(Boolean));
+        const light = await colours();
+        for (const scheme of ["dark", "light"]) {
+          await page.emulateMedia({ colorScheme: scheme });
+          await page.waitForFunction((isDark) => matchMedia("(prefers-color-scheme: dark)").matches === isDark, scheme === "dark");
+          await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+          const now = await colours();
+          for (const what of ["canvas", "mark"]) assert.equal(now[what] === light[what], scheme === "light", `${what} on ${path} in ${scheme}`);
+        }
+      }
+    });
     await check("nothing was logged as an error and no other origin was asked", () => {
       assert.deepEqual(complaints, []);
+    });
+    await check("an address without a page leads back", async () => {
+      assert.equal((await page.goto(`${origin}/traces`)).status(), 404);
+      await page.getByRole("link", { name: "Search for traces" }).click();
+      await page.waitForURL(`${origin}/`);
+      assert.equal((await fetch(`${origin}/api/v1/nothing`)).headers.get("content-type").includes("html"), false);
     });
     await check("an unknown trace says so", async () => {
       await page.goto(`${origin}/trace/123456`);

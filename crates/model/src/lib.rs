@@ -15,6 +15,7 @@
 //! | `copy`    | [`BatchCopier`]: rows from one batch to another                              |
 //! | `view`    | [`SpanRef`], [`EventRef`], [`LinkRef`], [`Attributes`]: how rows are read    |
 //! | `trace`   | [`Trace`]: the spans of one request, joined into a tree                      |
+//! | `summary` | [`TraceSummary`]: what a list says of a trace                                |
 //!
 //! No I/O, no clock, no serde.
 //!
@@ -46,6 +47,7 @@ mod copy;
 mod id;
 mod kind;
 mod strings;
+mod summary;
 mod time;
 mod trace;
 mod value;
@@ -58,6 +60,7 @@ pub use copy::BatchCopier;
 pub use id::{ParseIdError, SpanId, TraceId};
 pub use kind::{SpanKind, StatusCode};
 pub use strings::{StrId, StringTable};
+pub use summary::{ServiceCount, TraceSummary};
 pub use time::TimeRange;
 pub use trace::{Nesting, PENDING, Trace, TraceNotes};
 pub use value::{AnyValue, BlobId, DecodeValueError, KeyValue, MAX_VALUE_DEPTH, Value, ValueRef};

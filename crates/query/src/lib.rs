@@ -9,7 +9,6 @@
 //! | `conditions`   | what a span must be like: [`Conditions`]                               |
 //! | `cursor`       | where the next page begins: [`Cursor`]                                 |
 //! | `search`       | which traces have such a span, newest first: [`search`], [`Search`]    |
-//! | `summary`      | what a trace is about in a few lines: [`TraceSummary`]                 |
 //! | `portions`     | such traces as columns, a portion at a time: [`Portions`]              |
 //! | `dependencies` | which service calls which: [`dependencies`]                            |
 //!
@@ -20,7 +19,6 @@ mod cursor;
 mod dependencies;
 mod portions;
 mod search;
-mod summary;
 #[cfg(test)]
 mod test_store;
 
@@ -32,7 +30,6 @@ pub use cursor::{Cursor, ParseCursorError};
 pub use dependencies::{Dependencies, Dependency, dependencies};
 pub use portions::{Portions, PortionsRequest};
 pub use search::{Found, Page, Search, SearchRequest, search, search_with};
-pub use summary::{ServiceCount, TraceSummary};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]

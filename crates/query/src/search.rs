@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use tracewell_model::{SpanBatch, SpanRef, TimeRange, Trace, TraceId};
+use tracewell_model::{SpanBatch, SpanRef, TimeRange, Trace, TraceId, TraceSummary};
 use tracewell_store::{Predicate, Projection, Scan, SpanStore, Tenant};
 
 use crate::conditions::all_match;
 use crate::cursor::{Place, fingerprint};
-use crate::{Conditions, Cursor, QueryError, TraceSummary};
+use crate::{Conditions, Cursor, QueryError};
 
 /// Whole traces that are read first, while nothing is known of their size: few, as the answer begins with them. Then as
 /// many as have about so many spans, which take some 3 MB: the next are read while these are written, and what is read
@@ -48,7 +48,35 @@ pub struct Page<T> {
 
 /// Searches for traces and summarises them; see [`Search`].
 pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Page<TraceSummary>, QueryError> {
-    collect(Search::new(store, request.clone(), Projection::Core)?, TraceSummary::of_rows).await
+    if request.cursor.is_some() {
+        // Whole traces are needed to tell which of them were returned before.
+        return collect(Search::new(store, request.clone(), Projection::Core)?, TraceSummary::of_rows).await;
+    }
+    let mut results = Results::new(store, request.clone())?;
+    let mut items = Vec::new();
+    while let Some(mut places) = results.next(usize::MAX).await? {
+        let ids: Vec<TraceId> = places.iter().map(|(_, trace_id)| *trace_id).collect();
+        let known = store.summaries(&request.tenant, &ids).await?;
+        let mut known: HashMap<TraceId, TraceSummary> =
+            known.into_iter().map(|known| (known.trace_id, known)).collect();
+        let mut pace = Pace::default();
+        let mut others: VecDeque<TraceId> = ids.into_iter().filter(|id| !known.contains_key(id)).collect();
+        while !others.is_empty() {
+            let ids: Vec<TraceId> = others.drain(..pace.traces_at_once().min(others.len())).collect();
+            let spans = store.traces_with(&request.tenant, &ids, Projection::Core).await?;
+            pace.note(ids.len(), spans.len());
+            for rows in Trace::rows_by_trace(&spans) {
+                known.insert(spans.spans().trace_id[rows[0]], TraceSummary::of_rows(&spans, rows));
+            }
+        }
+        while let Some(place) = places.pop_front() {
+            // Retention may have taken it since the scan.
+            let Some(summary) = known.remove(&place.1) else { continue };
+            items.push(summary);
+            results.accept(place, !places.is_empty());
+        }
+    }
+    Ok(Page { items, next: results.next_cursor })
 }
 
 /// Searches for traces and turns each whole trace into what the caller needs, while few of them are in memory; see
@@ -95,13 +123,97 @@ pub struct Found {
 /// arriving, a trace that has not been returned yet and gains a matching span before the cursor is left to a new search.
 ///
 /// The work is one scan in pages, of ids only where the store evaluates predicates, and one read of whole traces for
-/// each time that [`next`](Self::next) is called.
+/// each time that [`next`](Self::next) is called. A list, [`search`], reads only those that the store has no summary of.
 pub struct Search<'a> {
+    results: Results<'a>,
+    /// What whole traces are read of.
+    projection: Projection,
+    pace: Pace,
+}
+
+impl<'a> Search<'a> {
+    /// Begins a search; nothing is read yet. The spans of the traces found say as much as the projection asks for.
+    ///
+    /// # Errors
+    /// [`QueryError::ForeignCursor`]
+    pub fn new(store: &'a dyn SpanStore, request: SearchRequest, projection: Projection) -> Result<Self, QueryError> {
+        let results = Results::new(store, request)?;
+        // Behind a cursor, conditions are looked at again on whole traces, and these may ask for attributes.
+        let projection = if results.cursor.is_some() { Projection::All } else { projection };
+        Ok(Self { results, projection, pace: Pace::default() })
+    }
+
+    /// Where the page after this one begins, once [`next`](Self::next) has given all results; `None` when there is
+    /// nothing more.
+    pub fn next_page(&self) -> Option<Cursor> {
+        self.results.next_cursor
+    }
+
+    /// The next results, one at least; `None` when there are no more.
+    pub async fn next(&mut self) -> Result<Option<Found>, QueryError> {
+        while let Some(places) = self.results.next(self.pace.traces_at_once()).await? {
+            let found = self.read(places).await?;
+            if !found.traces.is_empty() {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads traces whole. On the first page each is a result; later ones may turn out to have been returned before.
+    async fn read(&mut self, mut places: VecDeque<Place>) -> Result<Found, QueryError> {
+        let results = &mut self.results;
+        let ids: Vec<TraceId> = places.iter().map(|(_, trace_id)| *trace_id).collect();
+        let spans = results.store.traces_with(&results.tenant, &ids, self.projection).await?;
+        self.pace.note(ids.len(), spans.len());
+        let mut rows_of: HashMap<TraceId, Vec<usize>> =
+            Trace::rows_by_trace(&spans).into_iter().map(|rows| (spans.spans().trace_id[rows[0]], rows)).collect();
+        let mut traces = Vec::with_capacity(places.len());
+        while results.left > 0
+            && let Some(place) = places.pop_front()
+        {
+            // Retention may have taken it since the scan.
+            let Some(rows) = rows_of.remove(&place.1) else { continue };
+            let returned_before = results.cursor.is_some_and(|cursor| {
+                newest_match(&spans, &rows, results.scan.time, &results.scan.predicates)
+                    .is_none_or(|place| place <= cursor.place())
+            });
+            if returned_before {
+                continue;
+            }
+            traces.push(rows);
+            results.accept(place, !places.is_empty());
+        }
+        Ok(Found { spans, traces })
+    }
+}
+
+/// How many traces are read at once, from how large those were that were read so far.
+#[derive(Default)]
+struct Pace {
+    traces: usize,
+    spans: usize,
+}
+
+impl Pace {
+    fn traces_at_once(&self) -> usize {
+        match self.traces {
+            0 => TRACES_AT_FIRST,
+            traces => (SPANS_AT_ONCE / self.spans.div_ceil(traces).max(1)).max(1),
+        }
+    }
+
+    fn note(&mut self, traces: usize, spans: usize) {
+        self.traces += traces;
+        self.spans += spans;
+    }
+}
+
+/// The places of traces that match, and where a page of them ends.
+struct Results<'a> {
     store: &'a dyn SpanStore,
     tenant: Tenant,
     cursor: Option<Cursor>,
-    /// What whole traces are read of.
-    projection: Projection,
     scan: Scan,
     /// Whether the store evaluates predicates.
     is_exact: bool,
@@ -111,18 +223,11 @@ pub struct Search<'a> {
     candidates: VecDeque<Place>,
     /// Results that are still to be returned.
     left: usize,
-    /// What was read of whole traces so far.
-    traces: usize,
-    spans: usize,
     next_cursor: Option<Cursor>,
 }
 
-impl<'a> Search<'a> {
-    /// Begins a search; nothing is read yet. The spans of the traces found say as much as the projection asks for.
-    ///
-    /// # Errors
-    /// [`QueryError::ForeignCursor`]
-    pub fn new(store: &'a dyn SpanStore, request: SearchRequest, projection: Projection) -> Result<Self, QueryError> {
+impl<'a> Results<'a> {
+    fn new(store: &'a dyn SpanStore, request: SearchRequest) -> Result<Self, QueryError> {
         let SearchRequest { tenant, conditions, time, limit, cursor } = request;
         let predicates = conditions.predicates();
         let fingerprint = fingerprint(&predicates);
@@ -143,8 +248,6 @@ impl<'a> Search<'a> {
             store,
             tenant,
             cursor,
-            // Behind a cursor, conditions are looked at again on whole traces, and these may ask for attributes.
-            projection: if cursor.is_some() { Projection::All } else { projection },
             scan,
             is_exact,
             is_scanned: time.is_empty(),
@@ -152,31 +255,22 @@ impl<'a> Search<'a> {
             seen: HashSet::new(),
             candidates: VecDeque::new(),
             left: limit,
-            traces: 0,
-            spans: 0,
             next_cursor: None,
         })
     }
 
-    /// Where the page after this one begins, once [`next`](Self::next) has given all results; `None` when there is
-    /// nothing more.
-    pub fn next_page(&self) -> Option<Cursor> {
-        self.next_cursor
-    }
-
-    /// The next results, one at least; `None` when there are no more.
-    pub async fn next(&mut self) -> Result<Option<Found>, QueryError> {
+    /// The next candidates, in order, one at least and so many at most; `None` when no more are wanted or there.
+    async fn next(&mut self, most: usize) -> Result<Option<VecDeque<Place>>, QueryError> {
         while self.left > 0 {
             if !self.candidates.is_empty() {
-                let found = self.read().await?;
-                if !found.traces.is_empty() {
-                    return Ok(Some(found));
-                }
-            } else if self.is_scanned {
-                return Ok(None);
-            } else {
-                self.look_for_candidates().await?;
+                let wanted = if self.cursor.is_some() { self.left.max(TRACES_BEHIND_CURSOR) } else { self.left };
+                let now = most.min(wanted).min(self.candidates.len());
+                return Ok(Some(self.candidates.drain(..now).collect()));
             }
+            if self.is_scanned {
+                break;
+            }
+            self.look_for_candidates().await?;
         }
         Ok(None)
     }
@@ -192,42 +286,12 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Reads candidates whole. On the first page each is a result; later ones may turn out to have been returned before.
-    async fn read(&mut self) -> Result<Found, QueryError> {
-        let at_once = match self.traces {
-            0 => TRACES_AT_FIRST,
-            traces => SPANS_AT_ONCE / self.spans.div_ceil(traces).max(1),
-        };
-        let wanted = if self.cursor.is_some() { self.left.max(TRACES_BEHIND_CURSOR) } else { self.left };
-        let now = at_once.clamp(1, wanted).min(self.candidates.len());
-        let mut candidates: VecDeque<Place> = self.candidates.drain(..now).collect();
-        let ids: Vec<TraceId> = candidates.iter().map(|(_, trace_id)| *trace_id).collect();
-        let spans = self.store.traces_with(&self.tenant, &ids, self.projection).await?;
-        self.traces += ids.len();
-        self.spans += spans.len();
-        let mut rows_of: HashMap<TraceId, Vec<usize>> =
-            Trace::rows_by_trace(&spans).into_iter().map(|rows| (spans.spans().trace_id[rows[0]], rows)).collect();
-        let mut traces = Vec::with_capacity(now);
-        while self.left > 0
-            && let Some((Reverse(start_unix_nano), trace_id)) = candidates.pop_front()
-        {
-            // Retention may have taken it since the scan.
-            let Some(rows) = rows_of.remove(&trace_id) else { continue };
-            let returned_before = self.cursor.is_some_and(|cursor| {
-                newest_match(&spans, &rows, self.scan.time, &self.scan.predicates)
-                    .is_none_or(|place| place <= cursor.place())
-            });
-            if returned_before {
-                continue;
-            }
-            traces.push(rows);
-            self.left -= 1;
-            let more = !candidates.is_empty() || !self.candidates.is_empty() || !self.is_scanned;
-            let (time, fingerprint) = (self.scan.time, self.fingerprint);
-            let cursor = Cursor { start_unix_nano, trace_id, time, fingerprint };
-            self.next_cursor = (self.left == 0 && more).then_some(cursor);
-        }
-        Ok(Found { spans, traces })
+    /// Counts a candidate as a result; `has_more` says whether others were taken behind it.
+    fn accept(&mut self, (Reverse(start_unix_nano), trace_id): Place, has_more: bool) {
+        self.left -= 1;
+        let has_more = has_more || !self.candidates.is_empty() || !self.is_scanned;
+        let cursor = Cursor { start_unix_nano, trace_id, time: self.scan.time, fingerprint: self.fingerprint };
+        self.next_cursor = (self.left == 0 && has_more).then_some(cursor);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A store for tests that is as simple as can be, and as weak as asked.
 
 use async_trait::async_trait;
-use tracewell_model::{NewSpan, SpanBatch, SpanId, StatusCode, TimeRange, TraceId, Value};
+use tracewell_model::{NewSpan, SpanBatch, SpanId, StatusCode, TimeRange, TraceId, TraceSummary, Value};
 use tracewell_store::{
     Append, AttributeScope, Capabilities, Operation, Scan, ScanPage, ScanPosition, SpanStore, StoreError, StoreStats,
     Tenant,
@@ -34,6 +34,8 @@ pub(crate) struct TestStore {
     pub(crate) exact: bool,
     /// At most so many rows a page.
     pub(crate) rows_per_page: usize,
+    /// What it says of traces without reading them.
+    pub(crate) known: Vec<TraceSummary>,
 }
 
 impl TestStore {
@@ -58,7 +60,7 @@ impl TestStore {
                 ..NewSpan::new(resource, scope)
             });
         }
-        Self { spans: batch, exact: true, rows_per_page: usize::MAX }
+        Self { spans: batch, exact: true, rows_per_page: usize::MAX, known: Vec::new() }
     }
 
     pub(crate) fn spans(&self) -> &SpanBatch {
@@ -88,6 +90,10 @@ impl SpanStore for TestStore {
     async fn traces(&self, _: &Tenant, ids: &[TraceId]) -> Result<SpanBatch, StoreError> {
         let rows = (0..self.spans.len()).filter(|row| ids.contains(&self.spans.span(*row).trace_id()));
         Ok(self.spans.select(rows))
+    }
+
+    async fn summaries(&self, _: &Tenant, ids: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
+        Ok(self.known.iter().filter(|known| ids.contains(&known.trace_id)).cloned().collect())
     }
 
     async fn scan(&self, _: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {

@@ -34,17 +34,31 @@ pub fn router() -> Router {
 
 fn serve(path: &str) -> Response {
     let is_page = ["/", "/search", "/why", "/compare"].contains(&path) || path.starts_with("/trace/");
-    let wanted = if is_page { "/index.html" } else { path };
-    match assets::ASSETS.iter().find(|asset| asset.path == wanted) {
+    if is_page {
+        return page();
+    }
+    match asset(path) {
         Some(asset) => {
             // What lies in /assets carries a hash of its content in its name.
             let caching = if path.starts_with("/assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
             let headers = [(header::CONTENT_TYPE, asset.content_type), (header::CACHE_CONTROL, caching)];
             (headers, asset.bytes).into_response()
         }
-        None if is_page => Html(NOT_BUILT).into_response(),
+        // Who mistyped an address reads it on a page that leads back; a program reads the status.
+        None if !path.starts_with("/api/") && !path.contains('.') => (StatusCode::NOT_FOUND, page()).into_response(),
         None => (StatusCode::NOT_FOUND, "there is nothing here\n").into_response(),
     }
+}
+
+fn page() -> Response {
+    match asset("/index.html") {
+        Some(asset) => ([(header::CACHE_CONTROL, "no-cache")], Html(asset.bytes)).into_response(),
+        None => Html(NOT_BUILT).into_response(),
+    }
+}
+
+fn asset(path: &str) -> Option<&'static Asset> {
+    assets::ASSETS.iter().find(|asset| asset.path == path)
 }
 
 #[cfg(test)]
@@ -58,8 +72,13 @@ mod tests {
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             assert!(response.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");
         }
-        for path in ["/nothing", "/assets/../Cargo.toml", "/index.html/x"] {
-            assert_eq!(serve(path).status(), StatusCode::NOT_FOUND, "{path}");
+        let lost = serve("/nothing");
+        assert_eq!(lost.status(), StatusCode::NOT_FOUND);
+        assert!(lost.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
+        for path in ["/nothing.js", "/api/v1/nothing", "/assets/../Cargo.toml", "/index.html/x"] {
+            let response = serve(path);
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+            assert!(response.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/plain"), "{path}");
         }
     }
 }

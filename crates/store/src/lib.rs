@@ -17,7 +17,7 @@ mod scan;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracewell_model::{SpanBatch, SpanKind, SpanRef, TimeRange, TraceId};
+use tracewell_model::{SpanBatch, SpanKind, SpanRef, TimeRange, TraceId, TraceSummary};
 use tracewell_wire::Format;
 
 pub use embedded::{
@@ -108,6 +108,8 @@ pub struct BucketStats {
     pub url: String,
     /// Why it cannot be written, or not all of it be read, now, if so: spans then wait in the log.
     pub away: Option<String>,
+    /// Whether that is for good, as when another directory owns it: this process then refuses spans and questions.
+    pub is_away_for_good: bool,
     /// Segments that are still in the directory, on their way into the bucket.
     pub unmoved_segments: u64,
     /// Their bytes.
@@ -167,6 +169,13 @@ pub trait SpanStore: Send + Sync + 'static {
     ) -> Result<SpanBatch, StoreError> {
         let _ = projection;
         self.traces(tenant, ids).await
+    }
+
+    /// What a list says of traces, of those for which the store knows it without reading their spans, in any order: what
+    /// [`TraceSummary::of`] says of the whole trace. The others are read.
+    async fn summaries(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
+        let _ = (tenant, ids);
+        Ok(Vec::new())
     }
 
     /// Spans by time and predicates, newest start first, a page at a time; see [`Scan`].

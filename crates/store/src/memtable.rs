@@ -98,6 +98,11 @@ impl Memtable {
         }
     }
 
+    /// Whether there is a span of a trace.
+    pub(crate) fn has_trace(&self, id: TraceId) -> bool {
+        self.batches.iter().any(|kept| kept.traces.may_have(id) && kept.batch.spans().trace_id.contains(&id))
+    }
+
     /// Offers the rows of a scan.
     pub(crate) fn scan(&self, scan: &Scan, part: u32, top: &mut Top) {
         let Some((first, last)) = self.starts else { return };

@@ -22,6 +22,15 @@ export interface StoreStats {
   bytes: number;
   /** What recovery and reads found broken. */
   damages: string[];
+  bucket: BucketStats | null;
+}
+
+export interface BucketStats {
+  url: string;
+  /** Why it cannot be written now. */
+  away: string | null;
+  /** Another server owns it by now: spans are refused. */
+  away_for_good: boolean;
 }
 
 export interface Stats {

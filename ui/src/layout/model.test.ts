@@ -6,10 +6,11 @@ import {
   EMPTY_FORM, EMPTY_WHY, formFromUrl, formToQuery, formToUrl, splitTags, whyFromUrl, whyToQuery, whyToUrl,
 } from "../api/query";
 import type { Span, TraceDetail } from "../api/types";
-import { hue } from "../trace/colour";
-import { ago, clock, duration, mean, shortened, text } from "../trace/format";
+import { barColour, hue } from "../trace/colour";
+import { ago, clock, duration, mean, shortened, size, text } from "../trace/format";
 import { ancestors, find, hasChildren, isPending, model, requestId, visibleRows } from "../trace/model";
 import { sdkSentence } from "../trace/sdk";
+import { awaySentence } from "../trace/store";
 import { logTicks, rowWindow, ticks } from "./scale";
 import { dots } from "./scatter";
 
@@ -39,6 +40,18 @@ describe("what SDKs tell", () => {
     expect(sdkSentence([sdk, lossy])).toBe(
       "2 services tell of their tracing: 18 spans, 2 dropped before they came here; sending took 1.5 ms.",
     );
+  });
+});
+
+describe("a bucket that is away", () => {
+  const bucket = { url: "s3://spans/a", away: null, away_for_good: false };
+  it("is told in one sentence, for as long as it is", () => {
+    expect(awaySentence(null)).toBe(null);
+    expect(awaySentence(bucket)).toBe(null);
+    expect(awaySentence({ ...bucket, away: "503 slow down" })).toMatch(/cannot be written.*spans wait in the log and are kept/);
+  });
+  it("that is lost for good promises nothing", () => {
+    expect(awaySentence({ ...bucket, away: "it belongs to another", away_for_good: true })).toMatch(/refuses spans/);
   });
 });
 
@@ -136,12 +149,14 @@ describe("layout", () => {
 describe("formats", () => {
   it("are short and exact", () => {
     expect([0, 1500, 2e6, 1.5e9, 123e9].map(duration)).toEqual(["0 ns", "1.5 µs", "2 ms", "1.5 s", "2 m 3 s"]);
+    expect([0, 999, 88_203, 3_700_000, 53e9].map(size)).toEqual(["0 bytes", "999 bytes", "88.2 kB", "3.7 MB", "53 GB"]);
     expect(text({ intValue: "9223372036854775807" })).toBe("9223372036854775807");
     expect(text({ arrayValue: { values: [{ boolValue: true }, {}] } })).toBe("[true, ]");
     expect(shortened("x".repeat(48))).toHaveLength(48);
     expect(shortened(`${"a".repeat(60)}#1`)).toBe(`${"a".repeat(20)}…${"a".repeat(25)}#1`);
     expect([1, 2.5, 0.25, 0.004, 100].map(mean)).toEqual(["1", "2.5", "0.25", "0", "100"]);
     expect(hue("cart")).toBe(hue("cart"));
+    expect(barColour("cart")).toBe(`hsl(${hue("cart")} var(--bar-tone))`);
   });
   it("say of a moment what its neighbours need", () => {
     const millis = new Date(2026, 0, 2, 3, 4, 5, 6).getTime();

@@ -1,3 +1,5 @@
+import { MediaQuery } from "svelte/reactivity";
+
 import { fraction, logTicks, type View } from "../layout/scale";
 import type { Scatter } from "../layout/scatter";
 import { barColour } from "../trace/colour";
@@ -16,14 +18,20 @@ export function prepare(canvas: HTMLCanvasElement): { context: CanvasRenderingCo
   return { context, width, height };
 }
 
-export const isDark = (): boolean => window.matchMedia("(prefers-color-scheme: dark)").matches;
+const scheme = new MediaQuery("prefers-color-scheme: dark");
 
-const style = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** Reads the page's colours. An effect that paints with them paints again when the system turns light or dark. */
+function colours(): (name: string) => string {
+  void scheme.current;
+  const styles = getComputedStyle(document.documentElement);
+  return (name) => styles.getPropertyValue(name).trim();
+}
 
 /** The whole trace in a strip: each span a hairline, each pixel column at most once a row. */
 export function paintMinimap(canvas: HTMLCanvasElement, trace: TraceModel, view: View): void {
   const { context, width, height } = prepare(canvas);
-  const dark = isDark();
+  const style = colours();
+  const [tone, error] = [style("--bar-tone"), style("--error")];
   const total = Math.max(1, trace.detail.duration_nanos);
   const rows = trace.start.length;
   const rowHeight = Math.max(1, Math.min(4, height / rows));
@@ -35,7 +43,7 @@ export function paintMinimap(canvas: HTMLCanvasElement, trace: TraceModel, view:
     const key = Math.floor(y) * 65536 + Math.floor(x);
     if (rows > height * 4 && key === lastKey) continue;
     lastKey = key;
-    context.fillStyle = trace.error[row] ? style("--error") : barColour(trace.detail.spans[row].service, dark);
+    context.fillStyle = trace.error[row] ? error : barColour(trace.detail.spans[row].service, tone);
     context.fillRect(x, y, length, rowHeight);
   }
   const all = { start: 0, end: total };
@@ -48,6 +56,7 @@ export function paintMinimap(canvas: HTMLCanvasElement, trace: TraceModel, view:
 /** The dots of a search with the scales of their durations and of time. */
 export function paintScatter(canvas: HTMLCanvasElement, scatter: Scatter, hovered: number | null): void {
   const { context, width, height } = prepare(canvas);
+  const style = colours();
   const { dots, low, high, first, last } = scatter;
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "middle";

@@ -9,5 +9,5 @@ export function hue(service: string): number {
   return ((hash ^ (hash >>> 16)) >>> 0) % 360;
 }
 
-export const barColour = (service: string, dark: boolean): string =>
-  `hsl(${hue(service).toFixed(0)} ${dark ? "42% 55%" : "48% 58%"})`;
+/** The colour of a service's bars. Saturation and lightness are the page's, so that it follows light and dark by itself. */
+export const barColour = (service: string, tone = "var(--bar-tone)"): string => `hsl(${hue(service).toFixed(0)} ${tone})`;

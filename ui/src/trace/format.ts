@@ -11,6 +11,16 @@ export function duration(nanos: number): string {
   return `${Math.floor(nanos / 60e9)} m ${Math.round((nanos % 60e9) / 1e9)} s`;
 }
 
+/** How much, in units of a thousand: `88 kB`, `3.7 MB`. */
+export function size(bytes: number): string {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  const unit = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
+  return `${Number((bytes / 1000 ** unit).toPrecision(3)).toLocaleString("en")} ${units[unit]}`;
+}
+
+/** A count with its thousands apart. */
+export const count = (value: number): string => value.toLocaleString("en");
+
 /** A mean: at most one decimal, or two if it is small. */
 export const mean = (value: number): string => `${Number(value.toFixed(value < 1 ? 2 : 1))}`;
 

@@ -1,5 +1,5 @@
 import type { SdkStats } from "../api/types";
-import { duration } from "./format";
+import { count, duration } from "./format";
 
 export const droppedOf = (sdk: SdkStats): number => sdk.dropped.reduce((sum, drop) => sum + drop.spans, 0);
 
@@ -11,6 +11,6 @@ export function sdkSentence(sdks: SdkStats[]): string {
   const dropped = droppedBySdks(sdks);
   const nanos = sdks.reduce((sum, sdk) => sum + sdk.export_nanos, 0);
   const who = sdks.length === 1 ? `${sdks[0].service} tells of its tracing` : `${sdks.length} services tell of their tracing`;
-  const lost = dropped === 0 ? "none dropped before they came here" : `${dropped} dropped before they came here`;
-  return `${who}: ${spans} spans, ${lost}${nanos > 0 ? `; sending took ${duration(nanos)}` : ""}.`;
+  const lost = dropped === 0 ? "none dropped before they came here" : `${count(dropped)} dropped before they came here`;
+  return `${who}: ${count(spans)} spans, ${lost}${nanos > 0 ? `; sending took ${duration(nanos)}` : ""}.`;
 }

@@ -59,6 +59,23 @@ async fn each_condition_filters_and_none_needs_a_service() {
 }
 
 #[tokio::test]
+async fn a_list_takes_what_the_store_knows_and_reads_the_rest_in_the_same_order_and_pages() {
+    let spans = (1..=9u64).map(|n| TestSpan { trace: u128::from(n), start: 100 - n, ..TestSpan::default() });
+    let mut store = TestStore::new(spans);
+    let request = request(Conditions::default(), 4);
+    let read = search(&store, &request).await.unwrap();
+    let pages = all_pages(&store, request.clone()).await;
+    assert_eq!(pages, (1..=9).collect::<Vec<_>>());
+    // What is known is told as it is; nothing is told of a trace that the search does not find.
+    let told = |n: usize| TraceSummary { root_operation: format!("known {n}"), ..read.items[n].clone() };
+    let unfound = TraceSummary { trace_id: TraceId::from_u128(99), ..read.items[0].clone() };
+    store.known = vec![told(2), unfound, told(0)];
+    let expected: Vec<TraceSummary> = [told(0), read.items[1].clone(), told(2), read.items[3].clone()].into();
+    assert_eq!(search(&store, &request).await.unwrap(), Page { items: expected, next: read.next });
+    assert_eq!(all_pages(&store, request).await, pages);
+}
+
+#[tokio::test]
 async fn a_summary_is_of_the_whole_trace_not_of_what_matched() {
     let store = TestStore::new([
         TestSpan { trace: 1, id: 1, start: 5, duration: 2000, ..TestSpan::default() },
@@ -66,7 +83,7 @@ async fn a_summary_is_of_the_whole_trace_not_of_what_matched() {
         TestSpan { trace: 1, id: 3, parent: 1, start: 6, ..TestSpan::default() },
     ]);
     let found = search(&store, &request(Conditions::default(), 10)).await.unwrap();
-    let count = |name: &str, spans, errors| crate::ServiceCount { name: name.into(), spans, errors };
+    let count = |name: &str, spans, errors| tracewell_model::ServiceCount { name: name.into(), spans, errors };
     assert_eq!(
         found.items,
         [TraceSummary {

@@ -38,14 +38,16 @@ struct StoreView {
 struct BucketView {
     url: String,
     away: Option<String>,
+    away_for_good: bool,
     unmoved_segments: u64,
     unmoved_bytes: u64,
     cache: CacheStats,
 }
 
 impl From<BucketStats> for BucketView {
-    fn from(BucketStats { url, away, unmoved_segments, unmoved_bytes, cache }: BucketStats) -> Self {
-        Self { url, away, unmoved_segments, unmoved_bytes, cache }
+    fn from(stats: BucketStats) -> Self {
+        let BucketStats { url, away, is_away_for_good: away_for_good, unmoved_segments, unmoved_bytes, cache } = stats;
+        Self { url, away, away_for_good, unmoved_segments, unmoved_bytes, cache }
     }
 }
 

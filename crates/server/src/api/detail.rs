@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 use tracewell_insight::{Leeway, Piece, PieceKind};
-use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace};
-use tracewell_query::TraceSummary;
+use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace, TraceSummary};
 
 use super::traces::ServiceView;
 use super::values::{OtlpKeyValue, key_values};

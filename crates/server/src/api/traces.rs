@@ -5,8 +5,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_model::{Trace, TraceId};
-use tracewell_query::{Cursor, SearchRequest, ServiceCount, TraceSummary};
+use tracewell_model::{ServiceCount, Trace, TraceId, TraceSummary};
+use tracewell_query::{Cursor, SearchRequest};
 
 use super::detail::trace_detail;
 use super::error::ApiError;

@@ -79,6 +79,9 @@ fn bucket_lines(bucket: &Value) -> Vec<String> {
     let Some(url) = bucket["url"].as_str() else { return Vec::new() };
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let mut lines = vec![match bucket["away"].as_str() {
+        Some(why) if bucket["away_for_good"] == true => {
+            format!("bucket    {url} is lost to this server, which refuses spans: {why}")
+        }
         Some(why) => format!("bucket    {url} is away, spans wait in the log: {why}"),
         None => format!("bucket    {url}"),
     }];
@@ -119,6 +122,9 @@ mod tests {
             ]
         );
         assert_eq!(bucket_lines(&json!(null)), Vec::<String>::new());
+        let lost = json!({"url": "s3://spans/a", "away": "it belongs to another", "away_for_good": true});
+        let line = "bucket    s3://spans/a is lost to this server, which refuses spans: it belongs to another";
+        assert_eq!(bucket_lines(&lost)[0], line);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
-use tracewell_model::{SpanBatch, TimeRange, TraceId};
+use tracewell_model::{SpanBatch, TimeRange, TraceId, TraceSummary};
 
 use super::reads::Looked;
 use super::{EmbeddedStore, MOST_WAITING_APPENDS, Request, Shared, Waiting, log};
@@ -67,6 +67,11 @@ impl SpanStore for EmbeddedStore {
         let is_one = ids.len() == 1;
         let read = move |shared: &Shared| shared.traces(&tenant, &ids, projection);
         if is_one { self.read_little(read).await } else { self.read(read).await }
+    }
+
+    async fn summaries(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
+        let (tenant, ids) = (tenant.clone(), ids.to_vec());
+        self.read(move |shared| shared.summaries(&tenant, &ids)).await
     }
 
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracewell_model::{SpanBatch, TimeRange, TraceId};
+use tracewell_model::{SpanBatch, TimeRange, TraceId, TraceSummary};
 
 use super::segment::Segment;
 use super::{SegmentEntry, Shared, Unopened};
@@ -85,6 +85,30 @@ impl Shared {
             self.damages.tolerate(segment.traces(ids, projection, &self.damages, &mut out))?;
         }
         Ok(out)
+    }
+
+    /// The summaries that are kept, of traces that lie in one segment alone.
+    pub(super) fn summaries(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
+        let (tables, segments) = self.look(tenant).whole(TimeRange::ALL)?;
+        let mut holders: Vec<Vec<(&Segment, Vec<usize>)>> = vec![Vec::new(); ids.len()];
+        for segment in &segments {
+            let blocks = self.damages.tolerate(segment.blocks_of(ids, &self.damages))?;
+            for (holders, blocks) in holders.iter_mut().zip(blocks.unwrap_or_default()) {
+                if !blocks.is_empty() {
+                    holders.push((segment, blocks));
+                }
+            }
+        }
+        let mut summaries = Vec::new();
+        for (id, holders) in ids.iter().zip(holders) {
+            if let [(segment, blocks)] = &holders[..]
+                && tables.iter().all(|table| !table.has_trace(*id))
+                && let Some(summary) = self.damages.tolerate(segment.summary(*id, blocks))?
+            {
+                summaries.extend(summary);
+            }
+        }
+        Ok(summaries)
     }
 
     pub(super) fn trace_ids(

@@ -1,14 +1,16 @@
-//! Pieces of segments on the local disk, those used last, within a bound of bytes.
+//! Pieces of segments on the local disk, within a bound of bytes: what finds spans, and what was used last.
 //!
 //! A piece is a file: pages, each followed by a CRC-32 of what it is and of its bytes, which every read looks at. A file
 //! that a crash tore, or that rotted, is read from the bucket again. Nothing is synced, and no error reaches a reader.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Sizes;
+use super::held::{Held, Key};
 use crate::CacheStats;
 use crate::embedded::disk::Disk;
 
@@ -17,9 +19,8 @@ const EXTENSION: &str = "piece";
 const STATS: &str = "stats.json";
 const NEW_STATS: &str = "stats.json.new";
 const CHECKSUM_BYTES: usize = 4;
-
-/// A segment's number and the place of a piece in it.
-type Key = (u64, u64);
+/// Of so many parts of the bound, one is left to rows, however much there is that finds them.
+const ROWS_SHARE: u64 = 2;
 
 /// The pieces that are held, for any number of readers.
 pub(crate) struct Cache {
@@ -33,34 +34,25 @@ pub(crate) struct Cache {
 
 #[derive(Default)]
 struct State {
-    pieces: BTreeMap<Key, Piece>,
-    /// The pieces by when they were used last.
-    by_use: BTreeMap<u64, Key>,
-    uses: u64,
-    /// How it was used, and what it holds.
+    held: Held,
+    /// What is being written: counted before it is held, or several at once would pass the bound.
+    writing_bytes: u64,
+    /// How it was used.
     stats: CacheStats,
     fetching: HashSet<Key>,
     is_failing: bool,
 }
 
-struct Piece {
-    file_bytes: u64,
-    used: u64,
-}
-
 impl Cache {
-    /// Opens a cache and what an earlier process left in it, of which the oldest segments go first.
+    /// Opens a cache and what an earlier process left in it.
     pub(crate) fn open(disk: Arc<dyn Disk>, folder: &Path, most_bytes: u64, sizes: Sizes) -> io::Result<Self> {
         disk.create_folder(folder)?;
-        let mut state = State { stats: CacheStats { most_bytes, ..CacheStats::default() }, ..State::default() };
-        let mut found: Vec<(Key, PathBuf)> =
-            disk.list(folder)?.into_iter().filter_map(|path| Some((key_of(&path)?, path))).collect();
-        found.sort_unstable();
-        for (key, path) in found {
-            if let Ok(file_bytes) = disk.open(&path).and_then(|file| file.length()) {
-                state.add(key, file_bytes);
-            }
-        }
+        let found = disk.list(folder)?.into_iter().filter_map(|path| {
+            let file_bytes = disk.open(&path).and_then(|file| file.length()).ok()?;
+            Some((key_of(&path)?, file_bytes))
+        });
+        let held = Held::found(found.collect());
+        let state = State { held, stats: CacheStats { most_bytes, ..CacheStats::default() }, ..State::default() };
         let cache = Self {
             disk,
             folder: folder.to_owned(),
@@ -92,13 +84,13 @@ impl Cache {
 
     /// Whether a piece is held, as far as is known without looking at it.
     pub(crate) fn has(&self, number: u64, piece: u64) -> bool {
-        self.state().pieces.contains_key(&(number, piece))
+        self.state().held.has((number, piece))
     }
 
     /// Fills a buffer with what lies at an offset in a piece; false if the piece is not held or not as it was written.
     pub(crate) fn read(&self, number: u64, piece: u64, offset: usize, buffer: &mut [u8]) -> bool {
         let key = (number, piece);
-        if !self.state().touch(key) {
+        if !self.state().held.touch(key) {
             return false;
         }
         let is_read = self.read_pages(key, offset, buffer).is_some();
@@ -150,25 +142,24 @@ impl Cache {
         let file_bytes = content.len() as u64;
         {
             let mut state = self.state();
-            if file_bytes > self.most_bytes || state.pieces.contains_key(&key) {
+            if file_bytes > self.most_bytes || state.held.has(key) {
                 return;
             }
             self.make_room(&mut state, file_bytes);
-            if state.stats.bytes + file_bytes > self.most_bytes {
+            if state.bytes() + file_bytes > self.most_bytes {
                 return;
             }
-            // Counted while it is written, or several at once would pass the bound.
-            state.stats.bytes += file_bytes;
+            state.writing_bytes += file_bytes;
         }
         let path = self.path(key);
         let written = self.disk.create(&path).and_then(|mut file| file.append(&content));
         let mut state = self.state();
-        state.stats.bytes -= file_bytes;
+        state.writing_bytes -= file_bytes;
         match written {
             Ok(()) => {
                 state.is_failing = false;
-                if !state.pieces.contains_key(&key) {
-                    state.add(key, file_bytes);
+                if !state.held.has(key) {
+                    state.held.add(key, file_bytes);
                 }
             }
             Err(error) => {
@@ -194,16 +185,25 @@ impl Cache {
         Fetching { cache: self, key }
     }
 
+    /// Keeps some pieces of a segment before all that no one speaks for, those that matter most last.
+    pub(crate) fn prefer(&self, number: u64, parts: Vec<Range<u64>>) {
+        if self.most_bytes > 0 {
+            self.state().held.prefer(number, parts);
+        }
+    }
+
     /// Lets go of all pieces of a segment.
     pub(crate) fn forget_segment(&self, number: u64) {
-        let keys: Vec<Key> = self.state().pieces.range((number, 0)..=(number, u64::MAX)).map(|(key, _)| *key).collect();
+        let keys = self.state().held.keys_of(number);
         keys.into_iter().for_each(|key| self.forget(key));
+        self.state().held.prefer_none(Some(number));
     }
 
     /// Lets go of all pieces.
     pub(super) fn forget_all(&self) {
-        let keys: Vec<Key> = self.state().pieces.keys().copied().collect();
+        let keys = self.state().held.keys();
         keys.into_iter().for_each(|key| self.forget(key));
+        self.state().held.prefer_none(None);
     }
 
     /// Counts pieces that were read from the bucket, as they were not held.
@@ -215,7 +215,7 @@ impl Cache {
 
     pub(super) fn stats(&self) -> CacheStats {
         let state = self.state();
-        CacheStats { pieces: state.pieces.len() as u64, ..state.stats }
+        CacheStats { bytes: state.bytes(), pieces: state.held.len() as u64, ..state.stats }
     }
 
     /// Writes down how it was used. It is of no use after a crash, so that it is not synced.
@@ -236,17 +236,18 @@ impl Cache {
     }
 
     fn forget(&self, key: Key) {
-        if self.state().remove(key) {
+        if self.state().held.remove(key) {
             // What cannot be removed is found at the next start.
             let _ = self.disk.remove(&self.path(key));
         }
     }
 
     fn make_room(&self, state: &mut State, wanted_bytes: u64) {
-        while state.stats.bytes + wanted_bytes > self.most_bytes
-            && let Some((_, key)) = state.by_use.first_key_value().map(|(used, key)| (*used, *key))
+        let most_preferred_bytes = self.most_bytes - self.most_bytes / ROWS_SHARE;
+        while state.bytes() + wanted_bytes > self.most_bytes
+            && let Some(key) = state.held.next_to_go(most_preferred_bytes)
         {
-            state.remove(key);
+            state.held.remove(key);
             state.stats.evictions += 1;
             let _ = self.disk.remove(&self.path(key));
         }
@@ -267,28 +268,8 @@ impl Drop for Fetching<'_> {
 }
 
 impl State {
-    fn add(&mut self, key: Key, file_bytes: u64) {
-        self.uses += 1;
-        self.by_use.insert(self.uses, key);
-        self.pieces.insert(key, Piece { file_bytes, used: self.uses });
-        self.stats.bytes += file_bytes;
-    }
-
-    fn remove(&mut self, key: Key) -> bool {
-        let Some(piece) = self.pieces.remove(&key) else { return false };
-        self.by_use.remove(&piece.used);
-        self.stats.bytes -= piece.file_bytes;
-        true
-    }
-
-    /// Notes that a piece is used; false if it is not held.
-    fn touch(&mut self, key: Key) -> bool {
-        let Some(piece) = self.pieces.get_mut(&key) else { return false };
-        self.by_use.remove(&piece.used);
-        self.uses += 1;
-        piece.used = self.uses;
-        self.by_use.insert(self.uses, key);
-        true
+    fn bytes(&self) -> u64 {
+        self.held.bytes() + self.writing_bytes
     }
 }
 

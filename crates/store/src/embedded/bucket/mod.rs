@@ -13,6 +13,7 @@
 //! |-----------|-------------------------------------------------------------------|
 //! | `client`  | requests, waited for by threads that block, with a limit of time  |
 //! | `cache`   | pieces of segments on the local disk, within a bound              |
+//! | `held`    | which pieces it holds, and which goes next                         |
 //! | `objects` | [`SegmentFiles`](super::files::SegmentFiles) of a bucket          |
 //! | `object`  | a segment as an object: read in pieces, uploaded in parts          |
 //! | `binding` | what a directory knows of its bucket                              |
@@ -25,6 +26,7 @@ mod claim;
 mod client;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod held;
 mod known;
 mod object;
 mod objects;

@@ -1,6 +1,7 @@
 //! A segment as an object: read in pieces, through the cache, and uploaded in parts.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ pub(super) struct Object {
 
 impl Object {
     /// Reads pieces from the bucket and holds them; returns their bytes.
-    fn fetch(&self, pieces: std::ops::Range<u64>) -> io::Result<Bytes> {
+    fn fetch(&self, pieces: Range<u64>) -> io::Result<Bytes> {
         if !self.is_read_unclaimed {
             self.shared.check_readable()?;
         }
@@ -61,6 +62,12 @@ impl Object {
 }
 
 impl ReadFile for Object {
+    fn prefer(&self, parts: &[Range<u64>]) {
+        let piece_bytes = self.shared.bucket.sizes.piece_bytes as u64;
+        let pieces = |part: &Range<u64>| part.start / piece_bytes..part.end.div_ceil(piece_bytes);
+        self.shared.cache.prefer(self.number, parts.iter().map(pieces).collect());
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.length_bytes)
     }

@@ -354,7 +354,9 @@ impl SegmentFiles for BucketFiles {
     fn bucket_stats(&self) -> Option<BucketStats> {
         let away = self.shared.check_writable().err().map(|error| error.to_string());
         let cache = self.shared.cache.stats();
-        Some(BucketStats { url: self.shared.bucket.url.clone(), away, cache, ..BucketStats::default() })
+        let is_away_for_good = self.taken_over().is_some();
+        let url = self.shared.bucket.url.clone();
+        Some(BucketStats { url, away, is_away_for_good, cache, ..BucketStats::default() })
     }
 
     fn save_cache_stats(&self) {

@@ -5,6 +5,7 @@ pub(crate) mod simulated;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,9 @@ pub(crate) trait ReadFile: Send + Sync {
     fn length(&self) -> io::Result<u64>;
     /// Fills the buffer from an offset on; the end of the file within it is an error.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Says which parts are needed before all others, those that matter most last: if only some of the file can be held
+    /// near, it is these.
+    fn prefer(&self, _: &[Range<u64>]) {}
 }
 
 /// The file system of this machine.

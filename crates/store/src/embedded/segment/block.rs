@@ -5,6 +5,7 @@ use super::coding::{
     put_texts, put_varint,
 };
 use super::rows::{Rows, Values};
+use super::summary::Summaries;
 use super::table::{Column, Storage, unzigzag, zigzag};
 use tracewell_model::TraceId;
 
@@ -24,11 +25,12 @@ impl Chunk {
     pub(super) const DURATION: u32 = 4;
     pub(super) const SPAN_ID: u32 = 5;
     pub(super) const PARENT: u32 = 6;
+    pub(super) const SUMMARIES: u32 = 7;
     pub(super) const FIRST_COLUMN: u32 = 8;
 
     /// The name that people see.
     pub(super) fn name(number: u32, columns: &[Column]) -> String {
-        let fixed = ["traces", "template", "resource", "start", "duration", "span_id", "parent"];
+        let fixed = ["traces", "template", "resource", "start", "duration", "span_id", "parent", "summaries"];
         match fixed.get(number as usize) {
             Some(name) => (*name).to_owned(),
             None => columns
@@ -51,7 +53,7 @@ pub(super) struct ChunkPlace {
 }
 
 /// Appends a block and returns the length of its header, which lists the chunks.
-pub(super) fn put_block(zstd: &mut Zstd, rows: &Rows, out: &mut Vec<u8>) -> usize {
+pub(super) fn put_block(zstd: &mut Zstd, rows: &Rows, summaries: &Summaries, out: &mut Vec<u8>) -> usize {
     let mut header = Vec::new();
     let mut chunks = Vec::new();
     let mut count = 0u64;
@@ -82,6 +84,11 @@ pub(super) fn put_block(zstd: &mut Zstd, rows: &Rows, out: &mut Vec<u8>) -> usiz
     start = chunks.len();
     put_parents(zstd, rows, &mut chunks);
     chunk(Chunk::PARENT, rows.len(), &mut chunks, start);
+    start = chunks.len();
+    let summed_up = summaries.put(zstd, &mut chunks);
+    if summed_up > 0 {
+        chunk(Chunk::SUMMARIES, summed_up, &mut chunks, start);
+    }
     for (place, values) in rows.values.iter().enumerate().filter(|(_, values)| values.len() > 0) {
         start = chunks.len();
         match values {

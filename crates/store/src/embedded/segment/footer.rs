@@ -2,6 +2,8 @@
 //!
 //! A segment tells everything about itself, so that a lost catalog can be made again from the segments.
 
+use std::ops::Range;
+
 use super::coding::{Damaged, Input, put_varint};
 use super::index::IndexPlaces;
 
@@ -31,6 +33,18 @@ pub(super) struct SectionPlace {
     pub(super) checksum: u32,
 }
 
+impl SectionPlace {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.offset);
+        put_varint(out, self.length);
+        out.extend_from_slice(&self.checksum.to_le_bytes());
+    }
+
+    fn get(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        Ok(Self { offset: input.varint()?, length: input.varint()?, checksum: input.u32()? })
+    }
+}
+
 /// Where the spans of a segment came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -54,6 +68,8 @@ pub(super) struct Footer {
     pub(super) filter: SectionPlace,
     pub(super) filter_lines: u64,
     pub(super) places: IndexPlaces,
+    /// Segments of before have none.
+    pub(super) postings: Option<SectionPlace>,
 }
 
 impl Footer {
@@ -76,13 +92,18 @@ impl Footer {
             put_varint(out, block.last_start_unix_nano);
             put_varint(out, block.longest_nanos);
         }
-        for section in [self.table, self.dictionaries, self.names, self.index, self.filter] {
-            put_varint(out, section.offset);
-            put_varint(out, section.length);
-            out.extend_from_slice(&section.checksum.to_le_bytes());
-        }
+        let sections = [self.table, self.dictionaries, self.names, self.index, self.filter];
+        sections.iter().for_each(|section| section.put(out));
         put_varint(out, self.filter_lines);
         self.places.put(out);
+        self.postings.iter().for_each(|section| section.put(out));
+    }
+
+    /// The parts of a file of some length that questions need before any row, those that matter most last: the filter spares
+    /// reads, without table and index no span is found, and without the footer the file is not opened.
+    pub(super) fn preferred(&self, length_bytes: u64) -> [Range<u64>; 3] {
+        let filter = self.filter.offset..self.filter.offset.saturating_add(self.filter.length);
+        [filter.clone(), self.table.offset..filter.start, filter.end..length_bytes]
     }
 
     pub(super) fn get(bytes: &[u8]) -> Result<Self, Damaged> {
@@ -108,11 +129,11 @@ impl Footer {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut section =
-            || Ok(SectionPlace { offset: input.varint()?, length: input.varint()?, checksum: input.u32()? });
+        let mut section = || SectionPlace::get(input);
         let (table, dictionaries, names, index, filter) = (section()?, section()?, section()?, section()?, section()?);
         let filter_lines = input.varint()?;
         let places = IndexPlaces::get(input)?;
+        let postings = (!input.0.is_empty()).then(|| SectionPlace::get(input)).transpose()?;
         let fits = blocks.iter().all(|block| {
             block.header_length <= block.length && (1..=super::block::MOST_BLOCK_ROWS as u32).contains(&block.rows)
         });
@@ -132,6 +153,7 @@ impl Footer {
             filter,
             filter_lines,
             places,
+            postings,
         })
     }
 }

@@ -10,11 +10,13 @@
 //! | `block`      | rows as bytes, a chunk for each column                                         |
 //! | `dictionary` | each distinct text of a column once                                            |
 //! | `hash`, `index`, `filter` | which blocks have a trace, or a value                             |
+//! | `postings`   | which blocks have what spans have in common, and how long these last            |
 //! | `footer`     | what a segment says of itself                                                  |
 //! | `shapes`, `build`, `write` | from batches to a segment                                        |
 //! | `merge`      | from several segments to one, a block at a time                                |
 //! | `read`, `emit` | a segment's blocks, and their rows as spans                                  |
 //! | `scan`, `query` | what is asked of a segment                                                  |
+//! | `summary`    | what a list says of a large trace, without its rows                            |
 
 mod block;
 mod build;
@@ -26,11 +28,13 @@ mod footer;
 mod hash;
 mod index;
 mod merge;
+mod postings;
 mod query;
 mod read;
 mod rows;
 mod scan;
 mod shapes;
+mod summary;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracewell_model::{SpanBatch, TraceId, ValueRef};
+use tracewell_model::{SpanBatch, TraceId, TraceSummary, ValueRef};
 
 use super::block::Chunk;
 use super::coding::{Damaged, Runs, Zstd};
@@ -56,6 +56,34 @@ impl Segment {
         }
         *out = emitter.into_batch();
         Ok(())
+    }
+
+    /// What a list says of a trace, if it is kept and the rows in these blocks, in order, are all that there are of it.
+    pub(crate) fn summary(&self, id: TraceId, blocks: &[usize]) -> Result<Option<TraceSummary>, StoreError> {
+        let (Some(first), Some(last)) = (blocks.first().copied(), blocks.last().copied()) else { return Ok(None) };
+        let mut block = self.block(last)?;
+        let contents = self.contents()?;
+        let mut zstd = self.zstd()?;
+        let summaries = block.summaries(&mut zstd, &contents.table)?;
+        if summaries.is_empty() {
+            return Ok(None);
+        }
+        block.load(&mut zstd, Chunk::TRACES)?;
+        let place = only_place(&block.rows.trace_ids, id);
+        let Some(known) = summaries.into_iter().find(|known| Some(known.place) == place) else { return Ok(None) };
+        // A trace that was written in two parts lies in other blocks, too, or twice in the first of its last part.
+        let is_all = known.blocks == blocks.len() && last - first + 1 == blocks.len();
+        if !is_all {
+            return Ok(None);
+        }
+        if first != last {
+            let mut block = self.block(first)?;
+            block.load(&mut zstd, Chunk::TRACES)?;
+            if only_place(&block.rows.trace_ids, id).is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(known.summary(id, &contents.table)))
     }
 
     /// Appends the traces that have a row of a scan.
@@ -213,6 +241,7 @@ impl Segment {
             ("names", self.footer.names),
             ("trace index", self.footer.index),
             ("filter", self.footer.filter),
+            ("postings", self.footer.postings.unwrap_or_default()),
         ] {
             add(name.to_owned(), section.length);
         }
@@ -252,8 +281,19 @@ impl Segment {
         if self.bytes(0, MAGIC.len())? != *MAGIC {
             damaged(self.damaged(0, Damaged("it does not begin as a segment does: no span is lost")));
         }
-        for section in [self.footer.names, self.footer.index, self.footer.filter] {
-            match self.section(section) {
+        for section in [self.footer.names, self.footer.index, self.footer.filter].iter().chain(&self.footer.postings) {
+            match self.section(*section) {
+                Ok(_) => {}
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => damaged(error),
+            }
+        }
+        let contents = self.contents()?;
+        let mut zstd = self.zstd()?;
+        for number in 0..self.footer.blocks.len() {
+            // A block that cannot be read is met again below, with its spans.
+            let Ok(block) = self.block(number) else { continue };
+            match block.summaries(&mut zstd, &contents.table) {
                 Ok(_) => {}
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => damaged(error),
@@ -268,6 +308,13 @@ impl Segment {
         )?;
         Ok(spans)
     }
+}
+
+/// Where an id is, if it is there once.
+fn only_place(ids: &[TraceId], id: TraceId) -> Option<usize> {
+    let mut places = ids.iter().enumerate().filter(|(_, other)| **other == id).map(|(place, _)| place);
+    let first = places.next()?;
+    places.next().is_none().then_some(first)
 }
 
 fn text_value(value_type: ValueType, text: &[u8], wanted: &ValuesOf<'_>, out: &mut BTreeSet<String>) {

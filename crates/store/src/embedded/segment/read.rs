@@ -11,7 +11,9 @@ use super::coding::{Borrowed, Damaged, Input, Runs, Texts, Zstd, get_codes, get_
 use super::filter;
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::{self, ENTRY_BYTES};
+use super::postings::Postings;
 use super::rows::{Rows, Values};
+use super::summary::{Known, get_summaries};
 use super::table::{Table, unzigzag};
 use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
@@ -42,6 +44,8 @@ pub(crate) struct Segment {
 pub(super) struct Contents {
     pub(super) table: Table,
     pub(super) dictionaries: Vec<Texts>,
+    /// Read when a scan first asks for it; `None` if there is none, or none that can be used.
+    postings: OnceLock<Option<Postings>>,
     bytes: usize,
 }
 
@@ -54,6 +58,7 @@ const BYTES_INSTEAD_OF_A_READ: usize = 1024;
 impl Segment {
     pub(crate) fn open(files: &dyn SegmentFiles, entry: SegmentEntry) -> Result<Self, StoreError> {
         let (name, file, footer) = open_file(files, entry.number, Some(entry.bytes))?;
+        file.prefer(&footer.preferred(entry.bytes));
         Ok(Self {
             entry,
             name,
@@ -119,12 +124,16 @@ impl Segment {
         }
         let is_whole = hasher.finalize() == section.checksum;
         if !is_whole {
-            damages.note(&format!(
-                "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
-                self.name, section.offset
-            ));
+            self.note_slower(section, damages);
         }
         Ok(*known.get_or_init(|| is_whole))
+    }
+
+    fn note_slower(&self, section: SectionPlace, damages: &Damages) {
+        damages.note(&format!(
+            "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
+            self.name, section.offset
+        ));
     }
 
     /// The templates and the dictionaries.
@@ -152,15 +161,40 @@ impl Segment {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|damaged| self.damaged(place.offset, damaged))?;
         let bytes = table.size_bytes() + dictionaries.iter().map(Texts::size_bytes).sum::<usize>();
-        let contents = Arc::new(Contents { table, dictionaries, bytes });
+        let contents = Arc::new(Contents { table, dictionaries, postings: OnceLock::new(), bytes });
         *self.contents.lock().unwrap_or_else(PoisonError::into_inner) = Some(contents.clone());
         Ok(contents)
+    }
+
+    /// Which blocks have which templates. What is damaged is noted: no span is lost with it. A read that fails is no
+    /// verdict.
+    pub(super) fn postings<'a>(
+        &self,
+        contents: &'a Contents,
+        damages: &Damages,
+    ) -> Result<Option<&'a Postings>, StoreError> {
+        let Some(place) = self.footer.postings else { return Ok(None) };
+        if let Some(known) = contents.postings.get() {
+            return Ok(known.as_ref());
+        }
+        let bytes = self.bytes(place.offset, place.length as usize)?;
+        let mut zstd = self.zstd()?;
+        let is_whole = crc32fast::hash(&bytes) == place.checksum;
+        let read = || block::get_section(&mut zstd, &bytes).and_then(Postings::get).ok();
+        let postings = is_whole.then(read).flatten();
+        if postings.is_none() {
+            self.note_slower(place, damages);
+        }
+        Ok(contents.postings.get_or_init(|| postings).as_ref())
     }
 
     /// Bytes that are held to read faster the next time, and when they were last used.
     pub(crate) fn held(&self) -> Option<(u64, usize)> {
         let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        contents.as_ref().map(|contents| (self.used.load(Ordering::Relaxed), contents.bytes))
+        contents.as_ref().map(|contents| {
+            let postings = contents.postings.get().and_then(Option::as_ref).map_or(0, Postings::size_bytes);
+            (self.used.load(Ordering::Relaxed), contents.bytes + postings)
+        })
     }
 
     /// Lets go of what [`held`](Self::held) counts.
@@ -185,8 +219,8 @@ impl Segment {
         Ok(self.names.get_or_init(|| Arc::new(names)).clone())
     }
 
-    /// The blocks in which each of some traces may have rows.
-    pub(super) fn blocks_of(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<Vec<usize>>, StoreError> {
+    /// The blocks in which each of some traces may have rows, in order.
+    pub(crate) fn blocks_of(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<Vec<usize>>, StoreError> {
         let blocks = self.footer.blocks.len();
         if !self.is_whole(&self.index_is_whole, self.footer.index, damages)? {
             return Ok(ids.iter().map(|_| (0..blocks).collect()).collect());
@@ -307,6 +341,7 @@ fn open_file(
     let inside = footer.blocks.iter().all(|block| block.offset.checked_add(u64::from(block.length)) <= Some(offset))
         && [footer.table, footer.dictionaries, footer.names, footer.index, footer.filter]
             .iter()
+            .chain(&footer.postings)
             .all(|section| section.offset.checked_add(section.length).is_some_and(|end| end <= offset))
         && (footer.places.entries() * ENTRY_BYTES) as u64 <= footer.index.length;
     if !inside {
@@ -353,16 +388,37 @@ impl Block<'_> {
 
     /// A chunk's bytes, checked; `None` if the block has no such chunk.
     fn chunk_bytes(&self, number: u32) -> Result<Option<(ChunkPlace, Bytes)>, StoreError> {
+        let read = self.unchecked_chunk(number)?;
+        match &read {
+            Some((chunk, bytes)) if crc32fast::hash(bytes) != chunk.checksum => {
+                Err(self.lost(&format!("chunk {number}"), Damaged("the checksum is wrong")))
+            }
+            _ => Ok(read),
+        }
+    }
+
+    fn unchecked_chunk(&self, number: u32) -> Result<Option<(ChunkPlace, Bytes)>, StoreError> {
         let Some(chunk) = self.chunks.iter().find(|chunk| chunk.number == number).copied() else { return Ok(None) };
         let (start, length) = (chunk.offset as usize, chunk.length as usize);
         let bytes = match &self.whole {
             Some(whole) => whole.slice(start..start + length),
             None => self.segment.bytes(self.place.offset + start as u64, length)?.into(),
         };
-        if crc32fast::hash(&bytes) != chunk.checksum {
-            return Err(self.lost(&format!("chunk {number}"), Damaged("the checksum is wrong")));
-        }
         Ok(Some((chunk, bytes)))
+    }
+
+    /// What is known of large traces that end here. No span is lost with it.
+    pub(super) fn summaries(&self, zstd: &mut Zstd, table: &Table) -> Result<Vec<Known>, StoreError> {
+        let Some((chunk, bytes)) = self.unchecked_chunk(Chunk::SUMMARIES)? else { return Ok(Vec::new()) };
+        if crc32fast::hash(&bytes) == chunk.checksum
+            && let Ok(summaries) = get_summaries(zstd, &bytes, chunk.count as usize, table)
+        {
+            return Ok(summaries);
+        }
+        let offset = self.place.offset + u64::from(chunk.offset);
+        Err(self
+            .segment
+            .damaged(offset, Damaged("summaries of traces make no sense: no span is lost, lists take longer")))
     }
 
     /// Decodes one of the chunks that every block has, and those that it needs.

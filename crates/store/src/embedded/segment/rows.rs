@@ -61,6 +61,15 @@ impl Values {
         }
     }
 
+    /// One of the values, if they are texts or places in a dictionary of texts.
+    pub(super) fn text<'a>(&'a self, dictionary: &'a Texts, place: usize) -> Option<&'a [u8]> {
+        match self {
+            Self::Codes(codes) => Some(dictionary.get(codes[place] as usize)),
+            Self::Texts(texts) => Some(texts.get(place)),
+            Self::Numbers(_) => None,
+        }
+    }
+
     pub(super) fn texts(&self) -> Option<&Texts> {
         match self {
             Self::Texts(texts) => Some(texts),
@@ -92,6 +101,12 @@ impl Rows {
 
     pub(super) fn len(&self) -> usize {
         self.span_id.len()
+    }
+
+    /// How long a row's span takes: no time, if it ends before it starts.
+    pub(super) fn lasting_nanos(&self, row: usize) -> u64 {
+        let nanos = self.duration_nanos[row];
+        if self.start_unix_nano[row].checked_add(nanos).is_some() { nanos } else { 0 }
     }
 
     /// Bytes held, for bounds.

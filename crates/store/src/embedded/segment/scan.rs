@@ -1,13 +1,16 @@
 //! Which rows of a segment a scan asks for: predicates are evaluated on templates, resources and dictionaries once, then
 //! on their numbers; values are looked at only where these leave it open, and only in blocks that may hold some.
 
+use std::collections::HashSet;
+
 use tracewell_model::{SpanBatch, SpanKind, StrId, UNKNOWN_SERVICE, Value, ValueRef};
 use tracewell_wire::otlp::parts::PartsDecoder;
 
 use super::block::Chunk;
-use super::coding::{Runs, Texts, Zstd};
+use super::coding::{Damaged, Runs, Texts, Zstd};
 use super::emit::TraceCursor;
 use super::filter::{self, GROUP_BLOCKS};
+use super::postings::Postings;
 use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
@@ -23,6 +26,8 @@ pub(super) struct Plan {
     least_nanos: u64,
     /// Groups of blocks that may have matching rows; empty for all.
     groups: Vec<bool>,
+    /// Blocks that may, by what their rows have in common; empty for all.
+    blocks: Vec<bool>,
 }
 
 /// A predicate, as far as it is decided by what spans share.
@@ -60,7 +65,7 @@ impl Plan {
         scan: &Scan,
         damages: &Damages,
     ) -> Result<Option<Self>, StoreError> {
-        let mut plan = Self { conditions: Vec::new(), least_nanos: 0, groups: Vec::new() };
+        let mut plan = Self { conditions: Vec::new(), least_nanos: 0, groups: Vec::new(), blocks: Vec::new() };
         for predicate in &scan.predicates {
             if let (Field::DurationNanos, Op::Ge | Op::Gt | Op::Eq, Literal::Int(nanos)) =
                 (&predicate.field, predicate.op, &predicate.value)
@@ -87,12 +92,41 @@ impl Plan {
             }
             plan.conditions.push(condition);
         }
+        if !plan.conditions.is_empty()
+            && let Some(postings) = segment.postings(contents, damages)?
+        {
+            plan.blocks = plan.blocks_with(postings, contents, segment.footer.blocks.len()).unwrap_or_default();
+            if !plan.blocks.contains(&true) && !plan.blocks.is_empty() {
+                return Ok(None);
+            }
+        }
         Ok(Some(plan))
+    }
+
+    /// The blocks that have rows of which nothing that they share with others says no.
+    fn blocks_with(&self, postings: &Postings, contents: &Contents, blocks: usize) -> Result<Vec<bool>, Damaged> {
+        let table = &contents.table;
+        let by_template = self.conditions.iter().filter(|condition| condition.predicate.field != Field::DurationNanos);
+        // The services of which some resource passes; of the others it depends on the template.
+        let conditions: Vec<(HashSet<&str>, &[Answer])> = by_template
+            .map(|condition| {
+                let passing = condition.resources.iter().enumerate().filter(|(_, passes)| **passes);
+                (passing.map(|(resource, _)| table.service(resource)).collect(), &condition.templates[..])
+            })
+            .collect();
+        postings.blocks(blocks, self.least_nanos, |service| {
+            let left = conditions.iter().filter(|(services, _)| !services.contains(service));
+            let left: Vec<&[Answer]> = left.map(|(_, templates)| *templates).collect();
+            move |template| {
+                left.iter().all(|templates| templates.get(template as usize).is_some_and(|own| *own != Answer::No))
+            }
+        })
     }
 
     /// Whether a block may have matching rows, by what is known without reading it.
     pub(super) fn may_match(&self, segment: &Segment, block: usize) -> bool {
         self.groups.get(block / GROUP_BLOCKS).is_none_or(|may| *may)
+            && self.blocks.get(block).is_none_or(|may| *may)
             && segment.footer.blocks[block].longest_nanos >= self.least_nanos
     }
 

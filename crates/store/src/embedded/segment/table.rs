@@ -7,7 +7,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use tracewell_model::{NewSpan, ResourceId, SpanBatch, SpanKind, SpanRef, StatusCode, Value, ValueRef};
+use tracewell_model::{NewSpan, ResourceId, SpanBatch, SpanKind, SpanRef, StatusCode, StrId, Value, ValueRef};
 use tracewell_wire::otlp::parts::{self, PartsDecoder};
 
 use super::coding::{Damaged, Input, put_varint};
@@ -265,6 +265,15 @@ fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) {
 impl Table {
     pub(super) fn template(&self, number: u32) -> SpanRef<'_> {
         self.templates.span(number as usize)
+    }
+
+    /// A resource's service.
+    pub(super) fn service_id(&self, resource: usize) -> StrId {
+        self.templates.resources()[self.resources[resource].index()].service
+    }
+
+    pub(super) fn service(&self, resource: usize) -> &str {
+        self.templates.string(self.service_id(resource))
     }
 
     /// Bytes held, for bounds.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tracewell_model::{AnyValue, NewSpan, SpanBatch, SpanId, TimeRange, Trace, TraceId};
+use tracewell_model::{AnyValue, NewSpan, SpanBatch, SpanId, StatusCode, TimeRange, Trace, TraceId, TraceSummary};
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
 
@@ -87,6 +87,17 @@ async fn trace_ids(store: &dyn SpanStore, time: TimeRange, predicates: &[Predica
     store.trace_ids(&Tenant::default(), time, predicates).await.unwrap().into_iter().collect()
 }
 
+/// That what is kept of traces for lists is what a look at their spans gives. The number of those of which it is kept.
+async fn summaries_agree(store: &dyn SpanStore, plain: &dyn SpanStore, ids: &[TraceId]) -> usize {
+    let tenant = Tenant::default();
+    let known = store.summaries(&tenant, ids).await.unwrap();
+    for summary in &known {
+        let spans = plain.traces(&tenant, &[summary.trace_id]).await.unwrap();
+        assert_eq!(*summary, TraceSummary::of(&Trace::assemble(spans)));
+    }
+    known.len()
+}
+
 async fn agree(store: &dyn SpanStore, plain: &dyn SpanStore, workload: &Workload) {
     let tenant = Tenant::default();
     let mut ids: Vec<TraceId> = workload.traces().map(|trace| trace.span(0).trace_id()).collect();
@@ -157,8 +168,11 @@ async fn segments_answer_as_memory_does() {
         }
     }
     agree(&store, &plain, &workload).await;
+    let ids: Vec<TraceId> = workload.traces().map(|trace| trace.span(0).trace_id()).collect();
+    summaries_agree(&store, &plain, &ids).await;
     store.settle().await.unwrap();
     agree(&store, &plain, &workload).await;
+    summaries_agree(&store, &plain, &ids).await;
     assert!(store.damages().is_empty());
 }
 
@@ -239,6 +253,7 @@ async fn spans_that_have_nothing_in_common_come_back() {
             let expected = plain.traces_with(&tenant, &ids, projection).await.unwrap();
             same(&found, &expected, &format!("{projection:?}, settled: {settled}"));
         }
+        summaries_agree(&store, &plain, &ids).await;
         for key in ["key1", "key77", "event key"] {
             for (op, value) in [
                 (Op::Eq, Literal::Text("xx".into())),
@@ -257,5 +272,76 @@ async fn spans_that_have_nothing_in_common_come_back() {
             }
         }
     }
+    assert!(store.damages().is_empty());
+}
+
+/// Traces of 100 to 20,000 spans, of which some are sent twice, have no root, or have spans whose names all differ.
+fn large_traces() -> Vec<SpanBatch> {
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut traces = Vec::new();
+    for trace in 1..=40 {
+        let mut batch = SpanBatch::new();
+        let scope = batch.add_scope("", "", &[], 0, "");
+        let resources: Vec<_> = (0..6)
+            .map(|number| {
+                let service = AnyValue::Str(format!("s{}", number % 4));
+                let service = (batch.intern("service.name"), batch.add_value(&service));
+                batch.add_resource(&[service], number, "")
+            })
+            .collect();
+        let spans = if trace % 10 == 0 { random.u64(4_000..20_000) } else { random.u64(100..600) };
+        for span in 1..=spans {
+            let vary = trace % 3 == 0 && span % 2 == 0;
+            let name = batch.intern(&if vary { format!("name {trace} {span}") } else { format!("{}", span % 5) });
+            // The later ones run at the same time.
+            let start_unix_nano = trace.min(20) * 5_000 + random.u64(0..1_000);
+            let is_root = span == 1 || random.u8(0..50) == 0;
+            batch.push_span(NewSpan {
+                trace_id: TraceId::from_u128(u128::from(trace)),
+                span_id: SpanId::from_u64(if trace % 7 == 0 && span == 50 { 49 } else { span }),
+                parent_span_id: SpanId::from_u64(if is_root && trace % 8 != 0 { 0 } else { random.u64(1..=spans) }),
+                start_unix_nano,
+                end_unix_nano: start_unix_nano + random.u64(0..100),
+                status_code: if random.u8(0..20) == 0 { StatusCode::Error } else { StatusCode::Unset },
+                name,
+                ..NewSpan::new(resources[random.usize(0..6)], scope)
+            });
+        }
+        traces.push(batch);
+    }
+    traces
+}
+
+#[tokio::test]
+async fn large_traces_are_summed_up_where_they_lie_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap();
+    let plain = MemoryStore::new(MemoryOptions::default());
+    let tenant = Tenant::default();
+    let traces = large_traces();
+    let ids: Vec<TraceId> = traces.iter().map(|trace| trace.span(0).trace_id()).collect();
+    let send = async |batch: SpanBatch| {
+        store.append(&tenant, append_of(batch.clone())).await.unwrap();
+        plain.append(&tenant, append_of(batch)).await.unwrap();
+    };
+    let (whole, split) = traces.split_at(10);
+    for trace in whole {
+        send(trace.clone()).await;
+    }
+    assert_eq!(summaries_agree(&store, &plain, &ids).await, 0, "spans in memory are read");
+    // Eight segments become one.
+    for part in 0..8 {
+        for trace in split {
+            send(trace.select((0..trace.len()).filter(|row| row % 8 == part))).await;
+        }
+        store.flush().await.unwrap();
+    }
+    let known = summaries_agree(&store, &plain, &ids).await;
+    assert!(known > 5, "{known} of {}", whole.len());
+    store.settle().await.unwrap();
+    assert_eq!(store.stats(&tenant).await.unwrap().segments, 1);
+    // Of the traces at the same time, more than a merge may hold back, some lie in two places.
+    let merged = summaries_agree(&store, &plain, &ids).await;
+    assert!(merged > known + 5, "{merged} of {}", ids.len());
     assert!(store.damages().is_empty());
 }

@@ -10,7 +10,9 @@ use super::dictionary::Dictionary;
 use super::filter::{self, FilterBuilder, GROUP_BLOCKS};
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::IndexBuilder;
+use super::postings::PostingsBuilder;
 use super::rows::{Rows, Values};
+use super::summary::Summaries;
 use super::table::{Part, Place, Storage, Table, ValueType, unzigzag};
 use crate::embedded::catalog::SegmentEntry;
 use crate::embedded::disk::WriteFile;
@@ -34,6 +36,7 @@ pub(super) struct SegmentWriter {
     pub(super) dictionaries: Vec<Dictionary>,
     /// The rows of the block that is being filled.
     pub(super) rows: Rows,
+    summaries: Summaries,
     pending: Vec<u8>,
     written: u64,
     footer: Footer,
@@ -44,7 +47,7 @@ pub(super) struct SegmentWriter {
     /// What each template's constant attributes add to a filter, made when it first occurs.
     template_hashes: Vec<Option<Vec<u64>>>,
     resource_hashes: Vec<Option<Vec<u64>>>,
-    operations: HashSet<(StrId, u32), RandomState>,
+    postings: PostingsBuilder,
     /// Services with the hash of a name, where names vary too much to be a template's.
     named: HashSet<(StrId, u64), RandomState>,
     names: Names,
@@ -94,6 +97,7 @@ impl SegmentWriter {
             name,
             dictionaries: table.columns.iter().map(|_| Dictionary::default()).collect(),
             rows: Rows::new(&table.columns),
+            summaries: Summaries::default(),
             pending: MAGIC.to_vec(),
             written: 0,
             footer: Footer { tenant: tenant.as_str().to_owned(), origin, ..Footer::default() },
@@ -103,7 +107,7 @@ impl SegmentWriter {
             keys,
             template_hashes: vec![None; table.templates.len()],
             resource_hashes: vec![None; table.resources.len()],
-            operations: HashSet::default(),
+            postings: PostingsBuilder::default(),
             named: HashSet::default(),
             names: Names::default(),
             table,
@@ -117,30 +121,29 @@ impl SegmentWriter {
     /// Ends the block if the next trace, of so many rows, would not fit into it.
     pub(super) fn before_trace(&mut self, rows: usize) -> Result<(), StoreError> {
         if self.rows.len() + rows > BLOCK_ROWS && self.rows.len() >= BLOCK_ROWS / 2 {
-            self.end_block()?;
+            self.end_block(true)?;
         }
         Ok(())
     }
 
     /// Ends the block if it is full.
     pub(super) fn after_row(&mut self) -> Result<(), StoreError> {
-        if self.rows.len() >= BLOCK_ROWS { self.end_block() } else { Ok(()) }
+        if self.rows.len() >= BLOCK_ROWS { self.end_block(false) } else { Ok(()) }
     }
 
-    fn end_block(&mut self) -> Result<(), StoreError> {
+    /// Ends the block, with the end of a trace or where one may go on.
+    fn end_block(&mut self, ends_with_trace: bool) -> Result<(), StoreError> {
         if self.rows.len() == 0 {
             return Ok(());
         }
         let place = self.footer.blocks.len();
         let start = self.pending.len();
-        let header_length = put_block(&mut self.zstd, &self.rows, &mut self.pending);
+        self.summaries.add_block(&self.table, &self.dictionaries, &self.rows, ends_with_trace);
+        let header_length = put_block(&mut self.zstd, &self.rows, &self.summaries, &mut self.pending);
         let rows = &self.rows;
         let bounds =
             |column: &[u64]| (column.iter().copied().min().unwrap_or(0), column.iter().copied().max().unwrap_or(0));
         let (first_start_unix_nano, last_start_unix_nano) = bounds(&rows.start_unix_nano);
-        let ends_after_it_starts =
-            |(start, nanos): (&u64, &u64)| if start.checked_add(*nanos).is_some() { *nanos } else { 0 };
-        let longest = rows.start_unix_nano.iter().zip(&rows.duration_nanos).map(ends_after_it_starts).max();
         self.footer.blocks.push(BlockPlace {
             offset: self.written + start as u64,
             length: (self.pending.len() - start) as u32,
@@ -149,7 +152,7 @@ impl SegmentWriter {
             rows: rows.len() as u32,
             first_start_unix_nano,
             last_start_unix_nano,
-            longest_nanos: longest.unwrap_or(0),
+            longest_nanos: (0..rows.len()).map(|row| rows.lasting_nanos(row)).max().unwrap_or(0),
         });
         rows.trace_ids.iter().for_each(|id| self.index.add(*id, place));
         self.footer.spans += rows.len() as u64;
@@ -177,26 +180,31 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Notes the block's values in the filter, and its operations.
+    /// Notes in the filter and in the postings what the block has.
     fn note(&mut self) {
-        let mut before = None;
-        for (template, resource) in self.rows.template.iter().zip(&self.rows.resource) {
-            if before == Some((*template, *resource)) {
-                continue;
+        let block = self.footer.blocks.len() - 1;
+        let rows = &self.rows;
+        let kind = |row: usize| (rows.template[row], rows.resource[row]);
+        let mut row = 0;
+        while row < rows.len() {
+            let (template, resource) = kind(row);
+            // Rows of a kind often follow one another.
+            let mut longest_nanos = 0;
+            while row < rows.len() && kind(row) == (template, resource) {
+                longest_nanos = longest_nanos.max(rows.lasting_nanos(row));
+                row += 1;
             }
-            before = Some((*template, *resource));
-            let service = self.table.templates.resources()[self.table.resources[*resource as usize].index()].service;
-            self.operations.insert((service, *template));
-            if first_time(&mut self.group.templates, *template as usize) {
+            self.postings.add(block, self.table.service_id(resource as usize), template, longest_nanos);
+            if first_time(&mut self.group.templates, template as usize) {
                 let table = &self.table;
                 let hashes =
-                    self.template_hashes[*template as usize].get_or_insert_with(|| constant_hashes(table, *template));
+                    self.template_hashes[template as usize].get_or_insert_with(|| constant_hashes(table, template));
                 hashes.iter().for_each(|hash| self.filter.add(*hash));
             }
-            if first_time(&mut self.group.resources, *resource as usize) {
+            if first_time(&mut self.group.resources, resource as usize) {
                 let table = &self.table;
-                let hashes = self.resource_hashes[*resource as usize].get_or_insert_with(|| {
-                    let resource = &table.templates.resources()[table.resources[*resource as usize].index()];
+                let hashes = self.resource_hashes[resource as usize].get_or_insert_with(|| {
+                    let resource = &table.templates.resources()[table.resources[resource as usize].index()];
                     shared_hashes(table, &resource.attributes).collect()
                 });
                 hashes.iter().for_each(|hash| self.filter.add(*hash));
@@ -234,13 +242,10 @@ impl SegmentWriter {
             if !has_name {
                 continue;
             }
-            let name = match &self.rows.values[column as usize] {
-                Values::Codes(codes) => self.dictionaries[column as usize].texts.get(codes[place] as usize),
-                Values::Texts(texts) => texts.get(place),
-                Values::Numbers(_) => return,
-            };
+            let texts = &self.dictionaries[column as usize].texts;
+            let Some(name) = self.rows.values[column as usize].text(texts, place) else { return };
             place += 1;
-            let service = self.table.templates.resources()[self.table.resources[*resource as usize].index()].service;
+            let service = self.table.service_id(*resource as usize);
             if self.named.len() < MOST_NAMED && self.named.insert((service, super::hash::of_bytes(0, name))) {
                 let kind = self.table.template(*template).kind();
                 let name = String::from_utf8_lossy(name);
@@ -251,7 +256,7 @@ impl SegmentWriter {
 
     /// Ends the segment. On return its file is durable, and not yet in the catalog.
     pub(super) fn finish(mut self) -> Result<SegmentEntry, StoreError> {
-        self.end_block()?;
+        self.end_block(true)?;
         if self.group.blocks > 0 {
             self.end_group();
         }
@@ -270,6 +275,10 @@ impl SegmentWriter {
         bytes.clear();
         self.names.put(&mut bytes);
         self.footer.names = self.compressed_section(&bytes);
+
+        bytes.clear();
+        std::mem::take(&mut self.postings).put(self.table.templates.strings(), &mut bytes);
+        self.footer.postings = Some(self.compressed_section(&bytes));
 
         let (entries, places) = std::mem::take(&mut self.index).finish();
         self.footer.index = self.section(&entries);
@@ -315,10 +324,10 @@ impl SegmentWriter {
 
     fn collect_names(&mut self) {
         let table = &self.table;
-        for (service, template) in &self.operations {
-            let span = table.template(*template);
-            let service = table.templates.string(*service);
-            if table.variables[*template as usize].iter().all(|variable| variable.place != Place::Name) {
+        for (service, template) in self.postings.pairs() {
+            let span = table.template(template);
+            let service = table.templates.string(service);
+            if table.variables[template as usize].iter().all(|variable| variable.place != Place::Name) {
                 self.names.add_operation(service, span.name(), span.kind() as u8);
             }
             for (key, _) in span.attributes().iter() {

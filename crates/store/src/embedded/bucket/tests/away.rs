@@ -80,7 +80,8 @@ async fn a_start_while_the_bucket_is_away_answers_from_log_and_cache_and_recover
     let store = world.open().unwrap();
     sent.check(&found(&store).await, "from what was known");
     assert_eq!(store.stats(&Tenant::default()).await.unwrap().spans, sent.acknowledged.len() as u64);
-    assert!(away(&store).await.unwrap().contains(URL));
+    let bucket = store.stats(&Tenant::default()).await.unwrap().bucket.unwrap();
+    assert!(bucket.away.unwrap().contains(URL) && !bucket.is_away_for_good);
     for _ in 0..3 {
         sent.send(&store).await.unwrap();
         assert!(matches!(store.flush().await, Err(StoreError::Unavailable(message)) if message.contains(URL)));
@@ -224,6 +225,7 @@ async fn an_owner_that_was_replaced_while_the_bucket_was_away_for_it_writes_noth
         }
     };
     assert!(message.contains(URL) && message.contains(FOLDER), "{message}");
+    assert!(old.stats(&Tenant::default()).await.unwrap().bucket.unwrap().is_away_for_good);
     let refused = old.append(&Tenant::default(), append_of(batch_of(1, &[101]))).await;
     assert!(matches!(&refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     assert!(old.services(&Tenant::default()).await.is_err(), "what it would answer is out of date");

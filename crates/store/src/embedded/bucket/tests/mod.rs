@@ -26,6 +26,7 @@ mod damage;
 mod flapping;
 mod moving;
 mod owners;
+mod preferred;
 
 const URL: &str = "s3://bucket/spans";
 const FOLDER: &str = "/data";

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use tracewell_model::{SpanBatch, SpanRef, StatusCode, Trace, TraceId};
+use crate::{SpanBatch, SpanRef, StatusCode, Trace, TraceId};
 
-/// A trace in a list of results.
+/// What a list of traces says of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceSummary {
     /// Its id.
@@ -37,6 +37,24 @@ pub struct ServiceCount {
     pub errors: usize,
 }
 
+impl ServiceCount {
+    /// What each service did, in order, from its name with counts of spans and errors; a name may occur several times.
+    pub fn by_service<'a>(counts: impl IntoIterator<Item = (&'a str, usize, usize)>) -> Vec<Self> {
+        let mut by_service: HashMap<&str, (usize, usize)> = HashMap::new();
+        for (service, spans, errors) in counts {
+            let service = by_service.entry(service).or_default();
+            service.0 += spans;
+            service.1 += errors;
+        }
+        let mut services: Vec<Self> = by_service
+            .into_iter()
+            .map(|(name, (spans, errors))| Self { name: name.to_owned(), spans, errors })
+            .collect();
+        services.sort_by(|left, right| (Reverse(left.spans), &left.name).cmp(&(Reverse(right.spans), &right.name)));
+        services
+    }
+}
+
 impl TraceSummary {
     /// The summary of a whole trace.
     pub fn of(trace: &Trace) -> Self {
@@ -46,7 +64,7 @@ impl TraceSummary {
 
     /// The summary of the trace that some rows of a batch are: the same as that of the trace joined, without joining it
     /// where that makes no difference.
-    pub(crate) fn of_rows(spans: &SpanBatch, rows: Vec<usize>) -> Self {
+    pub fn of_rows(spans: &SpanBatch, rows: Vec<usize>) -> Self {
         let rows = Trace::in_order(spans, rows);
         match Trace::root_without_parent(spans, &rows) {
             Some(root) => Self::new(spans, &rows, Some(spans.span(root))),
@@ -66,17 +84,10 @@ impl TraceSummary {
             start_unix_nano = start_unix_nano.min(columns.start_unix_nano[*row]);
             end_unix_nano = end_unix_nano.max(columns.end_unix_nano[*row]);
         }
-        let mut by_service: HashMap<&str, (usize, usize)> = HashMap::new();
-        for (resource, (own, errors)) in spans.resources().iter().zip(counts).filter(|(_, (own, _))| *own > 0) {
-            let service = by_service.entry(spans.string(resource.service)).or_default();
-            service.0 += own;
-            service.1 += errors;
-        }
-        let mut services: Vec<ServiceCount> = by_service
-            .into_iter()
-            .map(|(name, (spans, errors))| ServiceCount { name: name.to_owned(), spans, errors })
-            .collect();
-        services.sort_by(|left, right| (Reverse(left.spans), &left.name).cmp(&(Reverse(right.spans), &right.name)));
+        let counts = spans.resources().iter().zip(counts).filter(|(_, (own, _))| *own > 0);
+        let services = ServiceCount::by_service(
+            counts.map(|(resource, (spans_of_it, errors))| (spans.string(resource.service), spans_of_it, errors)),
+        );
         let start_unix_nano = if rows.is_empty() { 0 } else { start_unix_nano };
         Self {
             trace_id: rows.first().map_or_else(TraceId::default, |row| columns.trace_id[*row]),
@@ -93,9 +104,8 @@ impl TraceSummary {
 
 #[cfg(test)]
 mod tests {
-    use tracewell_model::{NewSpan, SpanId, SpanKind};
-
     use super::*;
+    use crate::{NewSpan, SpanId, SpanKind};
 
     /// Spans as senders get them wrong: sent twice, orphans, ids shared by client and server, cycles.
     fn spans(seed: u64) -> SpanBatch {
