@@ -102,6 +102,18 @@ impl Server {
         Ok((response.status().as_u16(), response.body_mut().read_to_vec()?))
     }
 
+    /// Sends spans as protobuf until they are taken: over its budgets, the server asks senders to come again.
+    pub fn send(&self, body: &[u8]) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            match self.post("application/x-protobuf", body)? {
+                (200, _) => return Ok(()),
+                (503, _) if begin.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+                (status, answer) => bail!("spans were answered {status}: {}", String::from_utf8_lossy(&answer)),
+            }
+        }
+    }
+
     /// A whole trace, as OTLP JSON; `None` if it is unknown.
     pub fn trace(&self, trace_id: &str) -> Result<Option<Value>> {
         match self.get(&format!("/api/v1/traces/{trace_id}/otlp"))? {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tracewell_e2e::{Server, normal};
 use tracewell_parts::S3;
@@ -14,6 +15,8 @@ use tracewell_wire::otlp;
 /// How often the server is killed, each time after a random number of requests.
 const KILLS: u64 = 50;
 const SEED: u64 = 1;
+/// How long spans may be refused for.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Span ids by trace id.
 type Ids = BTreeMap<String, BTreeSet<String>>;
@@ -75,10 +78,15 @@ fn send_until_killed(server: Server, seed: u64, kill_after: usize, acknowledged:
         std::thread::spawn(move || {
             let agent = ureq::Agent::new_with_defaults();
             for batch in Workload::new(seed).spans(200_000).requests(50).take(REQUESTS) {
-                let sent = agent
-                    .post(&url)
-                    .header("content-type", "application/x-protobuf")
-                    .send(otlp::encode_protobuf(&batch).as_slice());
+                let body = otlp::encode_protobuf(&batch);
+                let send = || agent.post(&url).header("content-type", "application/x-protobuf").send(&body);
+                let mut sent = send();
+                let begin = Instant::now();
+                // Over the memory budget, which is small, a sender is asked to come again.
+                while matches!(sent, Err(ureq::Error::StatusCode(503))) && begin.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(50));
+                    sent = send();
+                }
                 match sent {
                     Ok(_) => answered.lock().unwrap().push(batch),
                     Err(error) => {

@@ -104,6 +104,6 @@ fn call_from_rust(otlp: &str, url: &str) -> String {
     request.call().unwrap();
     let trace_id = span.span_context().trace_id.to_string();
     span.end();
-    tracer.shutdown(std::time::Duration::from_secs(10)).unwrap();
+    tracer.shutdown(std::time::Duration::from_secs(60)).unwrap();
     trace_id
 }

@@ -40,7 +40,7 @@ fn last(tracer: Tracer) -> (String, JoinHandle<()>) {
         let parent = tracer.propagators().extract(&headers);
         tracer.span("GET /last").kind(SpanKind::Server).parent(&parent).start().end();
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
-        tracer.shutdown(Duration::from_secs(10)).unwrap();
+        tracer.shutdown(Duration::from_secs(60)).unwrap();
     });
     (url, serving)
 }
@@ -73,7 +73,7 @@ fn is_one_trace(format: &str) {
     request.call().unwrap();
     let trace_id = span.span_context().trace_id.to_string();
     span.end();
-    first.shutdown(Duration::from_secs(10)).unwrap();
+    first.shutdown(Duration::from_secs(60)).unwrap();
     serving.join().unwrap();
     python.finish().unwrap();
     go.finish().unwrap();

@@ -16,11 +16,15 @@ use crate::{Conditions, Cursor, QueryError};
 const TRACES_AT_FIRST: usize = 2;
 const SPANS_AT_ONCE: usize = 10_000;
 
-/// Behind a cursor, whole traces tell which were returned before it, so more are read than are wanted.
-const TRACES_BEHIND_CURSOR: usize = 16;
+/// Where whole traces tell which were returned before, more are read than are wanted.
+const TRACES_WHEN_UNSURE: usize = 16;
 
 /// Rows that a scan gives at once, at most.
 const MOST_ROWS: usize = 8192;
+
+/// Rows before a cursor that are looked at to know which traces were returned, at most: the first pages of a search have
+/// no more, and who reads all pages does not read the first ones again for each.
+const MOST_ROWS_BEFORE: usize = 2 * MOST_ROWS;
 
 /// A search for traces.
 #[derive(Clone, Debug)]
@@ -48,11 +52,11 @@ pub struct Page<T> {
 
 /// Searches for traces and summarises them; see [`Search`].
 pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Page<TraceSummary>, QueryError> {
-    if request.cursor.is_some() {
-        // Whole traces are needed to tell which of them were returned before.
-        return collect(Search::new(store, request.clone(), Projection::Core)?, TraceSummary::of_rows).await;
-    }
     let mut results = Results::new(store, request.clone())?;
+    results.look_back().await?;
+    if results.is_unsure {
+        return collect(Search::of(results, Projection::Core), TraceSummary::of_rows).await;
+    }
     let mut items = Vec::new();
     while let Some(mut places) = results.next(usize::MAX).await? {
         let ids: Vec<TraceId> = places.iter().map(|(_, trace_id)| *trace_id).collect();
@@ -118,9 +122,10 @@ pub struct Found {
 ///
 /// A trace matches when one of its spans starts in the time range and meets every condition. Its place among the
 /// results is given by the newest such span: newest first, then by trace id. So no trace is returned twice on one page.
-/// Across pages, a row after the cursor may belong to a trace that was returned because of a newer row; that is decided
-/// on the whole trace: if its newest matching span lies at or before the cursor, it was returned. While spans keep
-/// arriving, a trace that has not been returned yet and gains a matching span before the cursor is left to a new search.
+/// Across pages, a row after the cursor may belong to a trace that was returned because of a newer row. If its newest
+/// matching span lies at or before the cursor, it was returned: the rows there tell, if they are not too many, else the
+/// whole trace. While spans keep arriving, a trace that has not been returned yet and gains a matching span before the
+/// cursor is left to a new search.
 ///
 /// The work is one scan in pages, of ids only where the store evaluates predicates, and one read of whole traces for
 /// each time that [`next`](Self::next) is called. A list, [`search`], reads only those that the store has no summary of.
@@ -137,10 +142,11 @@ impl<'a> Search<'a> {
     /// # Errors
     /// [`QueryError::ForeignCursor`]
     pub fn new(store: &'a dyn SpanStore, request: SearchRequest, projection: Projection) -> Result<Self, QueryError> {
-        let results = Results::new(store, request)?;
-        // Behind a cursor, conditions are looked at again on whole traces, and these may ask for attributes.
-        let projection = if results.cursor.is_some() { Projection::All } else { projection };
-        Ok(Self { results, projection, pace: Pace::default() })
+        Ok(Self::of(Results::new(store, request)?, projection))
+    }
+
+    fn of(results: Results<'a>, projection: Projection) -> Self {
+        Self { results, projection, pace: Pace::default() }
     }
 
     /// Where the page after this one begins, once [`next`](Self::next) has given all results; `None` when there is
@@ -160,11 +166,13 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// Reads traces whole. On the first page each is a result; later ones may turn out to have been returned before.
+    /// Reads traces whole. Each is a result, unless it may turn out to have been returned before.
     async fn read(&mut self, mut places: VecDeque<Place>) -> Result<Found, QueryError> {
         let results = &mut self.results;
         let ids: Vec<TraceId> = places.iter().map(|(_, trace_id)| *trace_id).collect();
-        let spans = results.store.traces_with(&results.tenant, &ids, self.projection).await?;
+        // Conditions that are looked at again may ask for attributes.
+        let projection = if results.is_unsure { Projection::All } else { self.projection };
+        let spans = results.store.traces_with(&results.tenant, &ids, projection).await?;
         self.pace.note(ids.len(), spans.len());
         let mut rows_of: HashMap<TraceId, Vec<usize>> =
             Trace::rows_by_trace(&spans).into_iter().map(|rows| (spans.spans().trace_id[rows[0]], rows)).collect();
@@ -174,7 +182,7 @@ impl<'a> Search<'a> {
         {
             // Retention may have taken it since the scan.
             let Some(rows) = rows_of.remove(&place.1) else { continue };
-            let returned_before = results.cursor.is_some_and(|cursor| {
+            let returned_before = results.cursor.filter(|_| results.is_unsure).is_some_and(|cursor| {
                 newest_match(&spans, &rows, results.scan.time, &results.scan.predicates)
                     .is_none_or(|place| place <= cursor.place())
             });
@@ -214,6 +222,10 @@ struct Results<'a> {
     store: &'a dyn SpanStore,
     tenant: Tenant,
     cursor: Option<Cursor>,
+    /// Whether the rows before the cursor are to be looked at still.
+    is_to_look_back: bool,
+    /// Whether a candidate may have been returned before the cursor.
+    is_unsure: bool,
     scan: Scan,
     /// Whether the store evaluates predicates.
     is_exact: bool,
@@ -248,6 +260,8 @@ impl<'a> Results<'a> {
             store,
             tenant,
             cursor,
+            is_to_look_back: cursor.is_some(),
+            is_unsure: false,
             scan,
             is_exact,
             is_scanned: time.is_empty(),
@@ -259,11 +273,33 @@ impl<'a> Results<'a> {
         })
     }
 
+    /// Sees which traces were returned before the cursor, those with a matching row there, if that are not too many rows.
+    async fn look_back(&mut self) -> Result<(), QueryError> {
+        let Some(cursor) = self.cursor.filter(|_| std::mem::take(&mut self.is_to_look_back)) else { return Ok(()) };
+        let time = TimeRange::new(cursor.start_unix_nano, self.scan.time.end_unix_nano);
+        let mut scan = Scan { time, after: None, limit: MOST_ROWS, ..self.scan.clone() };
+        for _ in 0..MOST_ROWS_BEFORE / MOST_ROWS {
+            if !self.is_exact {
+                break;
+            }
+            let page = self.store.scan(&self.tenant, &scan).await?;
+            let before = page.spans.iter().map(place_of).filter(|place| *place <= cursor.place());
+            self.seen.extend(before.map(|(_, trace_id)| trace_id));
+            scan.after = page.next;
+            if scan.after.is_none() {
+                return Ok(());
+            }
+        }
+        self.is_unsure = true;
+        Ok(())
+    }
+
     /// The next candidates, in order, one at least and so many at most; `None` when no more are wanted or there.
     async fn next(&mut self, most: usize) -> Result<Option<VecDeque<Place>>, QueryError> {
+        self.look_back().await?;
         while self.left > 0 {
             if !self.candidates.is_empty() {
-                let wanted = if self.cursor.is_some() { self.left.max(TRACES_BEHIND_CURSOR) } else { self.left };
+                let wanted = if self.is_unsure { self.left.max(TRACES_WHEN_UNSURE) } else { self.left };
                 let now = most.min(wanted).min(self.candidates.len());
                 return Ok(Some(self.candidates.drain(..now).collect()));
             }

@@ -30,7 +30,8 @@ fn client() -> reqwest::Client {
 #[tokio::test]
 async fn a_request_carries_its_own_span_and_tells_no_secret() {
     let exporter = InMemoryExporter::new();
-    let guard = tracewell::init(Config::new("test").exporter(exporter.clone())).unwrap();
+    let config = Config::new("test").exporter(exporter.clone()).shutdown_timeout(Duration::from_secs(60));
+    let guard = tracewell::init(config).unwrap();
     let url = server().await;
     let client = client();
     let parent = tracewell::span("parent").start();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracewell::{Batch, Config, Error, ExportError, Exporter, Tracer};
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(50);
 const CHILDREN: usize = 20;
 
 /// The few calls that there is nothing safe for.
@@ -26,7 +26,7 @@ mod process {
         fn _exit(status: c_int) -> !;
     }
 
-    /// Runs `work` in a child that is killed if it takes ten seconds, and gives how that ended: 0 when it returned true.
+    /// Runs `work` in a child that is killed if it takes a minute, and gives how that ended: 0 when it returned true.
     pub(crate) fn in_child(work: impl FnOnce() -> bool) -> i32 {
         let mut status = -1;
         // SAFETY: the calls are POSIX's. The child has one thread, allocates (which the C libraries this runs on allow
@@ -34,7 +34,7 @@ mod process {
         unsafe {
             let child = fork();
             if child == 0 {
-                alarm(10);
+                alarm(60);
                 let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(false);
                 _exit(c_int::from(!ok));
             }

@@ -14,7 +14,10 @@ async fn spans_do_nothing_until_the_tracer_is_there_and_are_flushed_when_it_goes
     early.end();
 
     let exporter = InMemoryExporter::new();
-    let config = || Config::new("test").exporter(exporter.clone()).export_interval(Duration::from_secs(3600));
+    let config = || {
+        let config = Config::new("test").exporter(exporter.clone()).export_interval(Duration::from_secs(3600));
+        config.shutdown_timeout(Duration::from_secs(60))
+    };
     let guard = tracewell::init(config()).unwrap();
     assert!(matches!(tracewell::init(config()), Err(Error::AlreadyInitialized)));
 

@@ -5,6 +5,8 @@
 use std::time::Duration;
 use tracewell::{Config, InMemoryExporter, SpanKind, Status, traced};
 
+const LONG: Duration = Duration::from_secs(60);
+
 #[traced]
 fn plain() {
     tracewell::event("inside");
@@ -62,13 +64,14 @@ impl<T: Clone + Send + Sync> Store<T> {
 #[tokio::test]
 async fn each_call_is_a_span_with_what_was_asked_for() {
     let exporter = InMemoryExporter::new();
-    let guard = tracewell::init(Config::new("test").exporter(exporter.clone())).unwrap();
+    let config = Config::new("test").exporter(exporter.clone()).shutdown_timeout(LONG);
+    let guard = tracewell::init(config).unwrap();
     let store = Store(1_u8);
     assert_eq!(store.fetch(2).await, [1, 1]);
     store.fail().await.unwrap_err();
     assert_eq!(store.first(|value| *value)(), 1);
     assert_eq!(resize(2, "sea".to_owned(), Some(1), Failed).unwrap(), "sea");
-    tracewell::tracer().flush(Duration::from_secs(10)).unwrap();
+    tracewell::tracer().flush(LONG).unwrap();
 
     let fetch = exporter.span("fetch").unwrap();
     assert_eq!(fetch.tag_value("count"), Some(&2.into()));

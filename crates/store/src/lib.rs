@@ -106,7 +106,7 @@ pub struct StoreStats {
 pub struct BucketStats {
     /// `s3://BUCKET/PREFIX`.
     pub url: String,
-    /// Why it cannot be written now, if so: spans then wait in the log.
+    /// Why it cannot be written, or not all of it be read, now, if so: spans then wait in the log.
     pub away: Option<String>,
     /// Whether that is for good, as when another directory owns it: this process then refuses spans and questions.
     pub is_away_for_good: bool,

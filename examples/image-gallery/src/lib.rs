@@ -53,26 +53,27 @@ pub async fn serve(name: &str, args: &ServiceArgs, traced_from: u8, routes: Rout
 
     let listener =
         tokio::net::TcpListener::bind(args.listen).await.with_context(|| format!("listen on {}", args.listen))?;
-    // Whoever started this service waits for the line.
+    let stopped = stopped()?;
+    // Whoever started this service waits for the line, and may stop it from here on.
     println!("ready {}", listener.local_addr()?);
-    axum::serve(listener, routes).with_graceful_shutdown(stopped()).await?;
+    axum::serve(listener, routes).with_graceful_shutdown(stopped).await?;
     if let Some(tracing) = tracing {
         tracing.shutdown()?;
     }
     Ok(())
 }
 
-async fn stopped() {
+/// Catches SIGTERM and SIGINT from now on; ready when one has come.
+fn stopped() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
+    let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        Err(error) => eprintln!("cannot catch SIGTERM: {error}"),
-    }
+    })
 }
 
 /// What a handler fails with: a status and the reason as text.

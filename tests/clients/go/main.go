@@ -232,7 +232,7 @@ func serve(ctx context.Context, endpoint, next string) {
 	go server.Serve(listener)
 	select {
 	case <-done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(120 * time.Second):
 		os.Exit(1)
 	}
 	check(server.Shutdown(ctx))

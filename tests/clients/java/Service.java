@@ -35,7 +35,7 @@ public class Service {
     });
     server.start();
     System.out.println(server.getAddress().getPort());
-    boolean inTime = served.await(60, TimeUnit.SECONDS);
+    boolean inTime = served.await(120, TimeUnit.SECONDS);
     server.stop(1);
     System.exit(inTime ? 0 : 1);
   }

@@ -139,7 +139,7 @@ function serve(endpoint, next) {
     );
   });
   server.listen(0, "127.0.0.1", () => console.log(server.address().port));
-  setTimeout(() => process.exit(1), 60_000).unref();
+  setTimeout(() => process.exit(1), 120_000).unref();
 }
 
 const [mode, ...rest] = process.argv.slice(2);

@@ -181,7 +181,7 @@ def serve(endpoint, following):
                     with tracer.start_as_current_span("GET", kind=SpanKind.CLIENT):
                         headers = {}
                         propagate.inject(headers)
-                        urllib.request.urlopen(urllib.request.Request(following, headers=headers), timeout=20).read()
+                        urllib.request.urlopen(urllib.request.Request(following, headers=headers), timeout=60).read()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"python")
@@ -190,7 +190,7 @@ def serve(endpoint, following):
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    server.timeout = 60
+    server.timeout = 120
     print(server.server_address[1], flush=True)
     server.handle_request()
     finish(provider, memory)

@@ -72,7 +72,13 @@ async fn a_list_takes_what_the_store_knows_and_reads_the_rest_in_the_same_order_
     store.known = vec![told(2), unfound, told(0)];
     let expected: Vec<TraceSummary> = [told(0), read.items[1].clone(), told(2), read.items[3].clone()].into();
     assert_eq!(search(&store, &request).await.unwrap(), Page { items: expected, next: read.next });
-    assert_eq!(all_pages(&store, request).await, pages);
+    assert_eq!(all_pages(&store, request.clone()).await, pages);
+    // So it is behind a cursor.
+    store.known.clear();
+    let second = SearchRequest { cursor: read.next, ..request };
+    let read = search(&store, &second).await.unwrap();
+    store.known = vec![TraceSummary { root_operation: "known".to_owned(), ..read.items[3].clone() }];
+    assert_eq!(search(&store, &second).await.unwrap().items[3].root_operation, "known");
 }
 
 #[tokio::test]

@@ -246,20 +246,26 @@ fn no_span_is_lost_or_doubled_between_threads_flushes_and_shutdown() {
 #[test]
 fn a_report_that_hangs_does_not_make_a_shutdown_fail() {
     /// Takes spans, and does not return from a report before the test ends.
-    struct Hangs(mpsc::Receiver<()>);
+    struct Hangs(mpsc::Sender<()>, mpsc::Receiver<()>);
     impl Exporter for Hangs {
         fn export(&mut self, _batch: &Batch<'_>) -> Result<(), ExportError> {
             Ok(())
         }
         fn report(&mut self, _report: &crate::Report<'_>) {
-            self.0.recv().unwrap_err();
+            self.0.send(()).unwrap();
+            self.1.recv().unwrap_err();
         }
     }
+    let (begin, begun) = mpsc::channel();
     let (end, ended) = mpsc::channel();
-    let tracer = crate::Tracer::new(Config::new("test").exporter(Hangs(ended))).unwrap();
+    let tracer = crate::Tracer::new(Config::new("test").exporter(Hangs(begin, ended))).unwrap();
     tracer.span("span").start().end();
-    tracer.flush(LONG).unwrap();
-    tracer.shutdown(Duration::from_secs(1)).unwrap();
-    assert_eq!(tracer.stats().exported, 1);
-    drop(end);
+    std::thread::scope(|scope| {
+        let patient = scope.spawn(|| tracer.shutdown(LONG));
+        begun.recv_timeout(LONG).unwrap();
+        tracer.shutdown(Duration::from_millis(1)).unwrap();
+        assert_eq!(tracer.stats().exported, 1);
+        drop(end);
+        patient.join().unwrap().unwrap();
+    });
 }

@@ -81,6 +81,7 @@ impl Flusher {
     pub(super) fn run(mut self, shared: &Shared) {
         let mut was_failing = false;
         loop {
+            shared.flush.begin_round();
             let mut failed = None;
             let steps = [
                 Self::claim_late,

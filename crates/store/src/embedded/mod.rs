@@ -168,6 +168,8 @@ impl EmbeddedStore {
         let mut stats = files.bucket_stats()?;
         stats.away = self.shared.flush.failed().filter(|failed| failed.is_away).map(|failed| failed.why).or(stats.away);
         let state = self.shared.state();
+        // It may be claimed, and what it holds not be open yet.
+        stats.away = stats.away.or_else(|| Some(state.unopened.first()?.why.clone()));
         for segment in state.segments.iter().filter(|segment| files.is_to_be_moved(segment.entry.number)) {
             stats.unmoved_segments += 1;
             stats.unmoved_bytes += segment.entry.bytes;

@@ -10,6 +10,8 @@ use crate::StoreError;
 const TICK: Duration = Duration::from_secs(10);
 /// How soon what failed is tried again: a full disk may have space by then.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often who waits looks for himself.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Wakes the flush thread, and lets others wait for it.
 #[derive(Default)]
@@ -25,7 +27,10 @@ struct SignalState {
     failed: Option<Failed>,
     /// Whether the last round left something to be moved.
     has_more: bool,
+    /// How many rounds have ended.
     rounds: u64,
+    /// Whether one is under way.
+    is_in_round: bool,
     /// Whether there will be no more rounds.
     is_ended: bool,
 }
@@ -75,11 +80,16 @@ impl Signal {
         state.awake = false;
     }
 
+    pub(super) fn begin_round(&self) {
+        self.state().is_in_round = true;
+    }
+
     pub(super) fn finish_round(&self, failed: Option<Failed>, has_more: bool) {
         let mut state = self.state();
         state.failed = failed;
         state.has_more = has_more;
         state.rounds += 1;
+        state.is_in_round = false;
         self.changed.notify_all();
     }
 
@@ -100,43 +110,27 @@ impl Signal {
 
     /// Waits until no frozen memtable is left, or until a round failed to write one.
     pub(super) fn wait_until_flushed(&self, shared: &Shared) -> Result<(), StoreError> {
-        loop {
-            if shared.state().frozen.is_empty() {
-                return Ok(());
-            }
-            let rounds = self.state().rounds;
-            self.wake();
-            // A flush in the midst of a round wakes everyone, too.
-            let (state, _) = self
-                .changed
-                .wait_timeout_while(self.state(), Duration::from_millis(50), |state| {
-                    state.rounds == rounds && !state.is_ended
-                })
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.rounds != rounds
-                && let Some(failed) = &state.failed
-            {
-                return Err(failed.clone().into());
-            }
-            if state.is_ended {
-                return Err(StoreError::Closed);
-            }
-        }
+        self.wait_until(|_, _| shared.state().frozen.is_empty())
     }
 
     /// Waits until nothing is left to merge or to move, or until a round failed.
     pub(super) fn wait_until_merged(&self) -> Result<(), StoreError> {
+        self.wait_until(|state, is_whole| is_whole && state.failed.is_none() && !state.has_more)
+    }
+
+    /// Waits until `is_done`, which is told whether a whole round has passed meanwhile, or until such a round failed. One
+    /// that was under way before may have failed at what has changed since, and may have looked before there was anything
+    /// to do.
+    fn wait_until(&self, is_done: impl Fn(&SignalState, bool) -> bool) -> Result<(), StoreError> {
         let mut state = self.state();
-        // The round that is under way may have looked before.
-        let wanted = state.rounds + 2;
+        let wanted = state.rounds + 1 + u64::from(state.is_in_round);
         loop {
-            if state.rounds >= wanted {
-                if let Some(failed) = &state.failed {
-                    return Err(failed.clone().into());
-                }
-                if !state.has_more {
-                    return Ok(());
-                }
+            let is_whole = state.rounds >= wanted;
+            if is_done(&state, is_whole) {
+                return Ok(());
+            }
+            if let Some(failed) = state.failed.as_ref().filter(|_| is_whole) {
+                return Err(failed.clone().into());
             }
             if state.is_ended {
                 return Err(StoreError::Closed);
@@ -144,10 +138,38 @@ impl Signal {
             state.awake = true;
             self.changed.notify_all();
             let before = state.rounds;
-            state = self
+            // A memtable may be written long before its round ends.
+            (state, _) = self
                 .changed
-                .wait_while(state, |state| state.rounds == before && !state.is_ended)
+                .wait_timeout_while(state, LOOK, |state| state.rounds == before && !state.is_ended)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_not_told_of_a_round_that_began_before() {
+        for is_done_by_then in [true, false] {
+            let signal = Signal::default();
+            let failed = || Some(Failed { why: "the bucket is away".to_owned(), is_away: true });
+            signal.begin_round();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| signal.wait_until_merged());
+                // Who waits for a round wakes the one who makes it.
+                while !std::mem::take(&mut signal.state().awake) {
+                    std::thread::yield_now();
+                }
+                // It failed at what has changed by now.
+                signal.finish_round(failed(), false);
+                signal.begin_round();
+                signal.finish_round(if is_done_by_then { None } else { failed() }, false);
+                let told = waiting.join().unwrap();
+                assert_eq!(told.is_ok(), is_done_by_then, "{told:?}");
+            });
         }
     }
 }

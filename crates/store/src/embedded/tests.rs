@@ -100,6 +100,7 @@ async fn merging_keeps_every_span() {
         store.append(&Tenant::default(), append_of(batch_of(id % 3 + 1, &[id]))).await.unwrap();
         store.flush().await.unwrap();
     }
+    store.settle().await.unwrap();
     assert_eq!(span_ids(&store).await, (1..=20).collect::<Vec<_>>());
     drop(store);
     let store = open(folder.path());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -46,6 +47,8 @@ struct World {
     is_down: bool,
     /// Requests are never answered.
     hangs: bool,
+    /// Objects with this ending are not read before it is taken back.
+    held: Option<&'static str>,
     /// Objects of this name cannot be read.
     denied: Option<&'static str>,
     /// Of how many requests out of a hundred one goes wrong, in a way that the seed has.
@@ -97,6 +100,11 @@ impl FaultyBucket {
     /// From now on objects of a name cannot be read.
     pub(crate) fn set_denied(&self, name: Option<&'static str>) {
         self.world().denied = name;
+    }
+
+    /// From now on objects with an ending are not read, until it is taken back.
+    pub(crate) fn hold(&self, ending: Option<&'static str>) {
+        self.world().held = ending;
     }
 
     /// From now on no request is answered.
@@ -245,6 +253,9 @@ impl ObjectStore for FaultyBucket {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.check().await?;
+        while self.world().held.is_some_and(|held| path.extension() == Some(held)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let denied = self.world().denied;
         if denied.is_some_and(|denied| path.filename() == Some(denied)) {
             return Err(failed());

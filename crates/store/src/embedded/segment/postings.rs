@@ -106,18 +106,22 @@ struct Service {
 }
 
 impl Postings {
-    pub(super) fn get(bytes: Vec<u8>) -> Result<Self, Damaged> {
+    /// Those of a segment with so many templates and blocks.
+    pub(super) fn get(bytes: Vec<u8>, templates: usize, blocks: usize) -> Result<Self, Damaged> {
         let mut input = Input(&bytes);
-        let narrow = |number: u64| u32::try_from(number).map_err(|_| Damaged("a template's number is too large"));
+        let most = templates.checked_sub(1).ok_or(Damaged("there are no templates"))?;
         let services = (0..input.size(bytes.len())?)
             .map(|_| {
                 let name = input.text()?.to_owned();
                 let lists = (0..input.size(bytes.len())?)
                     .map(|_| {
-                        let template = narrow(input.varint()?)?;
-                        let length = input.slice()?.len();
+                        let template = input.size(most)? as u32;
+                        let list = input.slice()?;
+                        for entry in entries(list) {
+                            entry.ok().filter(|(block, _)| *block < blocks).ok_or(Damaged("there is no such block"))?;
+                        }
                         let end = bytes.len() - input.0.len();
-                        Ok((template, end - length..end))
+                        Ok((template, end - list.len()..end))
                     })
                     .collect::<Result<_, Damaged>>()?;
                 Ok(Service { name, lists })
@@ -138,7 +142,7 @@ impl Postings {
         blocks: usize,
         least_nanos: u64,
         takes: impl Fn(&str) -> T,
-    ) -> Result<(Vec<bool>, Vec<u32>), Damaged> {
+    ) -> (Vec<bool>, Vec<u32>) {
         let least = coarse(least_nanos);
         let mut found = vec![false; blocks];
         let mut taken = Vec::new();
@@ -146,19 +150,30 @@ impl Postings {
             let takes = takes(&service.name);
             for (template, range) in service.lists.iter().filter(|(template, _)| takes(*template)) {
                 taken.push(*template);
-                let mut input = Input(&self.bytes[range.clone()]);
-                let mut block = 0u64;
-                while !input.0.is_empty() {
-                    block = block.saturating_add(input.varint()?);
-                    let is_long = input.byte()? >= least;
-                    let place = usize::try_from(block).ok().and_then(|block| block.checked_sub(1));
-                    let here = place.and_then(|place| found.get_mut(place)).ok_or(Damaged("there is no such block"))?;
-                    *here |= is_long;
+                for (block, longest) in entries(&self.bytes[range.clone()]).flatten() {
+                    found[block] |= longest >= least;
                 }
             }
         }
-        Ok((found, taken))
+        (found, taken)
     }
+}
+
+/// The blocks of a list, each with how long rows in it take at most.
+fn entries(list: &[u8]) -> impl Iterator<Item = Result<(usize, u8), Damaged>> {
+    let mut input = Input(list);
+    let mut next = 0usize;
+    std::iter::from_fn(move || {
+        if input.0.is_empty() {
+            return None;
+        }
+        let mut entry = || {
+            next = input.size(usize::MAX)?.checked_add(next).ok_or(Damaged("a block's number is too large"))?;
+            let block = next.checked_sub(1).ok_or(Damaged("a list begins before the first block"))?;
+            Ok((block, input.byte()?))
+        };
+        Some(entry())
+    })
 }
 
 #[cfg(test)]
@@ -192,13 +207,14 @@ mod tests {
         assert_eq!(builder.pairs().count(), 3);
         let mut bytes = Vec::new();
         builder.put(&strings, &mut bytes);
-        let postings = Postings::get(bytes.clone()).unwrap();
+        let get = |bytes: &[u8], templates, blocks| Postings::get(bytes.to_vec(), templates, blocks);
+        let postings = get(&bytes, 3, 300).unwrap();
         let found = |least_nanos, service: &str, template| -> Vec<usize> {
             let takes = |name: &str| {
                 let is_it = name == service;
                 move |number| is_it && number == template
             };
-            let (found, taken) = postings.find(300, least_nanos, takes).unwrap();
+            let (found, taken) = postings.find(300, least_nanos, takes);
             assert!(taken.iter().all(|number| *number == template));
             (0..300).filter(|block| found[*block]).collect()
         };
@@ -208,9 +224,10 @@ mod tests {
         assert_eq!(found(1_000, "web", 2), Vec::<usize>::new());
         assert_eq!(found(1_000, "db", 2), [3, 103, 203]);
         assert_eq!(found(0, "db", 1), Vec::<usize>::new());
-        assert!(postings.find(200, 0, |_| |_| true).is_err(), "blocks that are not there");
+        assert!(get(&bytes, 3, 299).is_err(), "a block that is not there");
+        assert!(get(&bytes, 2, 300).is_err(), "a template that is not there");
         for length in 0..bytes.len() {
-            assert!(Postings::get(bytes[..length].to_vec()).is_err(), "cut off at {length}");
+            assert!(get(&bytes[..length], 3, 300).is_err(), "cut off at {length}");
         }
     }
 }

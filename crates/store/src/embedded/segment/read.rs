@@ -180,8 +180,11 @@ impl Segment {
         let bytes = self.bytes(place.offset, place.length as usize)?;
         let mut zstd = self.zstd()?;
         let is_whole = crc32fast::hash(&bytes) == place.checksum;
-        let read = || block::get_section(&mut zstd, &bytes).and_then(Postings::get).ok();
-        let postings = is_whole.then(read).flatten();
+        let (templates, blocks) = (contents.table.templates.len(), self.footer.blocks.len());
+        let mut read = || -> Result<Postings, Damaged> {
+            Postings::get(block::get_section(&mut zstd, &bytes)?, templates, blocks)
+        };
+        let postings = is_whole.then(|| read().ok()).flatten();
         if postings.is_none() {
             self.note_slower(place, damages);
         }

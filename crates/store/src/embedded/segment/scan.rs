@@ -7,7 +7,7 @@ use tracewell_model::{SpanBatch, SpanKind, StrId, UNKNOWN_SERVICE, Value, ValueR
 use tracewell_wire::otlp::parts::PartsDecoder;
 
 use super::block::Chunk;
-use super::coding::{Damaged, Runs, Texts, Zstd};
+use super::coding::{Runs, Texts, Zstd};
 use super::emit::TraceCursor;
 use super::filter::{self, GROUP_BLOCKS};
 use super::postings::Postings;
@@ -98,28 +98,19 @@ impl Plan {
         if !plan.conditions.is_empty()
             && let Some(postings) = segment.postings(contents, damages)?
         {
-            // What makes no sense though it was written so says nothing.
-            if let Ok((blocks, templates)) = plan.look_up(postings, contents, segment.footer.blocks.len()) {
-                if !blocks.contains(&true) {
-                    return Ok(None);
-                }
-                plan.blocks = blocks;
-                plan.templates = vec![false; contents.table.templates.len()];
-                for template in templates {
-                    plan.templates[template as usize] = true;
-                }
+            let (blocks, templates) = plan.look_up(postings, contents, segment.footer.blocks.len());
+            if !blocks.contains(&true) {
+                return Ok(None);
             }
+            plan.blocks = blocks;
+            plan.templates = vec![false; contents.table.templates.len()];
+            templates.into_iter().for_each(|template| plan.templates[template as usize] = true);
         }
         Ok(Some(plan))
     }
 
     /// The blocks that have rows of which nothing that they share with others says no, and these rows' templates.
-    fn look_up(
-        &self,
-        postings: &Postings,
-        contents: &Contents,
-        blocks: usize,
-    ) -> Result<(Vec<bool>, Vec<u32>), Damaged> {
+    fn look_up(&self, postings: &Postings, contents: &Contents, blocks: usize) -> (Vec<bool>, Vec<u32>) {
         let table = &contents.table;
         let by_template = self.conditions.iter().filter(|condition| condition.predicate.field != Field::DurationNanos);
         // The services of which some resource passes; of the others it depends on the template.
@@ -132,9 +123,7 @@ impl Plan {
         postings.find(blocks, self.least_nanos, |service| {
             let left = conditions.iter().filter(|(services, _)| !services.contains(service));
             let left: Vec<&[Answer]> = left.map(|(_, templates)| *templates).collect();
-            move |template| {
-                left.iter().all(|templates| templates.get(template as usize).is_some_and(|own| *own != Answer::No))
-            }
+            move |template| left.iter().all(|templates| templates[template as usize] != Answer::No)
         })
     }
 

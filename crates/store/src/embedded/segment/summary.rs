@@ -13,7 +13,8 @@ use super::table::{Place, Table};
 
 /// Traces of fewer rows are read as quickly as a summary of them.
 const LEAST_ROWS: usize = 128;
-/// Of larger ones there is none: to see that no id occurs twice takes memory.
+/// Of larger ones there is none: to see that no id occurs twice takes memory. What follows is summed up by itself, which a
+/// reader does not take for the trace, as it is of fewer blocks.
 const MOST_ROWS: usize = 1 << 20;
 /// What the summaries of a block may take.
 const MOST_BYTES: usize = 64 << 20;

@@ -279,6 +279,28 @@ async fn a_store_whose_bucket_does_not_answer_can_be_closed() {
 }
 
 #[tokio::test]
+async fn a_bucket_is_away_until_what_it_holds_can_be_read() {
+    let world = World::new().with_cache(0);
+    let (store, sent) = begin(&world, 2).await;
+    drop(store);
+    world.bucket.set_down(true);
+    let store = world.open().unwrap();
+    world.bucket.hold(Some("segment"));
+    world.bucket.set_down(false);
+    store.shared.flush.wake();
+    while store.shared.files.is_away() {
+        tokio::task::yield_now().await;
+    }
+    // As in a first round that had to try again: none has failed so far.
+    store.shared.flush.finish_round(None, false);
+    assert!(away(&store).await.unwrap().contains(URL), "it is claimed, and no question has an answer yet");
+    world.bucket.hold(None);
+    recover(&store, "it can be read").await;
+    assert_eq!(away(&store).await, None);
+    sent.check(&found(&store).await, "it can be read");
+}
+
+#[tokio::test]
 async fn a_bucket_that_is_not_claimed_yet_is_neither_written_nor_read_by_questions() {
     let world = World::new().with_cache(1 << 20);
     let (store, mut sent) = begin(&world, 2).await;
