@@ -153,9 +153,12 @@ impl Plan {
         };
         for condition in &self.conditions {
             if candidates.is_empty() {
-                return Ok(());
+                break;
             }
             condition.narrow(zstd, contents, block, &mut candidates)?;
+        }
+        if candidates.is_empty() {
+            return Ok(());
         }
         let rows = Runs::of_places(&candidates);
         let starts = block.starts_of(zstd, &rows)?;
