@@ -44,6 +44,11 @@ pub(super) struct Row {
     pub(super) resource: u32,
 }
 
+/// How long a span takes, given its end less its start modulo 2^64: no time, if it ends before it starts.
+pub(super) fn lasting_nanos(start_unix_nano: u64, duration_nanos: u64) -> u64 {
+    if start_unix_nano.checked_add(duration_nanos).is_some() { duration_nanos } else { 0 }
+}
+
 impl Values {
     pub(super) fn new(storage: Storage) -> Self {
         match storage {
@@ -103,10 +108,8 @@ impl Rows {
         self.span_id.len()
     }
 
-    /// How long a row's span takes: no time, if it ends before it starts.
     pub(super) fn lasting_nanos(&self, row: usize) -> u64 {
-        let nanos = self.duration_nanos[row];
-        if self.start_unix_nano[row].checked_add(nanos).is_some() { nanos } else { 0 }
+        lasting_nanos(self.start_unix_nano[row], self.duration_nanos[row])
     }
 
     /// Bytes held, for bounds.

@@ -12,7 +12,7 @@ use super::emit::TraceCursor;
 use super::filter::{self, GROUP_BLOCKS};
 use super::postings::Postings;
 use super::read::{Block, Contents, Segment};
-use super::rows::Values;
+use super::rows::{Values, lasting_nanos};
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
 use super::write::{KIND_KEY, STATUS_KEY, special_key};
 use crate::embedded::damage::Damages;
@@ -411,8 +411,8 @@ impl Condition {
             if uncertain.is_empty() { Vec::new() } else { block.starts_of(zstd, &Runs::of_places(&uncertain))? };
         let mut starts = starts.into_iter();
         let passing = pairs().filter(|(_, nanos)| {
-            let lasts = !is_uncertain(*nanos) || starts.next().is_some_and(|start| start.checked_add(*nanos).is_some());
-            passes(if lasts { *nanos } else { 0 })
+            let start = if is_uncertain(*nanos) { starts.next().unwrap_or(0) } else { 0 };
+            passes(lasting_nanos(start, *nanos))
         });
         *candidates = passing.map(|(row, _)| row).collect();
         Ok(())

@@ -9,7 +9,7 @@ use tracewell_model::{ServiceCount, StatusCode, TraceId, TraceSummary};
 use super::coding::{Damaged, Input, Zstd, get_bytes, put_bytes, put_varint};
 use super::dictionary::Dictionary;
 use super::rows::Rows;
-use super::table::{Place, Table};
+use super::table::Table;
 
 /// Traces of fewer rows are read as quickly as a summary of them.
 const LEAST_ROWS: usize = 128;
@@ -159,13 +159,10 @@ impl Sum {
 
 /// The name of a row: its template's, or a value of its own.
 fn name_of(table: &Table, dictionaries: &[Dictionary], rows: &Rows, row: usize) -> Vec<u8> {
-    let varying =
-        |template: u32| table.variables[template as usize].first().filter(|variable| variable.place == Place::Name);
     let template = rows.template[row];
-    let own = varying(template).and_then(|variable| {
-        let place = rows.template[..row].iter().filter(|template| varying(**template).is_some()).count();
-        let column = variable.column as usize;
-        rows.values[column].text(&dictionaries[column].texts, place)
+    let own = table.name_column(template).and_then(|column| {
+        let before = rows.template[..row].iter().filter(|template| table.name_column(**template).is_some());
+        rows.values[column].text(&dictionaries[column].texts, before.count())
     });
     own.map_or_else(|| table.template(template).name().as_bytes().to_vec(), <[u8]>::to_vec)
 }

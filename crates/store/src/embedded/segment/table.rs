@@ -267,6 +267,12 @@ impl Table {
         self.templates.span(number as usize)
     }
 
+    /// The column of a template's name, if that varies.
+    pub(super) fn name_column(&self, template: u32) -> Option<usize> {
+        let variable = self.variables[template as usize].first()?;
+        (variable.place == Place::Name).then_some(variable.column as usize)
+    }
+
     /// A resource's service.
     pub(super) fn service_id(&self, resource: usize) -> StrId {
         self.templates.resources()[self.resources[resource].index()].service

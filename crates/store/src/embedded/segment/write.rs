@@ -13,7 +13,7 @@ use super::index::IndexBuilder;
 use super::postings::PostingsBuilder;
 use super::rows::{Rows, Values};
 use super::summary::Summaries;
-use super::table::{Part, Place, Storage, Table, ValueType, unzigzag};
+use super::table::{Part, Storage, Table, ValueType, unzigzag};
 use crate::embedded::catalog::SegmentEntry;
 use crate::embedded::disk::WriteFile;
 use crate::embedded::files::SegmentFiles;
@@ -235,15 +235,13 @@ impl SegmentWriter {
 
     /// Notes the operations of templates whose name varies.
     fn note_names(&mut self) {
-        let Some(column) = self.table.column(&Part::Name) else { return };
+        if self.table.column(&Part::Name).is_none() {
+            return;
+        }
         let mut place = 0;
         for (template, resource) in self.rows.template.iter().zip(&self.rows.resource) {
-            let has_name = self.table.variables[*template as usize].first().is_some_and(|v| v.place == Place::Name);
-            if !has_name {
-                continue;
-            }
-            let texts = &self.dictionaries[column as usize].texts;
-            let Some(name) = self.rows.values[column as usize].text(texts, place) else { return };
+            let Some(column) = self.table.name_column(*template) else { continue };
+            let Some(name) = self.rows.values[column].text(&self.dictionaries[column].texts, place) else { return };
             place += 1;
             let service = self.table.service_id(*resource as usize);
             if self.named.len() < MOST_NAMED && self.named.insert((service, super::hash::of_bytes(0, name))) {
@@ -327,7 +325,7 @@ impl SegmentWriter {
         for (service, template) in self.postings.pairs() {
             let span = table.template(template);
             let service = table.templates.string(service);
-            if table.variables[template as usize].iter().all(|variable| variable.place != Place::Name) {
+            if table.name_column(template).is_none() {
                 self.names.add_operation(service, span.name(), span.kind() as u8);
             }
             for (key, _) in span.attributes().iter() {
