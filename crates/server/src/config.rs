@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracewell_store::BucketOptions;
 use tracewell_wire::Limits;
 
+use crate::budget::MemoryBudget;
 use crate::receive::ReceiveLimits;
 
 /// Settings of `tracewell serve`. Each is a flag, an environment variable and a key of the configuration file.
@@ -55,7 +56,10 @@ pub struct Settings {
     /// When segments take more bytes than this, the oldest are deleted, such as `10GiB` [default: without limit]
     #[arg(long, env = "TRACEWELL_RETENTION_SIZE", value_name = "SIZE")]
     pub retention_size: Option<String>,
-    /// Memory for spans that are not in segments yet [default: 128MiB]
+    /// Memory for the whole process: 3/8 for requests on their way in, 1/4 for spans that are not in segments yet, 3/16 for
+    /// questions, 1/16 for answers that are not sent yet, and 1/8 for all else. Over its part, senders and askers are told
+    /// to come again. Less than 96MiB only makes segments smaller: the parts stay as they are for 96MiB. [default: half of
+    /// what the control group, the machine or the resource limits leave, at most 512MiB]
     #[arg(long, env = "TRACEWELL_MEMORY", value_name = "SIZE")]
     pub memory: Option<String>,
     /// When a request is acknowledged: `group` (on disk, survives power loss) or `none` (survives the process's death)
@@ -68,7 +72,8 @@ pub struct Settings {
     /// Largest body of a request after decompression [default: 64MiB]
     #[arg(long, env = "TRACEWELL_DECOMPRESSED_SIZE", value_name = "SIZE")]
     pub decompressed_size: Option<String>,
-    /// Bytes of request bodies in work at once; over it senders are told to come again [default: 256MiB]
+    /// Memory for requests on their way in, all together: bodies, what they decompress and decode to; over it senders are
+    /// told to come again [default: 3/8 of --memory]
     #[arg(long, env = "TRACEWELL_IN_FLIGHT_SIZE", value_name = "SIZE")]
     pub in_flight_size: Option<String>,
     /// Spans in one request; more refuse the request [default: 1000000]
@@ -113,14 +118,27 @@ pub struct Config {
     pub retention_age: Option<Duration>,
     /// Bytes of segments after which the oldest are deleted.
     pub retention_bytes: Option<u64>,
-    /// Memory for spans that are not in segments.
-    pub memory_bytes: u64,
+    /// Memory for the whole process.
+    pub memory_bytes: usize,
+    /// Memory for requests on their way in, if it is not a part of the whole.
+    pub in_flight_bytes: Option<usize>,
     /// Whether an acknowledged span survives power loss.
     pub durable: bool,
     /// What is received at most.
     pub receive: ReceiveLimits,
     /// Web origins that may send spans.
     pub cors_origins: Vec<String>,
+}
+
+impl Config {
+    /// The memory budget that these settings give.
+    pub fn budget(&self) -> MemoryBudget {
+        let budget = MemoryBudget::new(self.memory_bytes);
+        match self.in_flight_bytes {
+            Some(bytes) => budget.with_ingest_bytes(bytes),
+            None => budget,
+        }
+    }
 }
 
 impl Settings {
@@ -175,7 +193,6 @@ impl Settings {
             body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
             decompressed_bytes: size(self.decompressed_size, "decompressed_size", defaults.decompressed_bytes as u64)?
                 as usize,
-            in_flight_bytes: size(self.in_flight_size, "in_flight_size", defaults.in_flight_bytes as u64)? as usize,
             request: Limits {
                 spans_per_request: self.spans_per_request.unwrap_or(defaults.request.spans_per_request),
                 attributes_per_span: self.attributes_per_span.unwrap_or(defaults.request.attributes_per_span),
@@ -212,7 +229,11 @@ impl Settings {
                 None => None,
                 given => Some(size(given, "retention_size", 0)?),
             },
-            memory_bytes: size(self.memory, "memory", 128 << 20)?,
+            memory_bytes: size(self.memory, "memory", MemoryBudget::default_bytes() as u64)? as usize,
+            in_flight_bytes: match self.in_flight_size {
+                None => None,
+                given => Some(size(given, "in_flight_size", 0)? as usize),
+            },
             durable,
             receive,
             cors_origins: self.cors_origin,
@@ -286,8 +307,10 @@ mod tests {
         let text = "body_size = \"1MiB\"\ndecompressed_size = \"2MiB\"\nin_flight_size = \"3MiB\"\nspans_per_request = 4\n\
                     attributes_per_span = 5\nattribute_size = \"6KiB\"\nevents_per_span = 7\nlinks_per_span = 8\n\
                     name_size = \"9KiB\"\n";
-        let limits = toml::from_str::<Settings>(text).unwrap().check().unwrap().receive;
-        assert_eq!((limits.body_bytes, limits.decompressed_bytes, limits.in_flight_bytes), (1 << 20, 2 << 20, 3 << 20));
+        let config = toml::from_str::<Settings>(text).unwrap().check().unwrap();
+        assert_eq!(config.budget().ingest().limit_bytes(), 3 << 20);
+        let limits = config.receive;
+        assert_eq!((limits.body_bytes, limits.decompressed_bytes), (1 << 20, 2 << 20));
         let request = limits.request;
         assert_eq!((request.spans_per_request, request.attributes_per_span, request.attribute_bytes), (4, 5, 6 << 10));
         assert_eq!((request.events_per_span, request.links_per_span, request.name_bytes), (7, 8, 9 << 10));

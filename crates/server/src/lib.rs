@@ -7,6 +7,7 @@
 //! | `serve`   | listeners, their routers, an orderly end                                |
 //! | `queries` | threads that give way to those that take spans                         |
 //! | `memory`  | what becomes of memory that is given back                               |
+//! | `budget`  | the memory that the process may take, and who takes it                  |
 //! | `receive` | OTLP over HTTP and gRPC: admission, decompression, decoding, the store  |
 //! | `api`     | the native HTTP API and Jaeger's                                        |
 //! | `guard`   | headers and host checks that protect the UI and the APIs                |
@@ -14,6 +15,7 @@
 //! | `demo`    | the Image Gallery, made slow on purpose                                 |
 
 pub mod api;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tracewell_store::{Commit, EmbeddedOptions, EmbeddedStore, MemoryOptions, MemoryStore, SpanStore};
 
 use crate::api::{self, ApiState, OtlpAddresses};
+use crate::budget::MemoryBudget;
 use crate::config::{Config, Settings};
 use crate::queries::Queries;
 use crate::receive::{AllowedOrigins, Receiver};
@@ -53,13 +54,15 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     raise_open_files();
     let queries = Queries::start()?;
     let listeners = Listeners::bind(&config, &queries).await?;
-    let store = open_store(&config)?;
-    let receiver =
-        Receiver::new(store.clone(), config.receive, AllowedOrigins { origins: config.cors_origins.clone() });
+    let budget = config.budget();
+    let store = open_store(&config, &budget)?;
+    let origins = AllowedOrigins { origins: config.cors_origins.clone() };
+    let receiver = Receiver::new(store.clone(), config.receive, &budget, origins);
     let receivers = receiver.clone();
     let addresses = listeners.addresses()?;
     let [_, otlp_http, otlp_grpc] = addresses;
     let state = ApiState::new(store.clone())
+        .with_budget(budget)
         .with_receivers(move || receivers.stats())
         .with_addresses(OtlpAddresses { otlp_http, otlp_grpc });
     let pages = guard::layer(api::router(state).fallback_service(ui::router()), config.http.ip().is_loopback());
@@ -99,14 +102,17 @@ fn raise_open_files() {
     }
 }
 
-fn open_store(config: &Config) -> Result<Arc<dyn SpanStore>> {
+fn open_store(config: &Config, budget: &MemoryBudget) -> Result<Arc<dyn SpanStore>> {
+    let memtables = budget.memtables();
     let Some(folder) = &config.data else {
-        let options = MemoryOptions { most_bytes: config.memory_bytes as usize };
+        let options = MemoryOptions { most_bytes: memtables.limit_bytes(), used_bytes: memtables.counter() };
         return Ok(Arc::new(MemoryStore::new(options)));
     };
     let options = EmbeddedOptions {
         commit: if config.durable { Commit::Group } else { Commit::None },
-        memory_bytes: config.memory_bytes as usize,
+        memory_bytes: memtables.limit_bytes(),
+        flush_bytes: Some(budget.flush_bytes()),
+        used_bytes: memtables.counter(),
         retention_age: config.retention_age,
         retention_bytes: config.retention_bytes,
         segments: config.segments.clone(),

@@ -252,7 +252,7 @@ mod memory_tests {
 
     #[tokio::test]
     async fn the_memory_store_has_a_bound() {
-        let store = MemoryStore::new(MemoryOptions { most_bytes: 10 });
+        let store = MemoryStore::new(MemoryOptions { most_bytes: 10, ..MemoryOptions::default() });
         let refused = store.append(&Tenant::default(), conformance::append_of(conformance::batch_of(1, &[1]))).await;
         assert!(matches!(refused, Err(StoreError::Busy(_))));
     }

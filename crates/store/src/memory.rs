@@ -1,6 +1,7 @@
 //! The store that keeps nothing on disk: for tests and for trying things out.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -15,16 +16,18 @@ use crate::{
 };
 
 /// How a [`MemoryStore`] behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryOptions {
     /// Over this many bytes, appends are answered with [`StoreError::Busy`]: nothing is evicted behind anyone's back.
     pub most_bytes: usize,
+    /// Where it is counted how much of it is taken, for others to see.
+    pub used_bytes: Arc<AtomicUsize>,
 }
 
 impl Default for MemoryOptions {
     /// 1 GiB.
     fn default() -> Self {
-        Self { most_bytes: 1 << 30 }
+        Self { most_bytes: 1 << 30, used_bytes: Arc::default() }
     }
 }
 
@@ -68,11 +71,13 @@ impl SpanStore for MemoryStore {
         if state.closed {
             return Err(StoreError::Closed);
         }
-        let used: usize = state.tenants.values().map(Memtable::bytes).sum();
-        if used + append.batch.size_bytes() > self.options.most_bytes {
+        let kept = Kept::new(append.batch);
+        let used: usize = state.tenants.values().map(Memtable::bytes).sum::<usize>() + kept.bytes();
+        if used > self.options.most_bytes {
             return Err(StoreError::Busy(format!("the memory budget of {} bytes is used up", self.options.most_bytes)));
         }
-        state.tenants.entry(tenant.clone()).or_default().insert(Arc::new(Kept::new(append.batch)));
+        state.tenants.entry(tenant.clone()).or_default().insert(Arc::new(kept));
+        self.options.used_bytes.store(used, Ordering::Relaxed);
         Ok(())
     }
 

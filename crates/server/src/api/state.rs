@@ -10,6 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracewell_store::{SpanStore, Tenant};
 
+use crate::budget::MemoryBudget;
+
 /// What every handler has. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiState {
@@ -17,6 +19,8 @@ pub struct ApiState {
     pub(crate) tenant: Tenant,
     pub(crate) limits: ApiLimits,
     pub(crate) addresses: Option<OtlpAddresses>,
+    /// What questions and answers take memory from.
+    pub(crate) budget: MemoryBudget,
     receivers: Arc<dyn Fn() -> ReceiverStats + Send + Sync>,
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     places: Arc<Semaphore>,
@@ -132,6 +136,7 @@ impl ApiState {
             tenant: Tenant::default(),
             limits,
             addresses: None,
+            budget: MemoryBudget::default(),
             receivers: Arc::new(ReceiverStats::default),
             clock: Arc::new(system_clock),
             places: Arc::new(Semaphore::new(limits.concurrent_queries)),
@@ -144,6 +149,13 @@ impl ApiState {
     pub fn with_limits(mut self, limits: ApiLimits) -> Self {
         self.places = Arc::new(Semaphore::new(limits.concurrent_queries.max(1)));
         self.limits = limits;
+        self
+    }
+
+    /// With the process's memory budget.
+    #[must_use]
+    pub fn with_budget(mut self, budget: MemoryBudget) -> Self {
+        self.budget = budget;
         self
     }
 

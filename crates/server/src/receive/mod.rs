@@ -23,6 +23,7 @@ use tracewell_wire::otlp::{Encoding, metrics};
 use tracewell_wire::{DecodeError, Format, Limits};
 
 use crate::api::ReceiverStats;
+use crate::budget::MemoryBudget;
 use admission::Admission;
 pub use cors::AllowedOrigins;
 use sdks::Sdks;
@@ -40,21 +41,14 @@ pub struct ReceiveLimits {
     pub body_bytes: usize,
     /// Bytes of a body after decompression.
     pub decompressed_bytes: usize,
-    /// Bytes of bodies in work at once, over all connections.
-    pub in_flight_bytes: usize,
     /// What one request may hold.
     pub request: Limits,
 }
 
 impl Default for ReceiveLimits {
-    /// 16 MiB as sent, 64 MiB decompressed, 256 MiB in flight.
+    /// 16 MiB as sent, 64 MiB decompressed.
     fn default() -> Self {
-        Self {
-            body_bytes: 16 << 20,
-            decompressed_bytes: 64 << 20,
-            in_flight_bytes: 256 << 20,
-            request: Limits::default(),
-        }
+        Self { body_bytes: 16 << 20, decompressed_bytes: 64 << 20, request: Limits::default() }
     }
 }
 
@@ -97,8 +91,13 @@ pub(crate) struct Accepted {
 
 impl Receiver {
     /// Receivers that append to a store.
-    pub fn new(store: Arc<dyn SpanStore>, limits: ReceiveLimits, origins: AllowedOrigins) -> Self {
-        let admission = Admission::new(limits.in_flight_bytes);
+    pub fn new(
+        store: Arc<dyn SpanStore>,
+        limits: ReceiveLimits,
+        budget: &MemoryBudget,
+        origins: AllowedOrigins,
+    ) -> Self {
+        let admission = Admission::new(budget.ingest().clone());
         Self { store, limits, admission, stats: Arc::default(), sdks: Arc::default(), origins: Arc::new(origins) }
     }
 

@@ -16,6 +16,8 @@ use tonic::codec::CompressionEncoding;
 use tower::ServiceExt;
 use tracewell_store::{MemoryOptions, MemoryStore, SpanStore, Tenant};
 
+use crate::budget::MemoryBudget;
+
 use super::{AllowedOrigins, ReceiveLimits, Receiver, grpc};
 
 mod metrics;
@@ -42,7 +44,8 @@ impl Setup {
     fn with(limits: ReceiveLimits, memory: MemoryOptions) -> Self {
         let store = Arc::new(MemoryStore::new(memory));
         let origins = AllowedOrigins { origins: vec!["https://shop.example".to_owned()] };
-        Self { receiver: Receiver::new(store.clone(), limits, origins), store }
+        let receiver = Receiver::new(store.clone(), limits, &MemoryBudget::new(512 << 20), origins);
+        Self { receiver, store }
     }
 
     async fn spans(&self) -> u64 {
@@ -347,10 +350,11 @@ async fn a_request_with_too_much_in_it_names_the_limit() {
 #[tokio::test]
 async fn over_a_budget_the_sender_is_told_when_to_come_again() {
     // Once the store is full, and once the receivers are.
-    let full_store = Setup::with(ReceiveLimits::default(), MemoryOptions { most_bytes: 10 });
+    let full_store =
+        Setup::with(ReceiveLimits::default(), MemoryOptions { most_bytes: 10, ..MemoryOptions::default() });
     let full_receiver = Setup::new();
     let mut all = full_receiver.receiver.admission.begin();
-    all.reach(usize::MAX).unwrap();
+    all.reach(192 << 20).unwrap();
     for setup in [&full_store, &full_receiver] {
         for (content_type, body) in [(PROTOBUF, one_span().encode_to_vec()), (JSON, ONE_SPAN_JSON.into())] {
             let answer = setup.post(&[("content-type", content_type)], body).await;

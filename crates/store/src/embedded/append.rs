@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::log::LogWriter;
-use super::{Commit, Frozen, MEMTABLES_PER_BUDGET, Request, Shared, Waiting, log_path};
+use super::{Commit, Frozen, Request, Shared, Waiting, log_path};
 use crate::StoreError;
 use crate::memtable::Memtable;
 
@@ -79,7 +79,7 @@ impl LogThread {
         for append in group.drain(..) {
             let _ = append.done.send(Ok(()));
         }
-        if active_bytes >= self.shared.options.memory_bytes / MEMTABLES_PER_BUDGET
+        if active_bytes >= self.shared.options.freeze_bytes()
             && let Err(error) = self.freeze()
         {
             tracing::error!(%error, "cannot begin a new log file");

@@ -84,7 +84,7 @@ struct Shared {
     options: EmbeddedOptions,
     state: RwLock<State>,
     /// Bytes of all memtables, and of the batches that are on their way into one.
-    table_bytes: AtomicUsize,
+    table_bytes: Arc<AtomicUsize>,
     /// Told when a flush has given memory back.
     room: Notify,
     flush: signal::Signal,

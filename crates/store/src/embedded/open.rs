@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
@@ -41,13 +41,14 @@ impl EmbeddedStore {
     ) -> Result<Self, StoreError> {
         let Opened { files, catalog, damage, late_claim } = opened;
         let is_rebuilt = damage.is_some();
+        let table_bytes = options.used_bytes.clone();
         let shared = Arc::new(Shared {
             disk,
             folder: folder.to_owned(),
             files,
             options,
             state: RwLock::default(),
-            table_bytes: AtomicUsize::new(0),
+            table_bytes,
             room: Notify::new(),
             flush: Signal::default(),
             damages: Damages::default(),

@@ -1,9 +1,12 @@
 //! How an embedded store behaves.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tracewell_wire::Limits;
+
+use super::MEMTABLES_PER_BUDGET;
 
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +44,12 @@ impl BucketOptions {
 pub struct EmbeddedOptions {
     /// When an append is acknowledged.
     pub commit: Commit,
-    /// Bytes of spans in memory, over all tenants. A quarter of it starts a flush; all of it makes appends wait.
+    /// Bytes of spans in memory, over all tenants and until they are flushed. All of it makes appends wait.
     pub memory_bytes: usize,
+    /// Bytes of spans that start a flush; `None` is a quarter of `memory_bytes`.
+    pub flush_bytes: Option<usize>,
+    /// Where it is counted how much of `memory_bytes` is taken, for others to see.
+    pub used_bytes: Arc<AtomicUsize>,
     /// Spans older than this may be deleted; `None` keeps them for ever.
     pub retention_age: Option<Duration>,
     /// When segments take more than this, the oldest are deleted; `None` is without limit.
@@ -55,12 +62,21 @@ pub struct EmbeddedOptions {
     pub now_unix_nano: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
+impl EmbeddedOptions {
+    /// A memtable of so many bytes is frozen: one fills while others are written.
+    pub(super) fn freeze_bytes(&self) -> usize {
+        self.flush_bytes.unwrap_or(self.memory_bytes / MEMTABLES_PER_BUDGET)
+    }
+}
+
 impl Default for EmbeddedOptions {
     /// Group commit, 128 MiB of memory, no retention.
     fn default() -> Self {
         Self {
             commit: Commit::Group,
             memory_bytes: 128 << 20,
+            flush_bytes: None,
+            used_bytes: Arc::default(),
             retention_age: None,
             retention_bytes: None,
             segments: None,
