@@ -6,6 +6,8 @@
 //! | `config`  | settings from flags, environment and file                               |
 //! | `serve`   | listeners, their routers, an orderly end                                |
 //! | `queries` | threads that give way to those that take spans                         |
+//! | `metrics` | `/metrics`: what this process does, for Prometheus                     |
+//! | `output`  | everything that is printed, made safe for terminals                  |
 //! | `memory`  | what becomes of memory that is given back                               |
 //! | `budget`  | the memory that the process may take, and who takes it                  |
 //! | `receive` | OTLP over HTTP and gRPC: admission, decompression, decoding, the store  |
@@ -21,6 +23,8 @@ pub mod config;
 pub mod demo;
 mod guard;
 mod memory;
+pub mod metrics;
+mod output;
 mod queries;
 pub mod receive;
 pub mod serve;

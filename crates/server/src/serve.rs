@@ -17,9 +17,10 @@ use tracewell_store::{Commit, EmbeddedOptions, EmbeddedStore, MemoryOptions, Mem
 use crate::api::{self, ApiState, OtlpAddresses};
 use crate::budget::MemoryBudget;
 use crate::config::{Config, Settings};
+use crate::metrics::{Metrics, Port};
 use crate::queries::Queries;
 use crate::receive::{AllowedOrigins, Receiver};
-use crate::{guard, ui};
+use crate::{guard, output, ui};
 
 /// How long requests in work may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -45,8 +46,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let file = args.config.as_deref().map(Settings::from_file).transpose()?.unwrap_or_default();
     let settings = args.settings.or(file);
     if args.print_config {
-        print!("{}", toml::to_string(&settings)?);
-        return Ok(());
+        return toml::to_string(&settings)?.lines().try_for_each(output::print_line);
     }
     let config = settings.check()?;
     // The signals are caught before anything is announced, so that none is missed.
@@ -61,17 +61,24 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let receivers = receiver.clone();
     let addresses = listeners.addresses()?;
     let [_, otlp_http, otlp_grpc] = addresses;
+    let metrics = Metrics::new(config.data.clone(), config.retention_age);
     let state = ApiState::new(store.clone())
+        .with_metrics(metrics.clone())
         .with_budget(budget)
         .with_receivers(move || receivers.stats())
         .with_addresses(OtlpAddresses { otlp_http, otlp_grpc });
-    let pages = guard::layer(api::router(state).fallback_service(ui::router()), config.http.ip().is_loopback());
+    let pages = metrics.layer(Port::Http, api::router(state).fallback_service(ui::router()));
+    let pages = guard::layer(pages, config.http.ip().is_loopback());
 
     let (stopping, stopped) = watch::channel(false);
     let servers = [
         queries.handle().spawn(serve(listeners.http, pages, stopped.clone())),
-        tokio::spawn(serve(listeners.otlp_http, receiver.http_router(), stopped.clone())),
-        tokio::spawn(serve(listeners.otlp_grpc, receiver.grpc_router(), stopped)),
+        tokio::spawn(serve(
+            listeners.otlp_http,
+            metrics.layer(Port::OtlpHttp, receiver.http_router()),
+            stopped.clone(),
+        )),
+        tokio::spawn(serve(listeners.otlp_grpc, metrics.layer(Port::OtlpGrpc, receiver.grpc_router()), stopped)),
     ];
     announce(&config, &addresses, args.ready_file.as_deref())?;
 
@@ -180,14 +187,17 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
 }
 
 fn announce(config: &Config, [http, otlp_http, otlp_grpc]: &[SocketAddr; 3], ready_file: Option<&Path>) -> Result<()> {
-    let mut data = config.data.as_ref().map_or("memory, nothing is kept".to_owned(), |path| path.display().to_string());
+    let mut data = config
+        .data
+        .as_ref()
+        .map_or("memory, nothing is kept".to_owned(), |path| output::visible(&path.display().to_string()).into_owned());
     if let Some(bucket) = &config.segments {
-        data.push_str(&format!("\n  segments     {}", bucket.url));
+        data.push_str(&format!("\nsegments     {}", output::visible(&bucket.url)));
     }
-    eprintln!(
-        "Tracewell {}\n  UI and APIs  http://{http}\n  OTLP/HTTP    http://{otlp_http}/v1/traces\n  OTLP/gRPC    {otlp_grpc}\n  data         {data}",
+    output::say(&format!(
+        "Tracewell {}\nUI and APIs  http://{http}\nOTLP/HTTP    http://{otlp_http}/v1/traces\nOTLP/gRPC    {otlp_grpc}\ndata         {data}",
         env!("CARGO_PKG_VERSION")
-    );
+    ));
     if let Some(path) = ready_file {
         let ready = serde_json::json!({
             "pid": std::process::id(),

@@ -42,7 +42,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-pub use state::{ApiLimits, ApiState, Loss, OtlpAddresses, Received, ReceiverStats, SdkDrops, SdkStats};
+pub use state::{ApiLimits, ApiState, Loss, OtlpAddresses, PortStats, Received, ReceiverStats, SdkDrops, SdkStats};
 
 use error::ApiError;
 
@@ -65,7 +65,7 @@ const NATIVE_PATHS: &[&str] = &[
     "/openapi.yaml",
 ];
 
-/// The routes `/api/v1/...`, `/api/...` and `/healthz`.
+/// The routes `/api/v1/...`, `/api/...`, `/healthz` and `/metrics`.
 pub fn router(state: ApiState) -> Router {
     let queries = Router::new()
         .route("/traces", get(traces::search))
@@ -91,6 +91,7 @@ pub fn router(state: ApiState) -> Router {
         .nest("/api/v1", native)
         .nest("/api", jaeger::router(state.clone()))
         .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(crate::metrics::metrics))
         .with_state(state)
 }
 

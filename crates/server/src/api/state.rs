@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tracewell_store::{SpanStore, Tenant};
 
 use crate::budget::MemoryBudget;
+use crate::metrics::Metrics;
 
 /// What every handler has. Cheap to clone.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ pub struct ApiState {
     pub(crate) addresses: Option<OtlpAddresses>,
     /// What questions and answers take memory from.
     pub(crate) budget: MemoryBudget,
+    pub(crate) metrics: Metrics,
     receivers: Arc<dyn Fn() -> ReceiverStats + Send + Sync>,
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     places: Arc<Semaphore>,
@@ -75,6 +77,20 @@ pub struct ReceiverStats {
     pub sdks: Vec<SdkStats>,
     /// Numbers that were told and not kept, because of too many services.
     pub sdk_points_left_out: u64,
+    /// The same by port, which `/metrics` shows.
+    #[serde(skip)]
+    pub ports: Vec<PortStats>,
+}
+
+/// What one receiver did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Its name: `otlp_http` or `otlp_grpc`.
+    pub port: &'static str,
+    /// What was accepted.
+    pub received: Received,
+    /// What was refused, by reason.
+    pub refused: Vec<Loss>,
 }
 
 /// What the SDKs of one service tell of themselves, all its processes together, since these were started.
@@ -137,6 +153,7 @@ impl ApiState {
             limits,
             addresses: None,
             budget: MemoryBudget::default(),
+            metrics: Metrics::default(),
             receivers: Arc::new(ReceiverStats::default),
             clock: Arc::new(system_clock),
             places: Arc::new(Semaphore::new(limits.concurrent_queries)),
@@ -170,6 +187,13 @@ impl ApiState {
     #[must_use]
     pub fn with_addresses(mut self, addresses: OtlpAddresses) -> Self {
         self.addresses = Some(addresses);
+        self
+    }
+
+    /// With what `/metrics` shows beside the counters of receivers and store.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backup;
 mod client;
 mod compare;
 mod critical_path;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use crate::output;
 use crate::serve::{self, ServeArgs};
 use client::Client;
 
@@ -61,6 +63,10 @@ enum Command {
     Export(export::ExportArgs),
     /// Checks a store's directory, which no server may have open, and mends it if asked
     Fsck(store::FsckArgs),
+    /// Copies a store, of a running server too, into another directory; the next time only what is new
+    Backup(backup::BackupArgs),
+    /// Makes a store's directory from a backup
+    Restore(backup::RestoreArgs),
     /// Looks into a store's directory
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -141,18 +147,30 @@ pub(crate) fn why_lines(why: &serde_json::Value, indent: usize) -> Vec<String> {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&cli.log))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
-        .init();
+    output::show_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            output::print_usage(&usage);
+            return ExitCode::from(usage.exit_code() as u8);
+        }
+    };
+    // Its `new` prints by itself what it cannot read, as it is.
+    let filter = match tracing_subscriber::EnvFilter::try_new(&cli.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            output::say(&format!("error: --log {}: {error}", output::visible(&cli.log)));
+            return ExitCode::from(2);
+        }
+    };
+    let log = output::Log::new();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(log.colour()).with_writer(log).init();
     match run(cli.command) {
         Ok(code) => code,
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -180,10 +198,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Services(args) => {
             let answer = Client::new(&args.url).get("/api/v1/services", &[])?;
             if args.json {
-                client::print_json(&answer)?;
+                output::print_json(&answer)?;
             } else {
                 for service in answer["services"].as_array().into_iter().flatten() {
-                    client::print_line(service.as_str().unwrap_or_default())?;
+                    output::print_line(service.as_str().unwrap_or_default())?;
                 }
             }
         }
@@ -191,9 +209,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Import(args) => return import::run(&args),
         Command::Export(args) => export::run(&args)?,
         Command::Fsck(args) => return store::fsck(&args),
+        Command::Backup(args) => backup::backup(&args)?,
+        Command::Restore(args) => backup::restore(&args)?,
         Command::Store(command) => store::run(&command)?,
         Command::Demo(args) => return crate::demo::run(args),
-        Command::Version => client::print_line(&format!("tracewell {}", env!("CARGO_PKG_VERSION")))?,
+        Command::Version => output::print_line(&format!("tracewell {}", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(ExitCode::SUCCESS)
 }

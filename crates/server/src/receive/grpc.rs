@@ -4,12 +4,14 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use bytes::{Buf, BufMut, Bytes};
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, UnaryService};
@@ -18,6 +20,7 @@ use tower::Service;
 use tracewell_wire::otlp::{Encoding, encode_response, encode_retry_status};
 
 use super::admission::Admitted;
+use super::stats::Turned;
 use super::{RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
 pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -26,11 +29,13 @@ pub(super) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.Metr
 pub(super) fn router(receiver: Receiver) -> Router {
     Router::new()
         .route_service(TRACES, ExportService(receiver.clone(), Signal::Traces))
-        .route_service(METRICS, ExportService(receiver, Signal::Metrics))
-        .fallback(async || {
+        .route_service(METRICS, ExportService(receiver.clone(), Signal::Metrics))
+        .fallback(async |State(receiver): State<Receiver>| {
+            receiver.counters().turned(Turned::NotFound);
             let message = format!("spans are received at {TRACES} and the metrics of SDKs at {METRICS}");
             Status::unimplemented(message).into_http::<tonic::body::Body>()
         })
+        .with_state(receiver)
 }
 
 /// Serves the one method that each service of OTLP has.
@@ -59,8 +64,29 @@ impl Service<Request> for ExportService {
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Zstd)
                 .max_decoding_message_size(receiver.limits.decompressed_bytes);
-            Ok(grpc.unary(Export(receiver, signal), request).await)
+            let counted = Arc::new(AtomicBool::new(false));
+            let answer = grpc.unary(Export(receiver.clone(), signal, counted.clone()), request).await;
+            // What tonic refuses itself did not get as far as `Export`.
+            if !counted.load(Relaxed) {
+                count(&receiver, answer.headers());
+            }
+            Ok(answer)
         })
+    }
+}
+
+/// Counts a refusal by what its answer says. One that has no status in its head carries a message, and is a success.
+fn count(receiver: &Receiver, headers: &HeaderMap) {
+    let Some(code) = headers.get("grpc-status").and_then(|code| code.to_str().ok()?.parse::<i32>().ok()) else {
+        return;
+    };
+    let why = || "refused before it was read".to_owned();
+    match Code::from_i32(code) {
+        Code::Ok => {}
+        Code::Unavailable => receiver.counters().refused(&Refusal::Busy(why())),
+        Code::ResourceExhausted | Code::OutOfRange => receiver.counters().refused(&Refusal::TooLarge(why())),
+        Code::Unimplemented => receiver.counters().turned(Turned::Unsupported),
+        _ => receiver.counters().refused(&Refusal::Malformed(why())),
     }
 }
 
@@ -103,14 +129,15 @@ impl http_body::Body for Metered {
     }
 }
 
-struct Export(Receiver, Signal);
+/// What the service does with a message, and whether a refusal was counted.
+struct Export(Receiver, Signal, Arc<AtomicBool>);
 
 impl UnaryService<Bytes> for Export {
     type Response = Vec<u8>;
     type Future = Answer<Result<tonic::Response<Vec<u8>>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (receiver, signal) = (self.0.clone(), self.1);
+        let (receiver, signal, counted) = (self.0.clone(), self.1, self.2.clone());
         Box::pin(async move {
             let (_, extensions, body) = request.into_parts();
             // Held until what it carries is kept.
@@ -127,7 +154,8 @@ impl UnaryService<Bytes> for Export {
                     Ok(tonic::Response::new(encode_response(Encoding::Protobuf, accepted.rejected, &accepted.message)))
                 }
                 Err(refusal) => {
-                    receiver.stats.refused(&refusal);
+                    receiver.counters().refused(&refusal);
+                    counted.store(true, Relaxed);
                     Err(status(refusal))
                 }
             }

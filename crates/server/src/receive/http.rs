@@ -10,6 +10,7 @@ use axum::routing::{MethodRouter, any, post};
 use tracewell_wire::otlp::{Encoding, encode_response, encode_status};
 
 use super::body::{self, ContentEncoding};
+use super::stats::Turned;
 use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
 /// Logs are among what is not here: a sender that is told so by name can be told not to send them.
@@ -47,11 +48,12 @@ async fn export(signal: Signal, receiver: Receiver, request: Request) -> Respons
                 answer(encoding, StatusCode::OK, encode_response(encoding, accepted.rejected, &accepted.message))
             }
             Err(refusal) => {
-                receiver.stats.refused(&refusal);
+                receiver.counters().refused(&refusal);
                 refuse(encoding, refusal)
             }
         },
         Err(other) => {
+            receiver.counters().turned(Turned::Unsupported);
             let message =
                 format!("content-type {other:?} is not supported: send application/x-protobuf or application/json");
             error(Encoding::Json, StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, &message)
@@ -126,12 +128,14 @@ fn answer(encoding: Encoding, status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, encoding.content_type())], body).into_response()
 }
 
-async fn method_not_allowed() -> Response {
+async fn method_not_allowed(State(receiver): State<Receiver>) -> Response {
+    receiver.counters().turned(Turned::Unsupported);
     let mut response = error(Encoding::Json, StatusCode::METHOD_NOT_ALLOWED, 3, "send OTLP with POST");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     response
 }
 
-async fn not_found() -> Response {
+async fn not_found(State(receiver): State<Receiver>) -> Response {
+    receiver.counters().turned(Turned::NotFound);
     error(Encoding::Json, StatusCode::NOT_FOUND, 5, NOT_FOUND)
 }

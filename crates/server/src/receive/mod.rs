@@ -24,10 +24,11 @@ use tracewell_wire::{DecodeError, Format, Limits};
 
 use crate::api::ReceiverStats;
 use crate::budget::MemoryBudget;
+use crate::metrics::Port;
 use admission::Admission;
 pub use cors::AllowedOrigins;
 use sdks::Sdks;
-use stats::IngestStats;
+use stats::{IngestStats, PortCounters};
 
 /// Bodies over this size are decoded off the threads that serve connections.
 const DECODE_INLINE_BYTES: usize = 64 * 1024;
@@ -59,6 +60,8 @@ pub struct Receiver {
     limits: ReceiveLimits,
     admission: Admission,
     stats: Arc<IngestStats>,
+    /// The receiver that this clone serves, whose counters it counts in.
+    port: Port,
     sdks: Arc<Sdks>,
     origins: Arc<AllowedOrigins>,
 }
@@ -98,7 +101,15 @@ impl Receiver {
         origins: AllowedOrigins,
     ) -> Self {
         let admission = Admission::new(budget.ingest().clone());
-        Self { store, limits, admission, stats: Arc::default(), sdks: Arc::default(), origins: Arc::new(origins) }
+        Self {
+            store,
+            limits,
+            admission,
+            stats: Arc::default(),
+            port: Port::OtlpHttp,
+            sdks: Arc::default(),
+            origins: Arc::new(origins),
+        }
     }
 
     /// The counters, and what SDKs have told.
@@ -107,14 +118,18 @@ impl Receiver {
         ReceiverStats { sdks, sdk_points_left_out, ..self.stats.snapshot() }
     }
 
+    fn counters(&self) -> &PortCounters {
+        self.stats.of(self.port)
+    }
+
     /// OTLP/HTTP: `POST /v1/traces` and `/v1/metrics`.
     pub fn http_router(&self) -> Router {
-        http::router(self.clone())
+        http::router(Self { port: Port::OtlpHttp, ..self.clone() })
     }
 
     /// OTLP/gRPC: `Export` of `opentelemetry.proto.collector.trace.v1.TraceService` and `...metrics.v1.MetricsService`.
     pub fn grpc_router(&self) -> Router {
-        grpc::router(self.clone())
+        grpc::router(Self { port: Port::OtlpGrpc, ..self.clone() })
     }
 
     /// Decodes an uncompressed body and keeps what it holds.
@@ -154,8 +169,8 @@ impl Receiver {
                 }
             })?;
         }
-        self.stats.received(spans, bytes);
-        self.stats.rejected(decoded.rejected);
+        self.counters().received(spans, bytes);
+        self.counters().rejected(decoded.rejected);
         Ok(Accepted { rejected: decoded.rejected, message: decoded.message })
     }
 }
