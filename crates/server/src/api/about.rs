@@ -9,6 +9,8 @@ use tracewell_store::{BucketStats, CacheStats};
 
 use super::error::ApiError;
 use super::params::Params;
+use crate::net::PortStats;
+
 use super::state::{ApiState, OtlpAddresses, ReceiverStats};
 
 /// The API's description, as it is in docs/.
@@ -18,6 +20,7 @@ const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
 struct StatsView {
     store: StoreView,
     addresses: Option<OtlpAddresses>,
+    connections: Vec<PortStats>,
     #[serde(flatten)]
     receivers: ReceiverStats,
 }
@@ -66,7 +69,8 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         damages: stats.damages,
         bucket: stats.bucket.map(BucketView::from),
     };
-    Ok(Json(StatsView { store, addresses: state.addresses, receivers: state.receivers() }).into_response())
+    let (connections, receivers) = (state.connections(), state.receivers());
+    Ok(Json(StatsView { store, addresses: state.addresses, connections, receivers }).into_response())
 }
 
 pub(crate) async fn version(params: Params) -> Result<Response, ApiError> {

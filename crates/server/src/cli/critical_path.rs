@@ -7,9 +7,8 @@ use clap::Args;
 use tracewell_insight::Flame;
 
 use super::FilterArgs;
-use super::client::Client;
+use super::client::{Client, print_line};
 use super::fetch;
-use crate::output::{print_line, say};
 
 /// Arguments of `tracewell critical-path`.
 #[derive(Args, Clone, Debug)]
@@ -35,7 +34,7 @@ pub(super) fn run(args: &CriticalPathArgs) -> Result<()> {
     if args.traces.is_empty() {
         let more = fetch::matching(&client, &args.filter, args.limit, |trace| flame.add(trace))?;
         if more {
-            say(&format!("hint: there are more than {} traces; --limit looks at more", args.limit));
+            crate::logging::hint!("hint: there are more than {} traces; --limit looks at more", args.limit);
         }
     } else {
         fetch::by_id(&client, args.traces.iter().map(String::as_str))?.iter().for_each(|trace| flame.add(trace));
@@ -43,7 +42,7 @@ pub(super) fn run(args: &CriticalPathArgs) -> Result<()> {
     match &args.svg {
         Some(path) => {
             std::fs::write(path, flame.svg()).with_context(|| format!("write {}", path.display()))?;
-            say(&format!("wrote {}", path.display()));
+            crate::logging::hint!("wrote {}", path.display());
             Ok(())
         }
         None => flame.folded().lines().try_for_each(print_line),

@@ -187,10 +187,7 @@ impl Flusher {
         loop {
             let oldest = shared.state().frozen.first().cloned();
             let Some(frozen) = oldest else { return Ok(()) };
-            let begun = Instant::now();
-            let flushed = self.flush(shared, &frozen);
-            shared.work.flushed(begun, &flushed);
-            flushed?;
+            self.flush(shared, &frozen)?;
         }
     }
 
@@ -290,7 +287,6 @@ impl Flusher {
         }
         tracing::info!(segments = dropped.len(), "retention drops segments");
         self.commit(shared, Vec::new(), &dropped, None)?;
-        shared.work.retired(dropped.len());
         self.remove_dropped(shared);
         Ok(())
     }
