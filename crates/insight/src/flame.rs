@@ -164,8 +164,25 @@ fn cut(text: &str, letters: usize) -> String {
     }
 }
 
+/// Text of XML. Characters that XML 1.0 forbids are replaced, and so are all controls and those that turn the direction of
+/// what follows, which a name could use to pretend to be another.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.push('\u{fffd}')
+            }
+            '\u{fffe}'..='\u{ffff}' => out.push('\u{fffd}'),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -202,6 +219,17 @@ mod tests {
         assert_eq!(flame.frames.iter().map(|frame| frame.own_nanos).sum::<u64>(), 30_000);
         assert_eq!(flame.folded().lines().count(), MOST_FRAMES);
         assert!(flame.svg().ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn a_picture_holds_no_character_that_xml_forbids() {
+        let mut builder = TraceBuilder::new(1);
+        builder.span(0, "a\u{1b}\u{202e}", "b\u{0}\u{8}\r\u{9b}\u{7f}\u{fffe}\u{ffff}日本", SERVER, 0, 100_000);
+        let mut flame = Flame::default();
+        flame.add(&builder.build());
+        let svg = flame.svg();
+        assert!(svg.contains(&format!("<title>a\u{fffd}\u{fffd}: b{}日本: ", "\u{fffd}".repeat(7))), "{svg}");
+        assert!(svg.chars().all(|c| c == '\n' || !c.is_control() && !('\u{fffe}'..='\u{ffff}').contains(&c)), "{svg}");
     }
 
     #[test]

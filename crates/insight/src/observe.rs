@@ -158,14 +158,14 @@ impl Observations {
         let mut whole = path_nanos;
         for row in trace.order.iter().rev().copied() {
             if let Some(parent) = trace.parent(row) {
-                whole[parent] += whole[row];
+                whole[parent] = whole[parent].saturating_add(whole[row]);
             }
         }
         let mut all: Vec<((u32, u32), u64)> =
             (0..trace.len()).filter_map(|row| Some(((places[trace.parent(row)?], places[row]), whole[row]))).collect();
         all.sort_unstable();
         for same in all.chunk_by(|left, right| left.0 == right.0) {
-            let nanos = same.iter().map(|(_, nanos)| nanos).sum();
+            let nanos = same.iter().map(|(_, nanos)| *nanos).fold(0, u64::saturating_add);
             self.links.entry(same[0].0).or_default().push(number, [same.len() as u64, nanos]);
         }
     }

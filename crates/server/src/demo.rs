@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tracewell_insight::duration;
 
 use crate::cli::why_lines;
+use crate::output::{self, print_line};
 
 /// How long a part of the demonstration may take to start, or its spans to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,21 +93,21 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
     let slow_start = now_unix_nano();
     let slow = make_requests(&programs, &gallery.url, SLOW_REQUESTS, SLOW_USERS).await?;
 
-    crate::logging::show!("");
-    crate::logging::show!("What users saw          p50          p95          max");
+    print_line("")?;
+    print_line("What users saw          p50          p95          max")?;
     for (name, latency) in [("before", &normal), ("after", &slow)] {
         let cell = |field: &str| duration(latency[field].as_f64().unwrap_or(0.0));
-        crate::logging::show!(
+        print_line(&format!(
             "  {name:<14}{:>11}  {:>11}  {:>11}",
             cell("p50_nanos"),
             cell("p95_nanos"),
             cell("max_nanos")
-        );
+        ))?;
     }
-    crate::logging::show!("");
+    print_line("")?;
 
     let named = if args.level == 0 {
-        crate::logging::show!("Nothing is traced, so this is all that can be known. Try --level 1.");
+        print_line("Nothing is traced, so this is all that can be known. Try --level 1.")?;
         false
     } else {
         // Every request goes through these two; each sends its own spans, in batches.
@@ -119,50 +120,48 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
             now_unix_nano()
         );
         let why = api(format!("{}/api/v1/why?{window}", server.url)).await?;
-        crate::logging::show!("Where the slowdown is, as `tracewell why` found it:");
-        crate::logging::show!("");
+        print_line("Where the slowdown is, as `tracewell why` found it:")?;
+        print_line("")?;
         for line in why_lines(&why, 2) {
-            crate::logging::show!("  {line}");
+            print_line(&format!("  {line}"))?;
         }
-        crate::logging::show!("");
-        judge(args.level, &why)
+        print_line("")?;
+        judge(args.level, &why)?
     };
-    crate::logging::show!("The UI: {}", server.url);
+    print_line(&format!("The UI: {}", server.url))?;
     if args.level > 0 {
-        crate::logging::show!("  where the slowdown is: {}/why?service=gallery", server.url);
+        print_line(&format!("  where the slowdown is: {}/why?service=gallery", server.url))?;
     }
     for id in why_examples(&server.url, slow_start).await? {
-        crate::logging::show!("  a slow request: {}/trace/{id}", server.url);
+        print_line(&format!("  a slow request: {}/trace/{id}", server.url))?;
     }
     if args.once {
         return Ok(if named { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    crate::logging::show!("Ctrl-C ends it all.");
+    print_line("Ctrl-C ends it all.")?;
     std::future::pending().await
 }
 
 /// Whether the first finding is the planted cause, as far as the level lets it be seen.
-fn judge(level: u8, why: &Value) -> bool {
+fn judge(level: u8, why: &Value) -> Result<bool> {
     let first = &why["findings"][0];
     let (service, operation) =
         (first["service"].as_str().unwrap_or_default(), first["operation"].as_str().unwrap_or_default());
     match level {
         1 => {
-            crate::logging::show!("The gallery alone is traced: that it is slow shows, not why. Try --level 2.");
-            false
+            print_line("The gallery alone is traced: that it is slow shows, not why. Try --level 2.")?;
+            Ok(false)
         }
         2 => {
-            crate::logging::show!(
-                "The services are joined: it is the catalog. What the catalog waits for, level 3 shows."
-            );
-            service == "catalog"
+            print_line("The services are joined: it is the catalog. What the catalog waits for, level 3 shows.")?;
+            Ok(service == "catalog")
         }
-        _ => service == "catalog" && operation.starts_with("SELECT"),
+        _ => Ok(service == "catalog" && operation.starts_with("SELECT")),
     }
 }
 
 fn say(text: &str) {
-    crate::logging::hint!("· {text}");
+    output::say(&format!("· {text}"));
 }
 
 fn now_unix_nano() -> u64 {

@@ -20,9 +20,11 @@ use serde::{Deserialize, Serialize};
 use tracewell_model::{SpanBatch, SpanKind, SpanRef, TimeRange, TraceId, TraceSummary};
 use tracewell_wire::Format;
 
+#[doc(hidden)]
+pub use embedded::fuzzing;
 pub use embedded::{
-    BucketOptions, Commit, EmbeddedOptions, EmbeddedStore, FsckReport, Place, SegmentReport, StoreReport,
-    export_parquet, fsck, store_report,
+    BackupReport, BucketOptions, Commit, EmbeddedOptions, EmbeddedStore, FsckReport, Place, RestoreReport,
+    SegmentReport, StoreReport, backup, export_parquet, fsck, restore, store_report,
 };
 pub use error::StoreError;
 pub use memory::{MemoryOptions, MemoryStore};
@@ -99,6 +101,29 @@ pub struct StoreStats {
     pub damages: Vec<String>,
     /// Of the bucket with the segments, if they are in one, whosever they are.
     pub bucket: Option<BucketStats>,
+    /// What the store does in the background, for all tenants.
+    pub work: WorkStats,
+}
+
+/// Work in the background, since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkStats {
+    /// Memtables now: the one that is filled, and those that wait to become segments.
+    pub memtables: u64,
+    /// Segments that cannot be read now and are tried again.
+    pub unavailable_segments: u64,
+    /// Memtables that became segments.
+    pub flushes: u64,
+    /// Time that took.
+    pub flush_nanos: u64,
+    /// Memtables that could not be written; they were tried again.
+    pub failed_flushes: u64,
+    /// Merges of segments.
+    pub merges: u64,
+    /// Time they took.
+    pub merge_nanos: u64,
+    /// Segments that retention deleted.
+    pub retired_segments: u64,
 }
 
 /// What is known of the bucket that segments are in.

@@ -9,8 +9,6 @@ use tracewell_store::{BucketStats, CacheStats};
 
 use super::error::ApiError;
 use super::params::Params;
-use crate::net::PortStats;
-
 use super::state::{ApiState, OtlpAddresses, ReceiverStats};
 
 /// The API's description, as it is in docs/.
@@ -20,7 +18,6 @@ const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
 struct StatsView {
     store: StoreView,
     addresses: Option<OtlpAddresses>,
-    connections: Vec<PortStats>,
     #[serde(flatten)]
     receivers: ReceiverStats,
 }
@@ -69,8 +66,7 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         damages: stats.damages,
         bucket: stats.bucket.map(BucketView::from),
     };
-    let (connections, receivers) = (state.connections(), state.receivers());
-    Ok(Json(StatsView { store, addresses: state.addresses, connections, receivers }).into_response())
+    Ok(Json(StatsView { store, addresses: state.addresses, receivers: state.receivers() }).into_response())
 }
 
 pub(crate) async fn version(params: Params) -> Result<Response, ApiError> {

@@ -15,7 +15,7 @@
 //! | `compare` | `/compare`: two traces, or two sets of traces, side by side                       |
 //! | `why`     | `/why`: where the added time of slow requests went                                |
 //! | `nothing` | what to say, and what to do next, when there is nothing to compare                |
-//! | `about`   | `/stats`, `/version`, `/openapi.yaml`                                             |
+//! | `about`   | `/stats`, `/version`, `/openapi.yaml`, `/healthz`                                 |
 //! | `jaeger`  | Jaeger's HTTP query API                                                           |
 
 mod about;
@@ -42,7 +42,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-pub use state::{ApiLimits, ApiState, Loss, OtlpAddresses, Received, ReceiverStats, SdkDrops, SdkStats};
+pub use state::{ApiLimits, ApiState, Loss, OtlpAddresses, PortStats, Received, ReceiverStats, SdkDrops, SdkStats};
 
 use error::ApiError;
 
@@ -65,7 +65,7 @@ const NATIVE_PATHS: &[&str] = &[
     "/openapi.yaml",
 ];
 
-/// The routes `/api/v1/...` and `/api/...`.
+/// The routes `/api/v1/...`, `/api/...`, `/healthz` and `/metrics`.
 pub fn router(state: ApiState) -> Router {
     let queries = Router::new()
         .route("/traces", get(traces::search))
@@ -87,7 +87,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/openapi.yaml", get(about::openapi))
         .fallback(async || ApiError::not_found("there is no such call; see /api/v1/openapi.yaml"))
         .method_not_allowed_fallback(method_not_allowed);
-    Router::new().nest("/api/v1", native).nest("/api", jaeger::router(state.clone())).with_state(state)
+    Router::new()
+        .nest("/api/v1", native)
+        .nest("/api", jaeger::router(state.clone()))
+        .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(crate::metrics::metrics))
+        .with_state(state)
 }
 
 /// Waits for a place among the queries that run at once, and ends one that takes too long.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracewell_store::{SpanStore, Tenant};
 
 use crate::budget::MemoryBudget;
-use crate::net::PortStats;
+use crate::metrics::Metrics;
 
 /// What every handler has. Cheap to clone.
 #[derive(Clone)]
@@ -22,8 +22,8 @@ pub struct ApiState {
     pub(crate) addresses: Option<OtlpAddresses>,
     /// What questions and answers take memory from.
     pub(crate) budget: MemoryBudget,
+    pub(crate) metrics: Metrics,
     receivers: Arc<dyn Fn() -> ReceiverStats + Send + Sync>,
-    connections: Arc<dyn Fn() -> Vec<PortStats> + Send + Sync>,
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     places: Arc<Semaphore>,
     /// Held by the one `why` that is being answered: it keeps more than other queries.
@@ -77,19 +77,20 @@ pub struct ReceiverStats {
     pub sdks: Vec<SdkStats>,
     /// Numbers that were told and not kept, because of too many services.
     pub sdk_points_left_out: u64,
+    /// The same by port, which `/metrics` shows.
+    #[serde(skip)]
+    pub ports: Vec<PortStats>,
 }
 
-impl ReceiverStats {
-    /// With requests whose heads could not be read, and those whose heads were too large.
-    #[must_use]
-    pub(crate) fn with_bad_heads(mut self, (bad, too_large): (u64, u64)) -> Self {
-        for (reason, requests) in [("bad_head", bad), ("head_too_large", too_large)] {
-            if requests > 0 {
-                self.refused.push(Loss { reason: reason.to_owned(), requests, spans: 0 });
-            }
-        }
-        self
-    }
+/// What one receiver did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Its name: `otlp_http` or `otlp_grpc`.
+    pub port: &'static str,
+    /// What was accepted.
+    pub received: Received,
+    /// What was refused, by reason.
+    pub refused: Vec<Loss>,
 }
 
 /// What the SDKs of one service tell of themselves, all its processes together, since these were started.
@@ -152,8 +153,8 @@ impl ApiState {
             limits,
             addresses: None,
             budget: MemoryBudget::default(),
+            metrics: Metrics::default(),
             receivers: Arc::new(ReceiverStats::default),
-            connections: Arc::new(Vec::new),
             clock: Arc::new(system_clock),
             places: Arc::new(Semaphore::new(limits.concurrent_queries)),
             why: Arc::default(),
@@ -182,17 +183,17 @@ impl ApiState {
         self
     }
 
-    /// With the counters of connections by port, which `/stats` shows.
-    #[must_use]
-    pub fn with_connections(mut self, connections: impl Fn() -> Vec<PortStats> + Send + Sync + 'static) -> Self {
-        self.connections = Arc::new(connections);
-        self
-    }
-
     /// With the receivers' addresses, which `/stats` shows.
     #[must_use]
     pub fn with_addresses(mut self, addresses: OtlpAddresses) -> Self {
         self.addresses = Some(addresses);
+        self
+    }
+
+    /// With what `/metrics` shows beside the counters of receivers and store.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 
@@ -209,10 +210,6 @@ impl ApiState {
 
     pub(crate) fn receivers(&self) -> ReceiverStats {
         (self.receivers)()
-    }
-
-    pub(crate) fn connections(&self) -> Vec<PortStats> {
-        (self.connections)()
     }
 
     /// A place among the queries that run at once.

@@ -1,10 +1,12 @@
 //! A blocking client of the HTTP API.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+use crate::output::visible;
 
 /// The largest answer that is read whole.
 const MOST_ANSWER_BYTES: u64 = 1 << 30;
@@ -41,8 +43,8 @@ impl Client {
             let answer: Value = serde_json::from_str(&text).unwrap_or_default();
             match answer["error"]["message"].as_str() {
                 Some(message) => match answer["error"]["field"].as_str() {
-                    Some(field) => bail!("{field}: {message}"),
-                    None => bail!("{message}"),
+                    Some(field) => bail!("{}: {}", visible(field), visible(message)),
+                    None => bail!("{}", visible(message)),
                 },
                 None => bail!("{} answered {}", self.url, response.status()),
             }
@@ -61,17 +63,4 @@ impl Client {
     pub(super) fn stream(&self, path: &str, query: &[(&str, String)], accept: &str) -> Result<impl Read + 'static> {
         Ok(self.call(path, query, accept)?.into_with_config().limit(u64::MAX).reader())
     }
-}
-
-/// Writes JSON to standard output.
-pub(super) fn print_json(value: &Value) -> Result<()> {
-    print_line(&serde_json::to_string_pretty(value)?)
-}
-
-/// Writes a line to standard output; unlike `println!`, without a panic when nobody reads on.
-pub(super) fn print_line(line: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(line.as_bytes())?;
-    out.write_all(b"\n")?;
-    Ok(())
 }

@@ -8,8 +8,9 @@ use serde_json::Value;
 use tracewell_insight::duration;
 
 use super::ServerArgs;
-use super::client::{Client, print_json, print_line};
+use super::client::Client;
 use super::table::{fit, width, wrap};
+use crate::output::{print_json, print_line};
 
 /// Arguments of `tracewell compare`.
 #[derive(Args, Clone, Debug)]

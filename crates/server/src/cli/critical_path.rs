@@ -7,8 +7,9 @@ use clap::Args;
 use tracewell_insight::Flame;
 
 use super::FilterArgs;
-use super::client::{Client, print_line};
+use super::client::Client;
 use super::fetch;
+use crate::output::{print_line, say};
 
 /// Arguments of `tracewell critical-path`.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +35,7 @@ pub(super) fn run(args: &CriticalPathArgs) -> Result<()> {
     if args.traces.is_empty() {
         let more = fetch::matching(&client, &args.filter, args.limit, |trace| flame.add(trace))?;
         if more {
-            crate::logging::hint!("hint: there are more than {} traces; --limit looks at more", args.limit);
+            say(&format!("hint: there are more than {} traces; --limit looks at more", args.limit));
         }
     } else {
         fetch::by_id(&client, args.traces.iter().map(String::as_str))?.iter().for_each(|trace| flame.add(trace));
@@ -42,7 +43,7 @@ pub(super) fn run(args: &CriticalPathArgs) -> Result<()> {
     match &args.svg {
         Some(path) => {
             std::fs::write(path, flame.svg()).with_context(|| format!("write {}", path.display()))?;
-            crate::logging::hint!("wrote {}", path.display());
+            say(&format!("wrote {}", path.display()));
             Ok(())
         }
         None => flame.folded().lines().try_for_each(print_line),

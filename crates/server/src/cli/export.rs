@@ -3,13 +3,14 @@
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use tracewell_model::{SpanBatch, Trace};
 use tracewell_wire::{Limits, jaeger, otlp};
 
 use super::FilterArgs;
 use super::client::Client;
+use crate::output::{self, visible_json};
 
 /// How traces are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +40,9 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<()> {
+    if args.format == ExportFormat::OtlpProtobuf && args.output.is_none() && output::is_terminal() {
+        bail!("otlp-protobuf is binary and standard output is a terminal; name a file with --output");
+    }
     let answer = Client::new(&args.url).stream("/api/v1/export", &args.filter.query(), "application/x-ndjson")?;
     let mut out = open(args.output.as_deref())?;
     let mut whole = SpanBatch::new();
@@ -48,7 +52,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
             continue;
         }
         if args.format == ExportFormat::OtlpJson {
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", visible_json(&line))?;
         } else {
             let decoded =
                 tracewell_wire::decode(tracewell_wire::Format::OtlpJson, line.as_bytes(), &Limits::default())?;
@@ -58,7 +62,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     match args.format {
         ExportFormat::OtlpJson => {}
         ExportFormat::OtlpProtobuf => out.write_all(&otlp::encode_protobuf(&whole))?,
-        ExportFormat::JaegerJson => out.write_all(&jaeger::encode_traces(&Trace::assemble_all(&whole)))?,
+        ExportFormat::JaegerJson => {
+            let json = String::from_utf8(jaeger::encode_traces(&Trace::assemble_all(&whole)))?;
+            out.write_all(visible_json(&json).as_bytes())?;
+        }
     }
     out.finish()
 }
@@ -71,7 +78,7 @@ enum Out {
 }
 
 fn open(path: Option<&Path>) -> Result<Out> {
-    let Some(path) = path else { return Ok(Out::Plain(Box::new(BufWriter::new(std::io::stdout().lock())))) };
+    let Some(path) = path else { return Ok(Out::Plain(Box::new(output::data()))) };
     let file = std::fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
     let file: Box<dyn Write> = Box::new(BufWriter::new(file));
     Ok(match path.extension().and_then(|extension| extension.to_str()) {

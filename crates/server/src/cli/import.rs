@@ -1,7 +1,7 @@
 //! `tracewell import`: files of spans to a server.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use tracewell_model::{SpanBatch, TraceId};
 use tracewell_wire::{Format, Limits, otlp};
+
+use crate::output::{Progress, print_line, say, visible};
 
 /// Spans in one request.
 const SPANS_PER_REQUEST: usize = 5_000;
@@ -39,22 +41,22 @@ pub(super) fn run(args: &ImportArgs) -> Result<ExitCode> {
         traces: HashSet::new(),
         spans: 0,
         rejected: 0,
-        progress: std::io::stderr().is_terminal(),
+        progress: Progress::new(),
     };
     for (place, path) in args.files.iter().enumerate() {
         import.file(path).with_context(|| format!("import {}", path.display()))?;
-        import.say(&format!("{} of {} files, {} spans", place + 1, args.files.len(), import.spans));
+        import.progress.show(&format!("{} of {} files, {} spans", place + 1, args.files.len(), import.spans));
     }
     import.send()?;
-    import.say("");
-    crate::logging::show!(
+    import.progress.show("");
+    print_line(&format!(
         "{} spans of {} traces imported from {} files",
         import.spans,
         import.traces.len(),
         args.files.len()
-    );
+    ))?;
     if import.rejected > 0 {
-        crate::logging::hint!("{} spans were refused", import.rejected);
+        say(&format!("{} spans were refused", import.rejected));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -67,16 +69,10 @@ struct Import {
     traces: HashSet<TraceId>,
     spans: u64,
     rejected: u64,
-    progress: bool,
+    progress: Progress,
 }
 
 impl Import {
-    fn say(&self, text: &str) {
-        if self.progress {
-            eprint!("\r\u{1b}[K{text}");
-        }
-    }
-
     fn file(&mut self, path: &Path) -> Result<()> {
         let mut reader = BufReader::with_capacity(1 << 16, open(path)?);
         let head = reader.fill_buf()?.to_vec();
@@ -112,8 +108,8 @@ impl Import {
     fn decode(&mut self, format: Format, body: &[u8]) -> Result<()> {
         let decoded = tracewell_wire::decode(format, body, &Limits::default())?;
         if decoded.rejected > 0 {
-            self.say("");
-            crate::logging::hint!("{} spans are not valid: {}", decoded.rejected, decoded.message);
+            self.progress.show("");
+            say(&format!("{} spans are not valid: {}", decoded.rejected, visible(&decoded.message)));
             self.rejected += decoded.rejected;
         }
         self.traces.extend(decoded.batch.spans().trace_id.iter());
@@ -137,7 +133,7 @@ impl Import {
         }
         self.post(&body)?;
         self.spans += rows.len() as u64;
-        self.say(&format!("{} spans", self.spans));
+        self.progress.show(&format!("{} spans", self.spans));
         Ok(())
     }
 
@@ -168,7 +164,7 @@ impl Import {
                 }
                 status => {
                     let text = String::from_utf8_lossy(&response.body_mut().read_to_vec()?).into_owned();
-                    bail!("{} answered {status}: {text}", self.url);
+                    bail!("{} answered {status}: {}", self.url, visible(&text));
                 }
             }
         }

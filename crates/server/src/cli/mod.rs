@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backup;
 mod client;
 mod compare;
 mod critical_path;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::logging;
+use crate::output;
 use crate::serve::{self, ServeArgs};
 use client::Client;
 
@@ -62,6 +63,10 @@ enum Command {
     Export(export::ExportArgs),
     /// Checks a store's directory, which no server may have open, and mends it if asked
     Fsck(store::FsckArgs),
+    /// Copies a store, of a running server too, into another directory; the next time only what is new
+    Backup(backup::BackupArgs),
+    /// Makes a store's directory from a backup
+    Restore(backup::RestoreArgs),
     /// Looks into a store's directory
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -142,20 +147,30 @@ pub(crate) fn why_lines(why: &serde_json::Value, indent: usize) -> Vec<String> {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    logging::start(&cli.log);
-    let code = ended(run(cli.command));
-    logging::flush();
-    code
-}
-
-fn ended(result: Result<ExitCode>) -> ExitCode {
-    match result {
+    output::show_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            output::print_usage(&usage);
+            return ExitCode::from(usage.exit_code() as u8);
+        }
+    };
+    // Its `new` prints by itself what it cannot read, as it is.
+    let filter = match tracing_subscriber::EnvFilter::try_new(&cli.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            output::say(&format!("error: --log {}: {error}", output::visible(&cli.log)));
+            return ExitCode::from(2);
+        }
+    };
+    let log = output::Log::new();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(log.colour()).with_writer(log).init();
+    match run(cli.command) {
         Ok(code) => code,
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::say(&format!("error: {error:#}"));
+            output::say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -173,10 +188,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Serve(args) => {
             crate::memory::keep_freed();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let ended = runtime.block_on(serve::run(*args));
-            // What nobody waits for any more is not waited for.
-            runtime.shutdown_background();
-            ended?;
+            runtime.block_on(serve::run(*args))?;
         }
         Command::Search(args) => search::run(&args)?,
         Command::Trace(args) => trace::run(&args)?,
@@ -186,10 +198,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Services(args) => {
             let answer = Client::new(&args.url).get("/api/v1/services", &[])?;
             if args.json {
-                client::print_json(&answer)?;
+                output::print_json(&answer)?;
             } else {
                 for service in answer["services"].as_array().into_iter().flatten() {
-                    client::print_line(service.as_str().unwrap_or_default())?;
+                    output::print_line(service.as_str().unwrap_or_default())?;
                 }
             }
         }
@@ -197,9 +209,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Import(args) => return import::run(&args),
         Command::Export(args) => export::run(&args)?,
         Command::Fsck(args) => return store::fsck(&args),
+        Command::Backup(args) => backup::backup(&args)?,
+        Command::Restore(args) => backup::restore(&args)?,
         Command::Store(command) => store::run(&command)?,
         Command::Demo(args) => return crate::demo::run(args),
-        Command::Version => client::print_line(&format!("tracewell {}", env!("CARGO_PKG_VERSION")))?,
+        Command::Version => output::print_line(&format!("tracewell {}", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,9 +5,10 @@ use clap::Args;
 use serde_json::Value;
 use tracewell_insight::duration;
 
-use super::client::{Client, print_json, print_line};
+use super::client::Client;
 use super::table::{cell, fit, moment, width};
 use super::{FilterArgs, ServerArgs};
+use crate::output::{print_json, print_line, say, visible};
 
 /// Arguments of `tracewell search`.
 #[derive(Args, Clone, Debug)]
@@ -34,18 +35,14 @@ pub(super) fn run(args: &SearchArgs) -> Result<()> {
     }
     let traces = answer["traces"].as_array().map_or(&[][..], Vec::as_slice);
     if traces.is_empty() {
-        crate::logging::hint!(
-            "no trace meets these conditions between {} and {}",
-            args.filter.time.from,
-            args.filter.time.to
-        );
+        say(&format!("no trace meets these conditions between {} and {}", args.filter.time.from, args.filter.time.to));
         return Ok(());
     }
     for line in lines(traces, width()) {
         print_line(&line)?;
     }
     if let Some(cursor) = answer["next_cursor"].as_str() {
-        crate::logging::hint!("there are more: add --cursor {cursor}");
+        say(&format!("there are more: add --cursor {}", visible(cursor)));
     }
     Ok(())
 }

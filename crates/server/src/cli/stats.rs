@@ -5,8 +5,9 @@ use serde_json::Value;
 use tracewell_insight::duration;
 
 use super::ServerArgs;
-use super::client::{Client, print_json, print_line};
+use super::client::Client;
 use super::table::{cell, fit, moment, width};
+use crate::output::{print_json, print_line, say};
 
 pub(super) fn run(args: &ServerArgs) -> Result<()> {
     let stats = Client::new(&args.url).get("/api/v1/stats", &[])?;
@@ -17,9 +18,7 @@ pub(super) fn run(args: &ServerArgs) -> Result<()> {
         print_line(&line)?;
     }
     if stats["sdks"].as_array().is_none_or(Vec::is_empty) {
-        crate::logging::hint!(
-            "no SDK has told what it drops and costs; Tracewell's does so once a minute and when it is shut down"
-        );
+        say("no SDK has told what it drops and costs; Tracewell's does so once a minute and when it is shut down");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use tracewell_store::{BucketOptions, CacheStats, Place};
 
-use super::client::{print_json, print_line};
+use crate::output::{print_json, print_line, say};
 
 /// Arguments of `tracewell fsck`.
 #[derive(Args, Clone, Debug)]
@@ -54,18 +54,13 @@ pub(super) struct PlaceArgs {
 
 impl PlaceArgs {
     /// A store makes its directory; looking at one must not. Where the bucket is named, there may be none.
-    fn place(&self) -> Result<Place> {
-        for url in [&self.segments, &self.segments_endpoint].into_iter().flatten() {
-            if let Some(shown) = crate::config::without_credentials(url) {
-                anyhow::bail!("{shown} has a user or a password in it, which a bucket does not take");
-            }
-        }
+    pub(super) fn place(&self) -> Result<Place> {
         let bucket = self.segments.clone().map(|url| BucketOptions::new(url, self.segments_endpoint.clone()));
         anyhow::ensure!(bucket.is_some() || self.data.is_dir(), "{} is not a directory", self.data.display());
         Ok(Place { folder: self.data.clone(), bucket })
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.segments.clone().unwrap_or_else(|| self.data.display().to_string())
     }
 }
@@ -105,7 +100,7 @@ pub(super) fn fsck(args: &FsckArgs) -> Result<ExitCode> {
         if report.damages.is_empty() {
             print_line("nothing is damaged")?;
         } else if !args.repair {
-            crate::logging::hint!("hint: --repair keeps what can be read and moves damaged files away");
+            say("hint: --repair keeps what can be read and moves damaged files away");
         }
     }
     let is_well = report.damages.is_empty() || args.repair;
@@ -184,7 +179,7 @@ fn stats(args: &DataArgs) -> Result<()> {
         print_line(&format!("damaged: {damage}"))?;
     }
     if !report.damages.is_empty() {
-        crate::logging::hint!("hint: `tracewell fsck` reads every byte and tells all that is damaged");
+        say("hint: `tracewell fsck` reads every byte and tells all that is damaged");
     }
     if report.segments.is_empty() {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Text for terminals: widths, times, tables.
 
-use std::io::IsTerminal;
+use crate::output::{terminal_columns, visible};
 
 /// Nobody sees how long the lines of a pipe are, and what is cut off cannot be found in it.
 const PIPE_COLUMNS: usize = 10_000;
@@ -19,14 +19,8 @@ pub(super) fn picture_width() -> usize {
 
 fn columns() -> Option<usize> {
     let wanted = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
-    let terminal = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
     // A terminal of no width does not know it.
-    wanted.or_else(terminal).filter(|columns| *columns > 0).map(|columns| columns.max(40))
-}
-
-/// Whether escape sequences are wanted on standard output.
-pub(super) fn colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    wanted.or_else(terminal_columns).filter(|columns| *columns > 0).map(|columns| columns.max(40))
 }
 
 /// A moment, given as the API writes it, in UTC to the millisecond.
@@ -37,9 +31,9 @@ pub(super) fn moment(unix_nano: &str) -> String {
 
 /// A text in at most `width` columns, the end replaced by an ellipsis.
 pub(super) fn fit(text: &str, width: usize) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain = visible(text);
     if plain.chars().count() <= width {
-        return plain;
+        return plain.into_owned();
     }
     let mut out: String = plain.chars().take(width.saturating_sub(1)).collect();
     out.push('…');
@@ -50,8 +44,8 @@ pub(super) fn fit(text: &str, width: usize) -> String {
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut taken = 0;
-    for word in text.split_whitespace() {
-        let mut letters: Vec<char> = word.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    for word in visible(text).split_whitespace() {
+        let mut letters: Vec<char> = word.chars().collect();
         if taken > 0 && taken + 1 + letters.len() > width {
             lines.push(String::new());
             taken = 0;
@@ -88,14 +82,15 @@ mod tests {
     fn sentences_are_broken_between_words() {
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrap("a 123456789 b", 4), ["a", "1234", "5678", "9 b"]);
-        assert_eq!(wrap("a\u{1b}[31m", 10), ["a [31m"]);
+        assert_eq!(wrap("a\u{1b}[31m b", 11), ["a\\u{1b}[31m", "b"]);
         assert_eq!(wrap("", 10), [""]);
     }
 
     #[test]
-    fn texts_fit_and_carry_no_control_characters() {
+    fn texts_fit_and_show_control_characters() {
         assert_eq!(fit("abcdef", 4), "abc…");
-        assert_eq!(cell("a\u{1b}[31mb", 8), "a [31mb ");
+        assert_eq!(cell("a\u{1b}[31mb", 8), "a\\u{1b}…");
+        assert_eq!(cell("a\u{1b}[31mb", 14), "a\\u{1b}[31mb  ");
         assert_eq!(cell("日本", 4).chars().count(), 4);
     }
 }

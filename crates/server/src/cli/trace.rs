@@ -6,8 +6,9 @@ use serde_json::Value;
 use tracewell_insight::duration;
 
 use super::ServerArgs;
-use super::client::{Client, print_json, print_line};
-use super::table::{cell, colour, fit, moment, picture_width};
+use super::client::Client;
+use super::table::{cell, fit, moment, picture_width};
+use crate::output::{Line, Style, print_json, print_styled};
 
 /// Arguments of `tracewell trace`.
 #[derive(Args, Clone, Debug)]
@@ -23,20 +24,11 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     if args.server.json {
         return print_json(&trace);
     }
-    for line in waterfall(&trace, picture_width(), colour()) {
-        print_line(&line)?;
-    }
-    Ok(())
+    waterfall(&trace, picture_width()).iter().try_for_each(print_styled)
 }
 
-const BOLD: &str = "\u{1b}[1m";
-const RED: &str = "\u{1b}[31m";
-const DIM: &str = "\u{1b}[2m";
-const PLAIN: &str = "\u{1b}[0m";
-
 /// A header, a line a span, a legend. The critical path is drawn with a heavy line, so that it shows without colour.
-fn waterfall(trace: &Value, width: usize, colour: bool) -> Vec<String> {
-    let paint = |style: &str, text: &str| if colour { format!("{style}{text}{PLAIN}") } else { text.to_owned() };
+fn waterfall(trace: &Value, width: usize) -> Vec<Line> {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let number = |value: &Value, field: &str| value[field].as_f64().unwrap_or(0.0);
     let empty = Vec::new();
@@ -45,7 +37,10 @@ fn waterfall(trace: &Value, width: usize, colour: bool) -> Vec<String> {
     let total = number(trace, "duration_nanos").max(1.0);
 
     let mut lines = vec![
-        paint(BOLD, &fit(&format!("{}: {}", text(trace, "root_service"), text(trace, "root_operation")), width)),
+        Line::default().with(
+            Some(Style::Bold),
+            fit(&format!("{}: {}", text(trace, "root_service"), text(trace, "root_operation")), width),
+        ),
         fit(
             &format!(
                 "{}  {}  {} spans  {}",
@@ -55,8 +50,9 @@ fn waterfall(trace: &Value, width: usize, colour: bool) -> Vec<String> {
                 moment(&text(trace, "start_unix_nano")),
             ),
             width,
-        ),
-        String::new(),
+        )
+        .into(),
+        Line::default(),
     ];
     let duration_width = 9;
     let bar_width = (width / 2).clamp(16, 100).min(width.saturating_sub(duration_width + 14));
@@ -84,16 +80,17 @@ fn waterfall(trace: &Value, width: usize, colour: bool) -> Vec<String> {
         let bar: String = bar.into_iter().collect();
         let on_path = bar.contains('━');
         let name = cell(&name, name_width);
-        let name = match (failed, on_path) {
-            (true, _) => paint(RED, &name),
-            (false, true) => paint(BOLD, &name),
-            (false, false) => name,
+        let name_style = match (failed, on_path) {
+            (true, _) => Some(Style::Red),
+            (false, true) => Some(Style::Bold),
+            (false, false) => None,
         };
-        let bar = if on_path { paint(BOLD, &bar) } else { paint(DIM, &bar) };
-        lines.push(format!("{name} {:>duration_width$}  {bar}", duration(length)).trim_end().to_owned());
+        let took = format!(" {:>duration_width$}  ", duration(length));
+        let bar_style = if on_path { Style::Bold } else { Style::Dim };
+        lines.push(Line::default().with(name_style, name).with(None, took).with(Some(bar_style), bar));
     }
-    lines.push(String::new());
-    lines.push(fit("━ critical path: what the request waited for   ! failed", width));
+    lines.push(Line::default());
+    lines.push(fit("━ critical path: what the request waited for   ! failed", width).into());
     let notes = &trace["notes"];
     for (field, said) in [
         ("orphans", "spans name a parent that is not in the trace"),
@@ -103,7 +100,7 @@ fn waterfall(trace: &Value, width: usize, colour: bool) -> Vec<String> {
         ("negative_durations", "spans end before they start"),
     ] {
         if let Some(count) = notes[field].as_u64().filter(|count| *count > 0) {
-            lines.push(fit(&format!("note: {count} {said}"), width));
+            lines.push(fit(&format!("note: {count} {said}"), width).into());
         }
     }
     lines
@@ -136,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_waterfall_shows_spans_and_critical_path() {
-        let lines = waterfall(&sample(), 60, false);
+        let lines = waterfall(&sample(), 60).iter().map(Line::to_string).collect::<Vec<_>>();
         assert_eq!(
             lines.join("\n"),
             "gallery: GET /images\n\
@@ -153,8 +150,8 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_the_terminal() {
         for width in [40, 60, 120, 200] {
-            for line in waterfall(&sample(), width, false) {
-                assert!(line.chars().count() <= width, "{width}: {line}");
+            for line in waterfall(&sample(), width) {
+                assert!(line.to_string().chars().count() <= width, "{width}: {line}");
             }
         }
     }

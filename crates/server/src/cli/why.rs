@@ -5,9 +5,10 @@ use clap::Args;
 use serde_json::Value;
 use tracewell_insight::duration;
 
-use super::client::{Client, print_json, print_line};
+use super::client::Client;
 use super::table::{fit, moment, width, wrap};
 use super::{ServerArgs, TimeArgs};
+use crate::output::{print_json, print_line};
 
 /// Arguments of `tracewell why`.
 #[derive(Args, Clone, Debug)]

@@ -44,7 +44,7 @@ pub(super) async fn read(mut body: Body, most_bytes: usize, admitted: &mut Admit
     let reading = async {
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Refusal::cut_off(&error))?;
+            let frame = frame.map_err(|error| Refusal::Malformed(format!("the body was cut off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > most_bytes {
                 return Ok(None);

@@ -4,13 +4,14 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use bytes::{Buf, BufMut, Bytes};
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, UnaryService};
@@ -19,7 +20,7 @@ use tower::Service;
 use tracewell_wire::otlp::{Encoding, encode_response, encode_retry_status};
 
 use super::admission::Admitted;
-use super::stats::{Early, IngestStats};
+use super::stats::Turned;
 use super::{RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
 pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -29,11 +30,12 @@ pub(super) fn router(receiver: Receiver) -> Router {
     Router::new()
         .route_service(TRACES, ExportService(receiver.clone(), Signal::Traces))
         .route_service(METRICS, ExportService(receiver.clone(), Signal::Metrics))
-        .fallback(move || async move {
-            receiver.stats.turned_away(Early::Path);
+        .fallback(async |State(receiver): State<Receiver>| {
+            receiver.counters().turned(Turned::NotFound);
             let message = format!("spans are received at {TRACES} and the metrics of SDKs at {METRICS}");
             Status::unimplemented(message).into_http::<tonic::body::Body>()
         })
+        .with_state(receiver)
 }
 
 /// Serves the one method that each service of OTLP has.
@@ -56,25 +58,35 @@ impl Service<Request> for ExportService {
         let (mut parts, body) = request.into_parts();
         let admitted = Arc::new(Mutex::new(receiver.admission.begin()));
         parts.extensions.insert(admitted.clone());
-        // What the library refuses by itself is counted here, all else where it is refused.
-        let counted = Arc::new(AtomicBool::new(false));
-        let refused = Refused { stats: receiver.stats.clone(), counted: counted.clone() };
-        let metered = Metered { body, bytes: 0, admitted, refused: refused.clone() };
-        let request = Request::from_parts(parts, Body::new(metered));
+        let request = Request::from_parts(parts, Body::new(Metered { body, bytes: 0, admitted }));
         Box::pin(async move {
             let mut grpc = Grpc::new(RawCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Zstd)
                 .max_decoding_message_size(receiver.limits.decompressed_bytes);
-            let max_bytes = receiver.limits.decompressed_bytes;
-            let response = grpc.unary(Export(receiver, signal, refused.clone()), request).await;
-            Ok(match Status::from_header_map(response.headers()) {
-                Some(status) if status.code() != Code::Ok && !counted.load(Ordering::Relaxed) => {
-                    refused.by_library(status, max_bytes)
-                }
-                _ => response,
-            })
+            let counted = Arc::new(AtomicBool::new(false));
+            let answer = grpc.unary(Export(receiver.clone(), signal, counted.clone()), request).await;
+            // What tonic refuses itself did not get as far as `Export`.
+            if !counted.load(Relaxed) {
+                count(&receiver, answer.headers());
+            }
+            Ok(answer)
         })
+    }
+}
+
+/// Counts a refusal by what its answer says. One that has no status in its head carries a message, and is a success.
+fn count(receiver: &Receiver, headers: &HeaderMap) {
+    let Some(code) = headers.get("grpc-status").and_then(|code| code.to_str().ok()?.parse::<i32>().ok()) else {
+        return;
+    };
+    let why = || "refused before it was read".to_owned();
+    match Code::from_i32(code) {
+        Code::Ok => {}
+        Code::Unavailable => receiver.counters().refused(&Refusal::Busy(why())),
+        Code::ResourceExhausted | Code::OutOfRange => receiver.counters().refused(&Refusal::TooLarge(why())),
+        Code::Unimplemented => receiver.counters().turned(Turned::Unsupported),
+        _ => receiver.counters().refused(&Refusal::Malformed(why())),
     }
 }
 
@@ -84,43 +96,11 @@ fn reach(admitted: &Mutex<Admitted>, bytes: usize) -> Result<(), Refusal> {
     admitted.lock().unwrap_or_else(PoisonError::into_inner).reach(bytes)
 }
 
-/// Counts refusals, each request's once.
-#[derive(Clone)]
-struct Refused {
-    stats: Arc<IngestStats>,
-    counted: Arc<AtomicBool>,
-}
-
-impl Refused {
-    fn status(&self, refusal: Refusal) -> Status {
-        if !self.counted.swap(true, Ordering::Relaxed) {
-            self.stats.refused(&refusal);
-        }
-        status(refusal)
-    }
-
-    /// The library says of a message over the limit that it is out of range, which senders take as leave to send it again.
-    fn by_library(&self, status: Status, max_bytes: usize) -> axum::http::Response<tonic::body::Body> {
-        let refusal = match status.code() {
-            Code::OutOfRange | Code::ResourceExhausted => Refusal::TooLarge(format!(
-                "the message is larger than {max_bytes} bytes when decompressed (limit --decompressed-size)"
-            )),
-            // Its own words say what is wrong: the compression, the frame, the message that is missing.
-            _ => {
-                self.status(Refusal::Malformed(status.message().to_owned()));
-                return status.into_http();
-            }
-        };
-        self.status(refusal).into_http()
-    }
-}
-
 /// A body that takes budget as it comes.
 struct Metered {
     body: Body,
     bytes: usize,
     admitted: SharedAdmitted,
-    refused: Refused,
 }
 
 impl http_body::Body for Metered {
@@ -133,9 +113,9 @@ impl http_body::Body for Metered {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         Poll::Ready(frame.map(|frame| {
-            let frame = frame.map_err(|error| self.refused.status(Refusal::cut_off(&error)))?;
+            let frame = frame?;
             self.bytes += frame.data_ref().map_or(0, Bytes::len);
-            reach(&self.admitted, self.bytes).map_err(|refusal| self.refused.status(refusal))?;
+            reach(&self.admitted, self.bytes).map_err(status)?;
             Ok(frame)
         }))
     }
@@ -149,14 +129,15 @@ impl http_body::Body for Metered {
     }
 }
 
-struct Export(Receiver, Signal, Refused);
+/// What the service does with a message, and whether a refusal was counted.
+struct Export(Receiver, Signal, Arc<AtomicBool>);
 
 impl UnaryService<Bytes> for Export {
     type Response = Vec<u8>;
     type Future = Answer<Result<tonic::Response<Vec<u8>>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (receiver, signal, refused) = (self.0.clone(), self.1, self.2.clone());
+        let (receiver, signal, counted) = (self.0.clone(), self.1, self.2.clone());
         Box::pin(async move {
             let (_, extensions, body) = request.into_parts();
             // Held until what it carries is kept.
@@ -172,7 +153,11 @@ impl UnaryService<Bytes> for Export {
                 Ok(accepted) => {
                     Ok(tonic::Response::new(encode_response(Encoding::Protobuf, accepted.rejected, &accepted.message)))
                 }
-                Err(refusal) => Err(refused.status(refusal)),
+                Err(refusal) => {
+                    receiver.counters().refused(&refusal);
+                    counted.store(true, Relaxed);
+                    Err(status(refusal))
+                }
             }
         })
     }
@@ -181,10 +166,7 @@ impl UnaryService<Bytes> for Export {
 /// `UNAVAILABLE` is what the OTLP specification has senders retry; the delay comes in the details.
 fn status(refusal: Refusal) -> Status {
     match refusal {
-        Refusal::Malformed(message) => Status::new(Code::InvalidArgument, message),
-        // Without a delay in the details it says that the same request is not to be sent again.
-        Refusal::TooLarge(message) => Status::new(Code::ResourceExhausted, message),
-        Refusal::TooSlow(message) => Status::new(Code::DeadlineExceeded, message),
+        Refusal::Malformed(message) | Refusal::TooLarge(message) => Status::new(Code::InvalidArgument, message),
         Refusal::Busy(message) => {
             let code = Code::Unavailable;
             let details = encode_retry_status(code as i32, &message, RETRY_AFTER_SECONDS);

@@ -6,11 +6,11 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, post};
+use axum::routing::{MethodRouter, any, post};
 use tracewell_wire::otlp::{Encoding, encode_response, encode_status};
 
 use super::body::{self, ContentEncoding};
-use super::stats::Early;
+use super::stats::Turned;
 use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
 /// Logs are among what is not here: a sender that is told so by name can be told not to send them.
@@ -21,6 +21,7 @@ pub(super) fn router(receiver: Receiver) -> Router {
     Router::new()
         .route("/v1/traces", of(Signal::Traces))
         .route("/v1/metrics", of(Signal::Metrics))
+        .route("/healthz", any(|| async { "ok" }))
         .fallback(not_found)
         .with_state(receiver)
 }
@@ -47,12 +48,12 @@ async fn export(signal: Signal, receiver: Receiver, request: Request) -> Respons
                 answer(encoding, StatusCode::OK, encode_response(encoding, accepted.rejected, &accepted.message))
             }
             Err(refusal) => {
-                receiver.stats.refused(&refusal);
+                receiver.counters().refused(&refusal);
                 refuse(encoding, refusal)
             }
         },
         Err(other) => {
-            receiver.stats.turned_away(Early::MediaType);
+            receiver.counters().turned(Turned::Unsupported);
             let message =
                 format!("content-type {other:?} is not supported: send application/x-protobuf or application/json");
             error(Encoding::Json, StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, &message)
@@ -105,13 +106,11 @@ fn refuse(encoding: Encoding, refusal: Refusal) -> Response {
     // Codes of google.rpc.Code.
     const INVALID_ARGUMENT: i32 = 3;
     const RESOURCE_EXHAUSTED: i32 = 8;
-    const DEADLINE_EXCEEDED: i32 = 4;
     const INTERNAL: i32 = 13;
     const UNAVAILABLE: i32 = 14;
     match refusal {
         Refusal::Malformed(message) => error(encoding, StatusCode::BAD_REQUEST, INVALID_ARGUMENT, &message),
         Refusal::TooLarge(message) => error(encoding, StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, &message),
-        Refusal::TooSlow(message) => error(encoding, StatusCode::REQUEST_TIMEOUT, DEADLINE_EXCEEDED, &message),
         Refusal::Busy(message) => {
             let mut response = error(encoding, StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, &message);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
@@ -130,19 +129,13 @@ fn answer(encoding: Encoding, status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 async fn method_not_allowed(State(receiver): State<Receiver>) -> Response {
-    receiver.stats.turned_away(Early::Method);
+    receiver.counters().turned(Turned::Unsupported);
     let mut response = error(Encoding::Json, StatusCode::METHOD_NOT_ALLOWED, 3, "send OTLP with POST");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     response
 }
 
 async fn not_found(State(receiver): State<Receiver>) -> Response {
-    receiver.stats.turned_away(Early::Path);
+    receiver.counters().turned(Turned::NotFound);
     error(Encoding::Json, StatusCode::NOT_FOUND, 5, NOT_FOUND)
-}
-
-/// The answer to gRPC that cannot be gRPC: over HTTP/1, or in a form of it that is not taken.
-pub(super) fn no_grpc(receiver: &Receiver, message: &str) -> Response {
-    receiver.stats.turned_away(Early::MediaType);
-    error(Encoding::Json, StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, message)
 }

@@ -7,7 +7,6 @@
 mod admission;
 mod body;
 mod cors;
-mod either;
 mod grpc;
 mod http;
 mod sdks;
@@ -15,9 +14,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
@@ -27,16 +24,14 @@ use tracewell_wire::{DecodeError, Format, Limits};
 
 use crate::api::ReceiverStats;
 use crate::budget::MemoryBudget;
-use crate::net;
+use crate::metrics::Port;
 use admission::Admission;
 pub use cors::AllowedOrigins;
 use sdks::Sdks;
-use stats::IngestStats;
+use stats::{IngestStats, PortCounters};
 
 /// Bodies over this size are decoded off the threads that serve connections.
 const DECODE_INLINE_BYTES: usize = 64 * 1024;
-/// How long the store counts as failing when no more spans come: they may be kept away because it is not ready.
-const FAILURE_COUNTS: Duration = Duration::from_secs(30);
 /// What senders are told to wait when the server is over a budget.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -65,39 +60,10 @@ pub struct Receiver {
     limits: ReceiveLimits,
     admission: Admission,
     stats: Arc<IngestStats>,
+    /// The receiver that this clone serves, whose counters it counts in.
+    port: Port,
     sdks: Arc<Sdks>,
     origins: Arc<AllowedOrigins>,
-    appending: Arc<Appending>,
-}
-
-/// Whether the store takes spans, by what it did with the last ones.
-#[derive(Debug, Default)]
-struct Appending {
-    is_failing: AtomicBool,
-    failure: Mutex<Option<(Instant, String)>>,
-}
-
-impl Appending {
-    fn note(&self, error: Option<&StoreError>) {
-        match error {
-            Some(error) => {
-                let failure = Some((Instant::now(), error.to_string()));
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-                self.is_failing.store(true, Ordering::Relaxed);
-            }
-            // Nearly always it is not, and nothing is written that other threads read.
-            None if self.is_failing.load(Ordering::Relaxed) => self.is_failing.store(false, Ordering::Relaxed),
-            None => {}
-        }
-    }
-
-    fn problem(&self) -> Option<String> {
-        if !self.is_failing.load(Ordering::Relaxed) {
-            return None;
-        }
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.as_ref().filter(|(at, _)| at.elapsed() < FAILURE_COUNTS).map(|(_, error)| error.clone())
-    }
 }
 
 /// What a request carries.
@@ -118,18 +84,6 @@ pub(crate) enum Refusal {
     Busy(String),
     /// The store failed.
     Failed(String),
-    /// It did not come in time.
-    TooSlow(String),
-}
-
-impl Refusal {
-    /// Of a body that ended before its time.
-    fn cut_off(error: &(dyn std::error::Error + 'static)) -> Self {
-        match net::too_slow(error) {
-            Some(slow) => Self::TooSlow(slow.to_string()),
-            None => Self::Malformed(format!("the body was cut off: {error}")),
-        }
-    }
 }
 
 /// What a receiver tells the sender.
@@ -152,15 +106,10 @@ impl Receiver {
             limits,
             admission,
             stats: Arc::default(),
+            port: Port::OtlpHttp,
             sdks: Arc::default(),
             origins: Arc::new(origins),
-            appending: Arc::default(),
         }
-    }
-
-    /// Why the store does not take spans, if the last were refused.
-    pub fn problem(&self) -> Option<String> {
-        self.appending.problem()
     }
 
     /// The counters, and what SDKs have told.
@@ -169,19 +118,18 @@ impl Receiver {
         ReceiverStats { sdks, sdk_points_left_out, ..self.stats.snapshot() }
     }
 
-    /// OTLP over HTTP and gRPC, told apart by what is sent: senders mix up the two ports.
-    pub fn router(&self) -> Router {
-        either::router(self.clone())
+    fn counters(&self) -> &PortCounters {
+        self.stats.of(self.port)
     }
 
     /// OTLP/HTTP: `POST /v1/traces` and `/v1/metrics`.
     pub fn http_router(&self) -> Router {
-        http::router(self.clone())
+        http::router(Self { port: Port::OtlpHttp, ..self.clone() })
     }
 
     /// OTLP/gRPC: `Export` of `opentelemetry.proto.collector.trace.v1.TraceService` and `...metrics.v1.MetricsService`.
     pub fn grpc_router(&self) -> Router {
-        grpc::router(self.clone())
+        grpc::router(Self { port: Port::OtlpGrpc, ..self.clone() })
     }
 
     /// Decodes an uncompressed body and keeps what it holds.
@@ -197,9 +145,6 @@ impl Receiver {
     async fn accept_metrics(&self, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
         let limits = self.limits.request;
         let points = decode(body, move |body| metrics::decode(encoding, body, &limits)).await?;
-        if points.is_empty() {
-            self.stats.foreign_metrics();
-        }
         self.sdks.tell(points);
         Ok(Accepted { rejected: 0, message: String::new() })
     }
@@ -215,9 +160,7 @@ impl Receiver {
         let (spans, bytes) = (decoded.batch.len() as u64, body.len() as u64);
         if spans > 0 {
             let append = Append { batch: decoded.batch, body, format };
-            let appended = self.store.append(&Tenant::default(), append).await;
-            self.appending.note(appended.as_ref().err());
-            appended.map_err(|error| match error {
+            self.store.append(&Tenant::default(), append).await.map_err(|error| match error {
                 StoreError::Busy(message) | StoreError::Unavailable(message) => Refusal::Busy(message),
                 StoreError::Closed => Refusal::Busy("the server is stopping".to_owned()),
                 other => {
@@ -226,8 +169,8 @@ impl Receiver {
                 }
             })?;
         }
-        self.stats.received(spans, bytes);
-        self.stats.rejected(decoded.rejected);
+        self.counters().received(spans, bytes);
+        self.counters().rejected(decoded.rejected);
         Ok(Accepted { rejected: decoded.rejected, message: decoded.message })
     }
 }

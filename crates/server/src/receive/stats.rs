@@ -3,38 +3,75 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Refusal;
-use crate::api::{Loss, Received, ReceiverStats};
+use crate::api::{Loss, PortStats, Received, ReceiverStats};
+use crate::metrics::Port;
 
-/// Counters since the start of the process.
+/// Counters since the start of the process, for each receiver.
 #[derive(Debug, Default)]
 pub(super) struct IngestStats {
+    otlp_http: PortCounters,
+    otlp_grpc: PortCounters,
+}
+
+/// Counters of one receiver.
+#[derive(Debug, Default)]
+pub(super) struct PortCounters {
     requests: AtomicU64,
     spans: AtomicU64,
     bytes: AtomicU64,
     rejected_spans: AtomicU64,
-    malformed: AtomicU64,
-    too_large: AtomicU64,
-    busy: AtomicU64,
-    failed: AtomicU64,
-    too_slow: AtomicU64,
-    media_type: AtomicU64,
-    path: AtomicU64,
-    method: AtomicU64,
-    foreign_metrics: AtomicU64,
+    refused: [AtomicU64; REASONS.len()],
 }
 
-/// Why a request was turned away before it was looked into.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Early {
-    /// Neither protobuf nor JSON.
-    MediaType,
-    /// Nothing is received there.
-    Path,
-    /// No POST.
-    Method,
+/// Why a request is refused as a whole, in the order of the counters.
+const REASONS: [&str; 6] = ["malformed", "too_large", "busy", "failed", "unsupported", "not_found"];
+
+/// Refusals of what is no `Refusal`, because it did not get so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// A content type, a method or an encoding that is not taken.
+    Unsupported = 4,
+    /// A path that nothing is received at.
+    NotFound = 5,
 }
 
 impl IngestStats {
+    pub(super) fn of(&self, port: Port) -> &PortCounters {
+        match port {
+            Port::OtlpGrpc => &self.otlp_grpc,
+            Port::Http | Port::OtlpHttp => &self.otlp_http,
+        }
+    }
+
+    /// The counters now, as the API shows them.
+    pub(super) fn snapshot(&self) -> ReceiverStats {
+        let ports: Vec<PortStats> = [Port::OtlpHttp, Port::OtlpGrpc]
+            .into_iter()
+            .map(|port| {
+                let (received, refused) = self.of(port).snapshot();
+                PortStats { port: port.name(), received, refused }
+            })
+            .collect();
+        let mut all = ReceiverStats::default();
+        for port in &ports {
+            all.received.requests += port.received.requests;
+            all.received.spans += port.received.spans;
+            all.received.bytes += port.received.bytes;
+            for loss in &port.refused {
+                match all.refused.iter_mut().find(|known| known.reason == loss.reason) {
+                    Some(known) => {
+                        known.requests += loss.requests;
+                        known.spans += loss.spans;
+                    }
+                    None => all.refused.push(loss.clone()),
+                }
+            }
+        }
+        ReceiverStats { ports, ..all }
+    }
+}
+
+impl PortCounters {
     pub(super) fn received(&self, spans: u64, bytes: u64) {
         self.requests.fetch_add(1, Relaxed);
         self.spans.fetch_add(spans, Relaxed);
@@ -46,62 +83,33 @@ impl IngestStats {
     }
 
     pub(super) fn refused(&self, refusal: &Refusal) {
-        let counter = match refusal {
-            Refusal::Malformed(_) => &self.malformed,
-            Refusal::TooLarge(_) => &self.too_large,
-            Refusal::Busy(_) => &self.busy,
-            Refusal::Failed(_) => &self.failed,
-            Refusal::TooSlow(_) => &self.too_slow,
+        let reason = match refusal {
+            Refusal::Malformed(_) => 0,
+            Refusal::TooLarge(_) => 1,
+            Refusal::Busy(_) => 2,
+            Refusal::Failed(_) => 3,
         };
-        counter.fetch_add(1, Relaxed);
+        self.refused[reason].fetch_add(1, Relaxed);
     }
 
-    pub(super) fn turned_away(&self, early: Early) {
-        let counter = match early {
-            Early::MediaType => &self.media_type,
-            Early::Path => &self.path,
-            Early::Method => &self.method,
-        };
-        counter.fetch_add(1, Relaxed);
+    pub(super) fn turned(&self, turned: Turned) {
+        self.refused[turned as usize].fetch_add(1, Relaxed);
     }
 
-    /// Metrics that are no SDK's of itself: taken, and not kept.
-    pub(super) fn foreign_metrics(&self) {
-        self.foreign_metrics.fetch_add(1, Relaxed);
-    }
-
-    /// The counters now, as the API shows them.
-    pub(super) fn snapshot(&self) -> ReceiverStats {
-        let loss = |reason: &str, requests: &AtomicU64, spans: u64| Loss {
-            reason: reason.to_owned(),
-            requests: requests.load(Relaxed),
-            spans,
+    /// What was accepted, and what was refused by those reasons that occurred.
+    fn snapshot(&self) -> (Received, Vec<Loss>) {
+        let received = Received {
+            requests: self.requests.load(Relaxed),
+            spans: self.spans.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
         };
-        let mut refused = vec![
-            loss("malformed", &self.malformed, 0),
-            loss("too_large", &self.too_large, 0),
-            loss("busy", &self.busy, 0),
-            loss("failed", &self.failed, 0),
-            loss("too_slow", &self.too_slow, 0),
-            loss("unsupported_media_type", &self.media_type, 0),
-            loss("not_found", &self.path, 0),
-            loss("method_not_allowed", &self.method, 0),
-        ];
-        let rejected = self.rejected_spans.load(Relaxed);
-        refused.push(Loss { reason: "rejected_spans".to_owned(), requests: 0, spans: rejected });
-        let mut dropped = vec![loss("foreign_metrics", &self.foreign_metrics, 0)];
-        for losses in [&mut refused, &mut dropped] {
-            losses.retain(|loss| loss.requests > 0 || loss.spans > 0);
-        }
-        ReceiverStats {
-            received: Received {
-                requests: self.requests.load(Relaxed),
-                spans: self.spans.load(Relaxed),
-                bytes: self.bytes.load(Relaxed),
-            },
-            refused,
-            dropped,
-            ..ReceiverStats::default()
-        }
+        let requests = REASONS.iter().zip(&self.refused);
+        let mut refused: Vec<Loss> = requests
+            .map(|(reason, requests)| Loss { reason: (*reason).to_owned(), requests: requests.load(Relaxed), spans: 0 })
+            .collect();
+        let spans = self.rejected_spans.load(Relaxed);
+        refused.push(Loss { reason: "rejected_spans".to_owned(), requests: 0, spans });
+        refused.retain(|loss| loss.requests > 0 || loss.spans > 0);
+        (received, refused)
     }
 }

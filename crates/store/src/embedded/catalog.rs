@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checksum;
 use super::files::SegmentFiles;
 use super::segment::Segment;
 use super::upgrade::{self, FORMAT};
@@ -116,7 +117,7 @@ impl Catalog {
         if let Some(format) = format {
             upgrade::check(format, name)?;
         }
-        if u32::from_str_radix(checksum.trim(), 16) != Ok(crc32fast::hash(json.as_bytes())) {
+        if !u32::from_str_radix(checksum.trim(), 16).is_ok_and(|expected| checksum::holds(json.as_bytes(), expected)) {
             return Err(damaged("its checksum is wrong".to_owned()));
         }
         let parsed = parsed.map_err(|error| damaged(error.to_string()))?;

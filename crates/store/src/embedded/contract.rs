@@ -153,6 +153,7 @@ impl SpanStore for EmbeddedStore {
         stats.bytes += stats.log_bytes;
         stats.damages = self.damages();
         stats.bucket = self.bucket_stats();
+        stats.work = self.work_stats();
         stats.oldest_unix_nano = starts.iter().map(|(first, _)| *first).min();
         stats.newest_unix_nano = starts.iter().map(|(_, last)| *last).max();
         Ok(stats)

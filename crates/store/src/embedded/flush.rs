@@ -187,7 +187,10 @@ impl Flusher {
         loop {
             let oldest = shared.state().frozen.first().cloned();
             let Some(frozen) = oldest else { return Ok(()) };
-            self.flush(shared, &frozen)?;
+            let begun = Instant::now();
+            let flushed = self.flush(shared, &frozen);
+            shared.work.flushed(begun, &flushed);
+            flushed?;
         }
     }
 
@@ -287,6 +290,7 @@ impl Flusher {
         }
         tracing::info!(segments = dropped.len(), "retention drops segments");
         self.commit(shared, Vec::new(), &dropped, None)?;
+        shared.work.retired(dropped.len());
         self.remove_dropped(shared);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::Shared;
 use super::flush::Flusher;
@@ -21,7 +22,9 @@ impl Flusher {
     pub(super) fn merge_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
         while !shared.closed.load(Ordering::SeqCst) {
             let Some((tenant, segments)) = self.find_mergeable(shared) else { return Ok(()) };
+            let begun = Instant::now();
             let merged = self.merge(shared, &tenant, &segments);
+            shared.work.merged(begun, &merged);
             let numbers: Vec<u64> = segments.iter().map(|segment| segment.entry.number).collect();
             drop(segments);
             self.remove_dropped(shared);

@@ -12,9 +12,11 @@
 
 mod adopt;
 mod append;
+mod backup;
 #[cfg(feature = "s3")]
 mod bucket;
 mod catalog;
+mod checksum;
 mod clock;
 mod contract;
 mod damage;
@@ -22,6 +24,7 @@ mod disk;
 mod files;
 mod flush;
 mod fsck;
+pub mod fuzzing;
 mod log;
 mod look;
 mod merging;
@@ -34,6 +37,7 @@ mod reads;
 mod segment;
 mod signal;
 mod upgrade;
+mod work;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -46,8 +50,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::memtable::{Kept, Memtable};
-use crate::{BucketStats, SpanStore, StoreError, Tenant};
+use crate::{BucketStats, SpanStore, StoreError, Tenant, WorkStats};
 use append::LogThread;
+pub use backup::{BackupReport, RestoreReport, backup, restore};
 use catalog::{Catalog, SegmentEntry};
 use damage::Damages;
 use disk::Disk;
@@ -89,6 +94,7 @@ struct Shared {
     room: Notify,
     flush: signal::Signal,
     damages: Damages,
+    work: work::Work,
     closed: AtomicBool,
 }
 
@@ -147,17 +153,6 @@ impl EmbeddedStore {
         self.read(|shared| shared.flush.wait_until_merged()).await
     }
 
-    /// A thread that ended though the store is open, by name: what is appended from then on is not kept, or never written.
-    pub fn ended_thread(&self) -> Option<String> {
-        if self.shared.closed.load(Ordering::SeqCst) {
-            return None;
-        }
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = threads.iter().find(|thread| thread.is_finished())?;
-        // It may have been closed in between.
-        (!self.shared.closed.load(Ordering::SeqCst)).then(|| ended.thread().name().unwrap_or("?").to_owned())
-    }
-
     /// What is damaged, by file and offset, as far as it was met.
     pub fn damages(&self) -> Vec<String> {
         self.shared.damages.list()
@@ -171,6 +166,16 @@ impl EmbeddedStore {
         let mut columns: Vec<(String, u64)> = columns.into_iter().collect();
         columns.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         Ok(columns)
+    }
+
+    /// What the store does in the background.
+    fn work_stats(&self) -> WorkStats {
+        let state = self.shared.state();
+        WorkStats {
+            memtables: state.frozen.len() as u64 + u64::from(!state.active.is_empty()),
+            unavailable_segments: state.unopened.len() as u64,
+            ..self.shared.work.snapshot()
+        }
     }
 
     /// What is known of the bucket, if the segments are in one.

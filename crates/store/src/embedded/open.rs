@@ -52,6 +52,7 @@ impl EmbeddedStore {
             room: Notify::new(),
             flush: Signal::default(),
             damages: Damages::default(),
+            work: super::work::Work::default(),
             closed: AtomicBool::new(false),
         });
         let mut flusher = Flusher::new(late_claim);

@@ -17,6 +17,7 @@ use super::summary::{Known, get_summaries};
 use super::table::{Table, unzigzag};
 use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
+use crate::embedded::checksum;
 use crate::embedded::damage::Damages;
 use crate::embedded::disk::ReadFile;
 use crate::embedded::files::SegmentFiles;
@@ -101,7 +102,7 @@ impl Segment {
 
     pub(super) fn section(&self, section: SectionPlace) -> Result<Vec<u8>, StoreError> {
         let bytes = self.bytes(section.offset, section.length as usize)?;
-        if crc32fast::hash(&bytes) == section.checksum {
+        if checksum::holds(&bytes, section.checksum) {
             Ok(bytes)
         } else {
             Err(self
@@ -122,7 +123,7 @@ impl Segment {
             hasher.update(&self.bytes(offset, length as usize)?);
             offset += length;
         }
-        let is_whole = hasher.finalize() == section.checksum;
+        let is_whole = cfg!(fuzzing) || hasher.finalize() == section.checksum;
         if !is_whole {
             self.note_slower(section, damages);
         }
@@ -179,7 +180,7 @@ impl Segment {
         }
         let bytes = self.bytes(place.offset, place.length as usize)?;
         let mut zstd = self.zstd()?;
-        let is_whole = crc32fast::hash(&bytes) == place.checksum;
+        let is_whole = checksum::holds(&bytes, place.checksum);
         let (templates, blocks) = (contents.table.templates.len(), self.footer.blocks.len());
         let mut read = || -> Result<Postings, Damaged> {
             Postings::get(block::get_section(&mut zstd, &bytes)?, templates, blocks)
@@ -290,7 +291,7 @@ impl Segment {
         header: &[u8],
         whole: Option<Bytes>,
     ) -> Result<Block<'a>, StoreError> {
-        if crc32fast::hash(header) != place.header_checksum {
+        if !checksum::holds(header, place.header_checksum) {
             return Err(self.lost(place, "header", Damaged("the checksum is wrong")));
         }
         let chunks =
@@ -337,7 +338,7 @@ fn open_file(
     let offset = tail_offset.checked_sub(u64::from(footer_length)).ok_or_else(|| damaged("its footer is cut off"))?;
     let mut bytes = vec![0; footer_length as usize];
     file.read_at(&mut bytes, offset).map_err(io)?;
-    if crc32fast::hash(&bytes) != checksum {
+    if !checksum::holds(&bytes, checksum) {
         return Err(damaged(&format!("the footer at offset {offset} has another checksum")));
     }
     let footer = Footer::get(&bytes).map_err(|Damaged(what)| damaged(what))?;
@@ -393,7 +394,7 @@ impl Block<'_> {
     fn chunk_bytes(&self, number: u32) -> Result<Option<(ChunkPlace, Bytes)>, StoreError> {
         let read = self.unchecked_chunk(number)?;
         match &read {
-            Some((chunk, bytes)) if crc32fast::hash(bytes) != chunk.checksum => {
+            Some((chunk, bytes)) if !checksum::holds(bytes, chunk.checksum) => {
                 Err(self.lost(&format!("chunk {number}"), Damaged("the checksum is wrong")))
             }
             _ => Ok(read),
@@ -413,7 +414,7 @@ impl Block<'_> {
     /// What is known of large traces that end here. No span is lost with it.
     pub(super) fn summaries(&self, zstd: &mut Zstd, table: &Table) -> Result<Vec<Known>, StoreError> {
         let Some((chunk, bytes)) = self.unchecked_chunk(Chunk::SUMMARIES)? else { return Ok(Vec::new()) };
-        if crc32fast::hash(&bytes) == chunk.checksum
+        if checksum::holds(&bytes, chunk.checksum)
             && let Ok(summaries) = get_summaries(zstd, &bytes, chunk.count as usize, table)
         {
             return Ok(summaries);
