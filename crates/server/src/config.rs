@@ -183,11 +183,12 @@ impl Settings {
         let address = |given: Option<SocketAddr>, port| given.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port)));
         let size = |given: Option<String>, name: &str, default: u64| match given {
             None => Ok(default),
-            Some(text) => size(&text).with_context(|| format!("{name}: {text:?} is not a size such as 64MiB")),
+            Some(text) => size(&text).with_context(|| format!("{}: {text:?} is not a size such as 64MiB", named(name))),
         };
         let defaults = ReceiveLimits::default();
         let length = |given: Option<String>, name: &str, default: u32| {
-            u32::try_from(size(given, name, default.into())?).with_context(|| format!("{name}: more than 4GiB"))
+            u32::try_from(size(given, name, default.into())?)
+                .with_context(|| format!("{}: more than 4GiB", named(name)))
         };
         let receive = ReceiveLimits {
             body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
@@ -209,11 +210,11 @@ impl Settings {
         let segments =
             self.segments.map(|url| BucketOptions { url, endpoint, cache_bytes, take_over, move_bytes_per_second });
         let in_memory = data.as_os_str() == ":memory:";
-        anyhow::ensure!(!in_memory || segments.is_none(), "segments: a store in memory writes none");
+        anyhow::ensure!(!in_memory || segments.is_none(), "{}: a store in memory writes none", named("segments"));
         let durable = match self.commit.as_deref() {
             None | Some("group") => true,
             Some("none") => false,
-            Some(other) => anyhow::bail!("commit: {other:?} is neither group nor none"),
+            Some(other) => anyhow::bail!("{}: {other:?} is neither group nor none", named("commit")),
         };
         Ok(Config {
             data: (!in_memory).then_some(data),
@@ -223,7 +224,9 @@ impl Settings {
             otlp_grpc: address(self.otlp_grpc, 4317),
             retention_age: self
                 .retention
-                .map(|text| age(&text).with_context(|| format!("retention: {text:?} is not an age such as 7d")))
+                .map(|text| {
+                    age(&text).with_context(|| format!("{}: {text:?} is not an age such as 7d", named("retention")))
+                })
                 .transpose()?,
             retention_bytes: match self.retention_size {
                 None => None,
@@ -236,9 +239,15 @@ impl Settings {
             },
             durable,
             receive,
-            cors_origins: self.cors_origin,
+            // A list with a comma too many has an empty member.
+            cors_origins: self.cors_origin.into_iter().filter(|origin| !origin.trim().is_empty()).collect(),
         })
     }
+}
+
+/// A setting as operators know it: its flag, its variable and its key in the file.
+fn named(key: &str) -> String {
+    format!("--{} (TRACEWELL_{}, {key})", key.replace('_', "-"), key.to_uppercase())
 }
 
 /// A number with a unit: the unit's multiple of it, or `None`.

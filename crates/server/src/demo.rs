@@ -88,7 +88,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<ExitCode> {
         duration(args.slow.as_nanos() as f64)
     ));
     let path = format!("{}/admin/slow-database?millis={}", gallery.catalog_url, args.slow.as_millis());
-    blocking(move || Ok(ureq::put(path).send_empty()?.status())).await?;
+    blocking(move || Ok(crate::cli::local_agent().put(path).send_empty()?.status())).await?;
     say(&format!("{SLOW_REQUESTS} requests from {SLOW_USERS} users"));
     let slow_start = now_unix_nano();
     let slow = make_requests(&programs, &gallery.url, SLOW_REQUESTS, SLOW_USERS).await?;
@@ -276,7 +276,12 @@ async fn why_examples(server: &str, start: u64) -> Result<Vec<String>> {
 
 async fn api(url: String) -> Result<Value> {
     blocking(move || {
-        let text = ureq::get(&url).call().with_context(|| format!("GET {url}"))?.body_mut().read_to_string()?;
+        let text = crate::cli::local_agent()
+            .get(&url)
+            .call()
+            .with_context(|| format!("GET {url}"))?
+            .body_mut()
+            .read_to_string()?;
         Ok(serde_json::from_str(&text)?)
     })
     .await

@@ -122,6 +122,11 @@ impl Progress {
         Self { is_shown: io::stderr().is_terminal() }
     }
 
+    /// Whether anybody sees it.
+    pub(crate) fn is_shown(self) -> bool {
+        self.is_shown
+    }
+
     /// Replaces the line.
     pub(crate) fn show(self, text: &str) {
         if self.is_shown {

@@ -11,19 +11,19 @@ pub(crate) use decode::decode;
 pub use encode::{ENVELOPE_END, ENVELOPE_START, TracesEncoder, encode_traces};
 
 /// Tags that stand for fields of a span.
-mod tag {
-    pub(super) const KIND: &str = "span.kind";
-    pub(super) const ERROR: &str = "error";
-    pub(super) const STATUS_CODE: &str = "otel.status_code";
-    pub(super) const STATUS_DESCRIPTION: &str = "otel.status_description";
-    pub(super) const SCOPE_NAME: &str = "otel.scope.name";
-    pub(super) const SCOPE_VERSION: &str = "otel.scope.version";
-    pub(super) const LIBRARY_NAME: &str = "otel.library.name";
-    pub(super) const LIBRARY_VERSION: &str = "otel.library.version";
-    pub(super) const TRACE_STATE: &str = "w3c.tracestate";
+pub(crate) mod tag {
+    pub(crate) const KIND: &str = "span.kind";
+    pub(crate) const ERROR: &str = "error";
+    pub(crate) const STATUS_CODE: &str = "otel.status_code";
+    pub(crate) const STATUS_DESCRIPTION: &str = "otel.status_description";
+    pub(crate) const SCOPE_NAME: &str = "otel.scope.name";
+    pub(crate) const SCOPE_VERSION: &str = "otel.scope.version";
+    pub(crate) const LIBRARY_NAME: &str = "otel.library.name";
+    pub(crate) const LIBRARY_VERSION: &str = "otel.library.version";
+    pub(crate) const TRACE_STATE: &str = "w3c.tracestate";
     /// The attribute of a link that says which kind of reference it is: `child_of` or `follows_from`.
-    pub(super) const REF_TYPE: &str = "opentracing.ref_type";
-    pub(super) const CHILD_OF: &str = "child_of";
+    pub(crate) const REF_TYPE: &str = "opentracing.ref_type";
+    pub(crate) const CHILD_OF: &str = "child_of";
     /// The log field that names an event.
-    pub(super) const EVENT: &str = "event";
+    pub(crate) const EVENT: &str = "event";
 }

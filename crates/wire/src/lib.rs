@@ -4,13 +4,17 @@
 //! [`DecodeError`], single spans by [`Decoded::rejected`], which receivers report as OTLP's partial success.
 
 mod base64;
+mod forms;
 pub mod jaeger;
 mod limits;
 pub mod otlp;
 mod protobuf;
+mod recognize;
 mod report;
+pub mod zipkin;
 
 pub use limits::Limits;
+pub use recognize::{Document, recognize};
 
 use tracewell_model::SpanBatch;
 
@@ -24,6 +28,8 @@ pub enum Format {
     OtlpJson = 2,
     /// Jaeger's JSON as its UI and query API give it: `{"data": [trace, ...]}`.
     JaegerJson = 3,
+    /// Zipkin's JSON, version 1 or 2: a list of spans, or of lists of spans.
+    ZipkinJson = 4,
 }
 
 /// What a body held.
@@ -56,23 +62,7 @@ pub fn decode(format: Format, body: &[u8], limits: &Limits) -> Result<Decoded, D
         Format::OtlpProtobuf => otlp::decode::decode(body, limits),
         Format::OtlpJson => otlp::json_decode::decode(body, limits),
         Format::JaegerJson => jaeger::decode(body, limits),
-    }
-}
-
-/// Guesses the format of a file from its beginning.
-pub fn detect(body: &[u8]) -> Format {
-    match body.trim_ascii_start().first() {
-        Some(b'{' | b'[') => {
-            // The names of the two formats' own fields tell them apart; 64 KiB reach beyond any preamble.
-            let head = String::from_utf8_lossy(&body[..body.len().min(64 * 1024)]);
-            let otlp = head.contains("\"resourceSpans\"") || head.contains("\"resource_spans\"");
-            if !otlp && (head.contains("\"traceID\"") || head.contains("\"data\"") || head.contains("\"processes\"")) {
-                Format::JaegerJson
-            } else {
-                Format::OtlpJson
-            }
-        }
-        _ => Format::OtlpProtobuf,
+        Format::ZipkinJson => zipkin::decode(body, limits, 0),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct CompareArgs {
 
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
     let query = [("a", args.a.clone()), ("b", args.b.clone())];
-    let answer = Client::new(&args.server.url).get("/api/v1/compare", &query)?;
+    let answer = Client::new(&args.server.url)?.get("/api/v1/compare", &query)?;
     if args.server.json {
         return print_json(&answer);
     }

@@ -25,12 +25,12 @@ pub(super) struct CriticalPathArgs {
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// The server's UI and API address
-    #[arg(long, env = "TRACEWELL_URL", default_value = "http://127.0.0.1:16686", value_name = "URL")]
+    #[arg(long, env = "TRACEWELL_URL", default_value = super::client::DEFAULT_URL, value_name = "URL")]
     url: String,
 }
 
 pub(super) fn run(args: &CriticalPathArgs) -> Result<()> {
-    let client = Client::new(&args.url);
+    let client = Client::new(&args.url)?;
     let mut flame = Flame::default();
     if args.traces.is_empty() {
         let more = fetch::matching(&client, &args.filter, args.limit, |trace| flame.add(trace))?;

@@ -35,7 +35,7 @@ pub(super) struct ExportArgs {
     #[arg(long, short = 'f', value_name = "FILE")]
     output: Option<PathBuf>,
     /// The server's UI and API address
-    #[arg(long, env = "TRACEWELL_URL", default_value = "http://127.0.0.1:16686", value_name = "URL")]
+    #[arg(long, env = "TRACEWELL_URL", default_value = super::client::DEFAULT_URL, value_name = "URL")]
     url: String,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     if args.format == ExportFormat::OtlpProtobuf && args.output.is_none() && output::is_terminal() {
         bail!("otlp-protobuf is binary and standard output is a terminal; name a file with --output");
     }
-    let answer = Client::new(&args.url).stream("/api/v1/export", &args.filter.query(), "application/x-ndjson")?;
+    let answer = Client::new(&args.url)?.stream("/api/v1/export", &args.filter.query(), "application/x-ndjson")?;
     let mut out = open(args.output.as_deref())?;
     let mut whole = SpanBatch::new();
     for line in BufReader::new(answer).lines() {

@@ -1,185 +1,308 @@
 //! `tracewell import`: files of spans to a server.
 
-use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read};
+mod framing;
+mod json;
+mod send;
+mod source;
+mod window;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use tracewell_model::{SpanBatch, TraceId};
-use tracewell_wire::{Format, Limits, otlp};
+use tracewell_wire::{Decoded, Document, Format, Limits, recognize, zipkin};
 
-use crate::output::{Progress, print_line, say, visible};
+use super::client::Client;
+use crate::output::{self, say, visible};
+use framing::{At, Part};
+use send::Sender;
 
-/// Spans in one request.
-const SPANS_PER_REQUEST: usize = 5_000;
-/// Bytes of one request, below what servers take by default.
-const REQUEST_BYTES: usize = 8 << 20;
-/// A line or a file that is decoded at once may not be larger.
-const MOST_BYTES: u64 = 512 << 20;
-/// How often a request is tried again while the server is busy.
-const MOST_TRIES: u32 = 60;
+/// The exit code when some of what was there is not imported, and some is.
+const SOME_LOST: u8 = 3;
+/// Bytes of documents after which spans are sent, however few they are.
+const PENDING_BYTES: usize = 8 << 20;
+/// Traces are counted exactly up to here: their ids are held meanwhile.
+const MAX_COUNTED_TRACES: usize = 1 << 20;
+/// Lines on standard error about what is lost in one file.
+const MAX_LINES: u64 = 20;
+
+/// The server has limits of its own, and says which.
+const NO_LIMITS: Limits = Limits {
+    spans_per_request: u32::MAX,
+    attributes_per_span: u32::MAX,
+    attribute_bytes: u32::MAX,
+    events_per_span: u32::MAX,
+    links_per_span: u32::MAX,
+    name_bytes: u32::MAX,
+};
 
 /// Arguments of `tracewell import`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Read are, told by what is in a file and not by its name:\n  \
+    OTLP JSON        lines, one document or many, lists, /api/traces/ID of Tempo, /api/v3 of Jaeger\n  \
+    OTLP protobuf    one message, messages each after its length (varint, or four bytes as the\n                   \
+    OpenTelemetry Collector's file exporter writes it)\n  \
+    Jaeger JSON      what its UI downloads and /api/traces answers\n  \
+    Zipkin JSON      versions 1 and 2\nplain or in gzip or zstd, JSON also in UTF-16.\n\n\
+    Exit codes: 0 everything is imported, 1 nothing is or the server failed, 3 some of it is not (each loss is\n\
+    named by its line or byte).")]
 pub(super) struct ImportArgs {
-    /// Files: OTLP JSON lines, OTLP protobuf or Jaeger JSON, plain, .gz or .zst; `-` is standard input
+    /// Files of spans; `-` is standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The server's OTLP/HTTP address
-    #[arg(long, env = "TRACEWELL_OTLP_URL", default_value = "http://127.0.0.1:4318", value_name = "URL")]
-    otlp_url: String,
+    /// The server's UI and API address, from which its OTLP/HTTP receiver is known
+    #[arg(long, env = "TRACEWELL_URL", default_value = super::client::DEFAULT_URL, value_name = "URL")]
+    url: String,
+    /// The OTLP/HTTP receiver, if it is not where the server says, as behind a proxy
+    #[arg(long, env = "TRACEWELL_OTLP_URL", value_name = "URL")]
+    otlp_url: Option<String>,
+    /// Shows how far it is, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
 }
 
 pub(super) fn run(args: &ImportArgs) -> Result<ExitCode> {
-    let mut import = Import {
-        url: format!("{}/v1/traces", args.otlp_url.trim_end_matches('/')),
-        agent: ureq::Agent::config_builder().http_status_as_error(false).build().into(),
-        pending: SpanBatch::new(),
-        traces: HashSet::new(),
-        spans: 0,
-        rejected: 0,
-        progress: Progress::new(),
+    let receiver = match &args.otlp_url {
+        Some(url) => Client::of_receiver(url)?,
+        None => Client::new(&args.url)?.receiver()?,
     };
-    for (place, path) in args.files.iter().enumerate() {
-        import.file(path).with_context(|| format!("import {}", path.display()))?;
-        import.progress.show(&format!("{} of {} files, {} spans", place + 1, args.files.len(), import.spans));
+    let mut import = Import {
+        sender: Sender::new(&receiver),
+        pending: SpanBatch::new(),
+        pending_bytes: 0,
+        traces: HashSet::new(),
+        refused: 0,
+        lost: 0,
+        seen: BTreeMap::new(),
+        notes: BTreeMap::new(),
+        progress: if is_terminal {
+            Progress::Line
+        } else if args.progress {
+            Progress::Lines
+        } else {
+            Progress::None
+        },
+        said: Instant::now(),
+    };
+    for path in &args.files {
+        import.file(path)?;
     }
-    import.send()?;
-    import.progress.show("");
-    print_line(&format!(
-        "{} spans of {} traces imported from {} files",
-        import.spans,
-        import.traces.len(),
-        args.files.len()
-    ))?;
-    if import.rejected > 0 {
-        say(&format!("{} spans were refused", import.rejected));
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(ExitCode::SUCCESS)
+    import.send().with_context(|| format!("{} spans are imported until here", import.sender.kept))?;
+    import.finish(args.files.len())
 }
 
 struct Import {
-    url: String,
-    agent: ureq::Agent,
+    sender: Sender,
     pending: SpanBatch,
+    pending_bytes: usize,
     traces: HashSet<TraceId>,
-    spans: u64,
-    rejected: u64,
-    progress: Progress,
+    /// Spans that no decoder could keep.
+    refused: u64,
+    /// Documents, messages and files of which nothing could be read.
+    lost: u64,
+    /// What documents without spans were.
+    seen: BTreeMap<String, u64>,
+    /// What was changed to read spans.
+    notes: BTreeMap<String, u64>,
+    progress: output::Progress,
+    /// Whether a line a second says how far it is, where no line can be replaced.
+    is_slow_progress: bool,
+    said: Instant,
 }
 
 impl Import {
+    /// A file that cannot be read is lost, and the next is read; only the server's failures end all.
     fn file(&mut self, path: &Path) -> Result<()> {
-        let mut reader = BufReader::with_capacity(1 << 16, open(path)?);
-        let head = reader.fill_buf()?.to_vec();
-        match tracewell_wire::detect(&head) {
-            Format::OtlpJson => {
-                let mut line = Vec::new();
-                for number in 1.. {
-                    line.clear();
-                    if reader.by_ref().take(MOST_BYTES).read_until(b'\n', &mut line)? == 0 {
-                        break;
-                    }
-                    match self.decode(Format::OtlpJson, &line) {
-                        Ok(()) => {}
-                        // A document may also be written over many lines: then the rest of the file belongs to it.
-                        Err(_) if number == 1 => {
-                            reader.by_ref().take(MOST_BYTES).read_to_end(&mut line)?;
-                            self.decode(Format::OtlpJson, &line)?;
-                            break;
-                        }
-                        Err(error) => return Err(error.context(format!("line {number}"))),
-                    }
+        let before = self.lost;
+        let mut failed = None;
+        let outcome = open(path).and_then(source::unpacked).and_then(|window| {
+            framing::parts(window, |part| match self.part(path, before, part) {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    failed = Some(error);
+                    anyhow::bail!("the server failed")
                 }
-                Ok(())
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error).with_context(|| format!("{} spans are imported until here", self.sender.kept));
+        }
+        match outcome {
+            Ok(true) => {}
+            Ok(false) => self.see("an empty file".to_owned()),
+            Err(error) => {
+                self.lost += 1;
+                self.line(&format!("{}: {error:#}", path.display()));
             }
-            format => {
-                let mut body = Vec::new();
-                reader.take(MOST_BYTES).read_to_end(&mut body)?;
-                self.decode(format, &body)
-            }
         }
-    }
-
-    fn decode(&mut self, format: Format, body: &[u8]) -> Result<()> {
-        let decoded = tracewell_wire::decode(format, body, &Limits::default())?;
-        if decoded.rejected > 0 {
-            self.progress.show("");
-            say(&format!("{} spans are not valid: {}", decoded.rejected, visible(&decoded.message)));
-            self.rejected += decoded.rejected;
+        if self.lost > before + MAX_LINES {
+            self.line(&format!("{}: and {} more like these", path.display(), self.lost - before - MAX_LINES));
         }
-        self.traces.extend(decoded.batch.spans().trace_id.iter());
-        self.pending.append(&decoded.batch);
-        if self.pending.len() >= SPANS_PER_REQUEST { self.send() } else { Ok(()) }
-    }
-
-    fn send(&mut self) -> Result<()> {
-        let batch = std::mem::take(&mut self.pending);
-        let all: Vec<usize> = (0..batch.len()).collect();
-        all.chunks(SPANS_PER_REQUEST).try_for_each(|rows| self.send_rows(&batch, rows))
-    }
-
-    /// Sends some spans, in halves if together they are larger than a server usually takes.
-    fn send_rows(&mut self, batch: &SpanBatch, rows: &[usize]) -> Result<()> {
-        let body = otlp::encode_protobuf(&batch.select(rows.iter().copied()));
-        if body.len() > REQUEST_BYTES && rows.len() > 1 {
-            let (first, second) = rows.split_at(rows.len() / 2);
-            self.send_rows(batch, first)?;
-            return self.send_rows(batch, second);
-        }
-        self.post(&body)?;
-        self.spans += rows.len() as u64;
-        self.progress.show(&format!("{} spans", self.spans));
         Ok(())
     }
 
-    fn post(&mut self, body: &[u8]) -> Result<()> {
-        for _ in 0..MOST_TRIES {
-            let mut response = self
-                .agent
-                .post(&self.url)
-                .header("content-type", "application/x-protobuf")
-                .header("accept", "application/json")
-                .send(body)
-                .with_context(|| {
-                    format!("there is no answer from {}; start a server with `tracewell serve`, or name one with --otlp-url", self.url)
-                })?;
-            match response.status().as_u16() {
-                200 => {
-                    // An empty answer is the usual one; else it says what was refused.
-                    let answer = response.body_mut().read_to_vec()?;
-                    if !answer.is_empty() {
-                        self.rejected += otlp::rejected_spans(&answer);
-                    }
-                    return Ok(());
-                }
-                429 | 502..=504 => {
-                    let seconds =
-                        response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-                    std::thread::sleep(Duration::from_secs(seconds.unwrap_or(1).min(30)));
-                }
-                status => {
-                    let text = String::from_utf8_lossy(&response.body_mut().read_to_vec()?).into_owned();
-                    bail!("{} answered {status}: {}", self.url, visible(&text));
-                }
+    fn part(&mut self, path: &Path, lost_before: u64, part: Part<'_>) -> Result<()> {
+        match part {
+            Part::Bad(why, at) => {
+                self.lose(path, lost_before, at, &why);
+                Ok(())
             }
+            Part::Protobuf(bytes, at) => {
+                let decoded = tracewell_wire::decode(Format::OtlpProtobuf, bytes, &NO_LIMITS);
+                self.decoded(path, lost_before, at, bytes.len(), decoded)
+            }
+            Part::Json(bytes, at) => match recognize(bytes) {
+                Ok(Document::Spans(format, body)) => {
+                    let decoded = match format {
+                        Format::ZipkinJson => zipkin::decode(&body, &NO_LIMITS, now()),
+                        _ => tracewell_wire::decode(format, &body, &NO_LIMITS),
+                    };
+                    self.decoded(path, lost_before, at, bytes.len(), decoded)
+                }
+                Ok(Document::Empty) => {
+                    self.see("documents without spans".to_owned());
+                    Ok(())
+                }
+                Ok(Document::Other(what)) => {
+                    self.lose(path, lost_before, at, &format!("no spans but {what}"));
+                    self.see(what);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.lose(path, lost_before, at, &error.to_string());
+                    Ok(())
+                }
+            },
         }
-        bail!("{} stayed busy", self.url)
     }
+
+    fn decoded(
+        &mut self,
+        path: &Path,
+        lost_before: u64,
+        at: At,
+        bytes: usize,
+        decoded: Result<Decoded, tracewell_wire::DecodeError>,
+    ) -> Result<()> {
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.lose(path, lost_before, at, &error.to_string());
+                return Ok(());
+            }
+        };
+        if decoded.rejected > 0 {
+            self.refused += decoded.rejected;
+            let spans = if decoded.rejected == 1 { "a span is" } else { "spans are" };
+            let text = format!("{}: {at}: {} {spans} not valid: {}", path.display(), decoded.rejected, decoded.message);
+            if self.refused <= MAX_LINES {
+                self.line(&text);
+            }
+        } else if !decoded.message.is_empty() && self.notes.len() < 20 {
+            *self.notes.entry(decoded.message).or_default() += 1;
+        }
+        if self.traces.len() < MAX_COUNTED_TRACES {
+            self.traces.extend(decoded.batch.spans().trace_id.iter());
+        }
+        if decoded.batch.is_empty() && decoded.rejected == 0 {
+            self.see("documents without spans".to_owned());
+        }
+        self.pending.append(&decoded.batch);
+        self.pending_bytes += bytes;
+        if self.pending.len() >= send::SPANS_PER_REQUEST || self.pending_bytes >= PENDING_BYTES {
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<()> {
+        self.pending_bytes = 0;
+        let batch = std::mem::take(&mut self.pending);
+        self.sender.send(&batch)?;
+        let kept = self.sender.kept;
+        self.progress.show(&format!("{kept} spans"));
+        if self.is_slow_progress && self.said.elapsed() > Duration::from_secs(1) {
+            self.said = Instant::now();
+            say(&format!("{kept} spans"));
+        }
+        Ok(())
+    }
+
+    fn finish(self, files: usize) -> Result<ExitCode> {
+        let Sender { kept, refused, reasons, .. } = &self.sender;
+        let of_files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+        for (note, times) in &self.notes {
+            self.line(&format!(
+                "changed while reading: {note}{}",
+                if *times > 1 { format!(" (in {times} documents)") } else { String::new() }
+            ));
+        }
+        if *refused > 0 {
+            self.line(&format!("{refused} spans were refused by the server: {}", reasons.join("; ")));
+        }
+        if *kept == 0 {
+            self.line("");
+            let mut seen: Vec<String> =
+                self.seen.iter().map(|(what, times)| format!("{times} × {what}")).take(5).collect();
+            if self.refused + refused > 0 {
+                seen.push(format!("{} spans that are not valid", self.refused + refused));
+            }
+            if self.lost > 0 && self.seen.is_empty() {
+                seen.push("nothing that could be read".to_owned());
+            }
+            anyhow::bail!(
+                "no span is imported from {of_files}; it holds {}",
+                if seen.is_empty() { "nothing".to_owned() } else { seen.join(", ") }
+            );
+        }
+        let more = if self.traces.len() >= MAX_COUNTED_TRACES { "more than " } else { "" };
+        self.line("");
+        output::print_line(&format!("{kept} spans of {more}{} traces imported from {of_files}", self.traces.len()))?;
+        let lost = self.refused + refused;
+        if lost + self.lost == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        say(&format!(
+            "not imported: {lost} spans that are not valid, {} documents or lines that could not be read",
+            self.lost
+        ));
+        Ok(ExitCode::from(SOME_LOST))
+    }
+
+    fn lose(&mut self, path: &Path, lost_before: u64, at: At, why: &str) {
+        self.lost += 1;
+        if self.lost - lost_before <= MAX_LINES {
+            self.line(&format!("{}: {at}: {why}", path.display()));
+        }
+    }
+
+    fn see(&mut self, what: String) {
+        if self.seen.len() < 100 || self.seen.contains_key(&what) {
+            *self.seen.entry(what).or_default() += 1;
+        }
+    }
+
+    /// A line on standard error in place of the progress.
+    fn line(&self, text: &str) {
+        self.progress.show("");
+        if !text.is_empty() {
+            say(&visible(text));
+        }
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(std::io::stdin().lock()));
     }
-    let file = std::fs::File::open(path)?;
-    Ok(match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
-        Some("zst") => Box::new(zstd::stream::read::Decoder::new(file)?),
-        _ => Box::new(file),
-    })
+    Ok(Box::new(std::fs::File::open(path)?))
 }

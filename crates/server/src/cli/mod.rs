@@ -4,6 +4,7 @@ mod backup;
 mod client;
 mod compare;
 mod critical_path;
+mod environment;
 mod export;
 mod fetch;
 mod import;
@@ -17,11 +18,12 @@ mod why;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::output;
 use crate::serve::{self, ServeArgs};
-use client::Client;
+pub(crate) use client::local_agent;
+use client::{Client, DEFAULT_URL};
 
 /// Distributed tracing that answers.
 #[derive(Parser, Debug)]
@@ -57,7 +59,7 @@ enum Command {
     Services(ServerArgs),
     /// Shows what is stored, what was refused, and what the services' SDKs drop and cost
     Stats(ServerArgs),
-    /// Sends files of spans to a server: OTLP JSON lines, OTLP protobuf, Jaeger JSON; plain, .gz or .zst
+    /// Sends files of spans to a server: OTLP, Jaeger or Zipkin, told by what is in them
     Import(import::ImportArgs),
     /// Writes traces as OTLP JSON lines, OTLP protobuf or Jaeger JSON
     Export(export::ExportArgs),
@@ -80,7 +82,7 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
     /// The server's UI and API address
-    #[arg(long, env = "TRACEWELL_URL", default_value = "http://127.0.0.1:16686", value_name = "URL")]
+    #[arg(long, env = "TRACEWELL_URL", default_value = DEFAULT_URL, value_name = "URL")]
     pub(crate) url: String,
     /// Prints the API's JSON instead of text
     #[arg(long)]
@@ -148,9 +150,12 @@ pub(crate) fn why_lines(why: &serde_json::Value, indent: usize) -> Vec<String> {
 /// Runs the program.
 pub fn main() -> ExitCode {
     output::show_panics();
-    let cli = match Cli::try_parse() {
+    let command = environment::without_empty(Cli::command());
+    let parsed = command.clone().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(usage) => {
+            let usage = environment::named(&command, usage);
             output::print_usage(&usage);
             return ExitCode::from(usage.exit_code() as u8);
         }
@@ -196,7 +201,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Compare(args) => compare::run(&args)?,
         Command::CriticalPath(args) => critical_path::run(&args)?,
         Command::Services(args) => {
-            let answer = Client::new(&args.url).get("/api/v1/services", &[])?;
+            let answer = Client::new(&args.url)?.get("/api/v1/services", &[])?;
             if args.json {
                 output::print_json(&answer)?;
             } else {

@@ -29,7 +29,7 @@ pub(super) fn run(args: &SearchArgs) -> Result<()> {
     let mut query = args.filter.query();
     query.push(("limit", args.limit.to_string()));
     query.extend(args.cursor.clone().map(|cursor| ("cursor", cursor)));
-    let answer = Client::new(&args.server.url).get("/api/v1/traces", &query)?;
+    let answer = Client::new(&args.server.url)?.get("/api/v1/traces", &query)?;
     if args.server.json {
         return print_json(&answer);
     }

@@ -10,7 +10,7 @@ use super::table::{cell, fit, moment, width};
 use crate::output::{print_json, print_line, say};
 
 pub(super) fn run(args: &ServerArgs) -> Result<()> {
-    let stats = Client::new(&args.url).get("/api/v1/stats", &[])?;
+    let stats = Client::new(&args.url)?.get("/api/v1/stats", &[])?;
     if args.json {
         return print_json(&stats);
     }

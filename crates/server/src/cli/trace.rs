@@ -20,7 +20,7 @@ pub(super) struct TraceArgs {
 }
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
-    let trace = Client::new(&args.server.url).get(&format!("/api/v1/traces/{}", args.id), &[])?;
+    let trace = Client::new(&args.server.url)?.get(&format!("/api/v1/traces/{}", args.id), &[])?;
     if args.server.json {
         return print_json(&trace);
     }

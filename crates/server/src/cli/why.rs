@@ -41,7 +41,7 @@ pub(super) fn run(args: &WhyArgs) -> Result<()> {
     ] {
         query.extend(value.clone().map(|value| (name, value)));
     }
-    let answer = Client::new(&args.server.url).get("/api/v1/why", &query)?;
+    let answer = Client::new(&args.server.url)?.get("/api/v1/why", &query)?;
     if args.server.json {
         return print_json(&answer);
     }

@@ -144,9 +144,9 @@ impl Receiver {
     /// one endpoint for everything is not to log an error a minute.
     async fn accept_metrics(&self, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
         let limits = self.limits.request;
-        let points = decode(body, move |body| metrics::decode(encoding, body, &limits)).await?;
-        self.sdks.tell(points);
-        Ok(Accepted { rejected: 0, message: String::new() })
+        let metrics = decode(body, move |body| metrics::decode(encoding, body, &limits)).await?;
+        self.sdks.tell(metrics.points);
+        Ok(Accepted { rejected: 0, message: metrics.message })
     }
 
     /// On return the spans are as durable as the store makes them.

@@ -188,6 +188,7 @@ fn record(bytes: &[u8]) -> Option<(Record, usize)> {
         1 => Format::OtlpProtobuf,
         2 => Format::OtlpJson,
         3 => Format::JaegerJson,
+        4 => Format::ZipkinJson,
         _ => return None,
     };
     let tenant_end = CONTENT_BYTES + usize::from(content[1]);

@@ -9,6 +9,7 @@ mod protobuf;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Encoding;
+use crate::report::Report;
 use crate::{DecodeError, Limits};
 
 /// Longer texts (a service's name, a reason) are cut: they are kept for as long as the server runs.
@@ -48,17 +49,27 @@ pub struct SdkPoint {
     pub is_delta: bool,
 }
 
+/// What an export of metrics held.
+#[derive(Clone, Debug, Default)]
+pub struct SdkMetrics {
+    /// What SDKs tell of themselves.
+    pub points: Vec<SdkPoint>,
+    /// What had to be changed or left out, for people; empty if there is nothing to say.
+    pub message: String,
+}
+
 /// Reads the body of an export of metrics.
 ///
 /// # Errors
 /// When the body is not OTLP, or has more of these points than a request may have spans.
-pub fn decode(encoding: Encoding, body: &[u8], limits: &Limits) -> Result<Vec<SdkPoint>, DecodeError> {
-    let mut points = Points { points: Vec::new(), most: limits.spans_per_request as usize };
+pub fn decode(encoding: Encoding, body: &[u8], limits: &Limits) -> Result<SdkMetrics, DecodeError> {
+    let most = limits.spans_per_request as usize;
+    let mut points = Points { points: Vec::new(), most, report: Report::default() };
     match encoding {
         Encoding::Protobuf => protobuf::request(body, &mut points)?,
         Encoding::Json => json::request(body, &mut points)?,
     }
-    Ok(points.points)
+    Ok(SdkMetrics { message: points.report.message(), points: points.points })
 }
 
 /// A metric that is not passed over.
@@ -108,6 +119,7 @@ enum Number {
 struct Points {
     points: Vec<SdkPoint>,
     most: usize,
+    report: Report,
 }
 
 impl Points {

@@ -10,4 +10,4 @@ mod response;
 
 pub use encode::encode_protobuf;
 pub use json_encode::{any_value_json, encode_json};
-pub use response::{Encoding, encode_response, encode_retry_status, encode_status, rejected_spans};
+pub use response::{Encoding, encode_response, encode_retry_status, encode_status, partial_success, status_message};

@@ -71,17 +71,32 @@ pub fn encode_retry_status(code: i32, message: &str, seconds: u32) -> Vec<u8> {
     out
 }
 
-/// How many spans a protobuf `ExportTraceServiceResponse` says were refused; 0 if it does not say.
-pub fn rejected_spans(response: &[u8]) -> u64 {
+/// How many spans a protobuf `ExportTraceServiceResponse` says were refused, and why; 0 and nothing if it does not say.
+pub fn partial_success(response: &[u8]) -> (u64, String) {
+    let (mut rejected, mut message) = (0, String::new());
     let mut fields = Fields::new(response);
     while let Ok(Some(field)) = fields.next() {
         let (1, Payload::Bytes(partial_success)) = field else { continue };
         let mut fields = Fields::new(partial_success);
         while let Ok(Some(field)) = fields.next() {
-            if let (1, Payload::Varint(rejected)) = field {
-                return rejected;
+            match field {
+                (1, Payload::Varint(number)) => rejected = number,
+                (2, Payload::Bytes(text)) => message = String::from_utf8_lossy(text).into_owned(),
+                _ => {}
             }
         }
     }
-    0
+    (rejected, message)
+}
+
+/// The message of a protobuf `google.rpc.Status`, if it has one.
+pub fn status_message(status: &[u8]) -> Option<String> {
+    let mut fields = Fields::new(status);
+    let mut message = None;
+    while let Some(field) = fields.next().ok()? {
+        if let (2, Payload::Bytes(text)) = field {
+            message = Some(String::from_utf8_lossy(text).into_owned());
+        }
+    }
+    message
 }

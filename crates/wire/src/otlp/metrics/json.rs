@@ -1,11 +1,13 @@
 //! The same in OTLP's JSON mapping.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
 use tracewell_model::UNKNOWN_SERVICE;
 
 use super::{Known, Number, Points, Raw, Resource, cut, hash, known};
 use crate::DecodeError;
-use crate::otlp::json_decode::{get, int, list, nanos, text_of};
+use crate::forms;
 
 /// Reads one JSON object; an empty body is an empty request.
 pub(super) fn request(body: &[u8], points: &mut Points) -> Result<(), DecodeError> {
@@ -17,10 +19,10 @@ pub(super) fn request(body: &[u8], points: &mut Points) -> Result<(), DecodeErro
     if !document.is_object() {
         return Err(malformed(&"not an object"));
     }
-    for resource_metrics in items(&document, "resourceMetrics", "resource_metrics")? {
-        let resource = resource(resource_metrics)?;
-        for scope_metrics in items(resource_metrics, "scopeMetrics", "scope_metrics")? {
-            for metric in items(scope_metrics, "metrics", "metrics")? {
+    for resource_metrics in items(&document, &["resourceMetrics", "resource_metrics"], points)? {
+        let resource = resource(resource_metrics, points)?;
+        for scope_metrics in items(resource_metrics, &["scopeMetrics", "scope_metrics"], points)? {
+            for metric in items(scope_metrics, &["metrics"], points)? {
                 self::metric(metric, &resource, points)?;
             }
         }
@@ -28,70 +30,93 @@ pub(super) fn request(body: &[u8], points: &mut Points) -> Result<(), DecodeErro
     Ok(())
 }
 
-fn items<'a>(message: &'a Json, camel: &str, snake: &str) -> Result<&'a [Json], DecodeError> {
-    list(message, camel, snake).map_err(DecodeError::Malformed)
+/// The objects of a list. What is no list at a request's heart is no OTLP.
+fn items<'a>(message: &'a Json, names: &[&str], points: &mut Points) -> Result<Vec<&'a Json>, DecodeError> {
+    let value = forms::get(message, names);
+    if value.is_some_and(|value| !value.is_array()) {
+        return Err(DecodeError::Malformed(format!("{}: not a list", names[0])));
+    }
+    Ok(forms::objects(value, &mut points.report, names[0]))
 }
 
-fn resource(message: &Json) -> Result<Resource, DecodeError> {
+fn resource(message: &Json, points: &mut Points) -> Result<Resource, DecodeError> {
     let mut resource = Resource { service: UNKNOWN_SERVICE.to_owned(), hash: 0 };
-    let Some(message) = get(message, "resource", "resource") else { return Ok(resource) };
+    let Some(message) = forms::get(message, &["resource"]) else { return Ok(resource) };
     resource.hash = hash(&message.to_string());
-    for attribute in items(message, "attributes", "attributes")? {
-        if let ("service.name", service) = key_value(attribute)
-            && !service.is_empty()
-        {
-            resource.service = cut(service).to_owned();
+    for attribute in forms::objects(forms::get(message, &["attributes"]), &mut points.report, "resource.attributes") {
+        let (key, service) = key_value(attribute);
+        if key == "service.name" && !service.is_empty() {
+            resource.service = cut(&service).to_owned();
         }
     }
     Ok(resource)
 }
 
 fn metric(message: &Json, resource: &Resource, points: &mut Points) -> Result<(), DecodeError> {
-    let name = text_of(message, "name", "name", "metric.name").map_err(DecodeError::Malformed)?;
-    let Some(known) = known(name) else { return Ok(()) };
+    let name = forms::text(forms::get(message, &["name"])).or_note(&mut points.report, "metric.name");
+    let Some(known) = known(&name) else { return Ok(()) };
     let data = if known.is_histogram { "histogram" } else { "sum" };
-    let Some(sum) = get(message, data, data) else { return Ok(()) };
-    let is_delta = get(sum, "aggregationTemporality", "aggregation_temporality")
-        .is_some_and(|value| value.as_u64() == Some(1) || value == "AGGREGATION_TEMPORALITY_DELTA");
-    for message in items(sum, "dataPoints", "data_points")? {
-        let raw = point(message, known)?;
-        points.add(resource, known, is_delta, &raw)?;
+    let Some(sum) = forms::get(message, &[data]) else { return Ok(()) };
+    let temporality = forms::get(sum, &["aggregationTemporality", "aggregation_temporality"]);
+    let is_delta = match temporality {
+        Some(Json::String(name)) if name.to_ascii_uppercase().ends_with("DELTA") => true,
+        Some(number) => forms::int(number) == Some(1),
+        None => false,
+    };
+    let data_points = forms::get(sum, &["dataPoints", "data_points"]);
+    for message in forms::objects(data_points, &mut points.report, "metric.data_points") {
+        point(message, known, is_delta, resource, points)?;
     }
     Ok(())
 }
 
-fn point(message: &Json, known: Known) -> Result<Raw<'_>, DecodeError> {
-    let nanos = |camel: &str, snake: &str| nanos(message, camel, snake, snake).map_err(DecodeError::Malformed);
-    let mut raw = Raw {
-        start_unix_nano: nanos("startTimeUnixNano", "start_time_unix_nano")?,
-        time_unix_nano: nanos("timeUnixNano", "time_unix_nano")?,
-        ..Raw::default()
+fn point(
+    message: &Json,
+    known: Known,
+    is_delta: bool,
+    resource: &Resource,
+    points: &mut Points,
+) -> Result<(), DecodeError> {
+    let mut nanos = |names: &[&str; 2]| {
+        forms::unsigned(forms::get(message, names)).or_note(&mut points.report, &format!("metric.{}", names[1]))
     };
-    for attribute in items(message, "attributes", "attributes")? {
-        raw.attributes_hash = hash(&(raw.attributes_hash, attribute.to_string()));
-        match key_value(attribute) {
-            ("error.type", value) => raw.reason = value,
-            ("otel.component.type", value) => raw.component_type = value,
+    let start_unix_nano = nanos(&["startTimeUnixNano", "start_time_unix_nano"]);
+    let time_unix_nano = nanos(&["timeUnixNano", "time_unix_nano"]);
+    let (mut reason, mut component_type) = (Cow::Borrowed(""), Cow::Borrowed(""));
+    let mut attributes_hash = 0;
+    for attribute in forms::objects(forms::get(message, &["attributes"]), &mut points.report, "metric.attributes") {
+        attributes_hash = hash(&(attributes_hash, attribute.to_string()));
+        let (key, value) = key_value(attribute);
+        match &*key {
+            "error.type" => reason = value,
+            "otel.component.type" => component_type = value,
             _ => {}
         }
     }
-    let double = |camel: &str, snake: &str| {
-        let value = get(message, camel, snake)?;
-        value.as_f64().or_else(|| value.as_str()?.parse().ok()).map(Number::Double)
-    };
-    raw.value = if known.is_histogram {
-        double("sum", "sum")
+    let double = |names: &[&str]| forms::get(message, names).and_then(|value| forms::double(value)).map(Number::Double);
+    let value = if known.is_histogram {
+        double(&["sum"])
     } else {
-        let whole = get(message, "asInt", "as_int").and_then(int).map(Number::Int);
-        whole.or_else(|| double("asDouble", "as_double"))
-    }
-    .unwrap_or_default();
-    Ok(raw)
+        let whole = forms::get(message, &["asInt", "as_int"]).and_then(|value| forms::int(value)).map(Number::Int);
+        whole.or_else(|| double(&["asDouble", "as_double"])).or_else(|| double(&["asInt", "as_int"]))
+    };
+    let value = value.unwrap_or_else(|| {
+        points.report.note("metric: no number, left out".to_owned(), 1);
+        Number::None
+    });
+    let raw = Raw {
+        reason: &reason,
+        component_type: &component_type,
+        attributes_hash,
+        value,
+        start_unix_nano,
+        time_unix_nano,
+    };
+    points.add(resource, known, is_delta, &raw)
 }
 
 /// Key and value of an attribute; a value that is not a text is empty.
-fn key_value(attribute: &Json) -> (&str, &str) {
-    let key = get(attribute, "key", "key").and_then(Json::as_str);
-    let value = get(attribute, "value", "value").and_then(|value| get(value, "stringValue", "string_value")?.as_str());
-    (key.unwrap_or(""), value.unwrap_or(""))
+fn key_value(attribute: &Json) -> (Cow<'_, str>, Cow<'_, str>) {
+    let value = forms::get(attribute, &["value"]).and_then(|value| forms::get(value, &["stringValue", "string_value"]));
+    (forms::text(forms::get(attribute, &["key"])).value, forms::text(value).value)
 }
