@@ -14,6 +14,7 @@
 //!
 //! Nothing here limits time: a caller that has waited long enough drops the future.
 
+mod any_of;
 mod conditions;
 mod cursor;
 mod dependencies;

@@ -81,13 +81,15 @@ impl Portions {
         store: &dyn SpanStore,
         takes: impl Fn(TraceId) -> bool,
     ) -> Result<Option<SpanBatch>, QueryError> {
-        let predicates = self.request.conditions.predicates();
+        let alternatives = self.request.conditions.alternatives();
         loop {
             while self.found.len() < self.at_once
                 && let Some(time) = self.parts.pop_front()
             {
-                let ids = store.trace_ids(&self.request.tenant, time, &predicates).await?;
-                self.found.extend(ids.into_iter().filter(|id| takes(*id) && self.seen.insert(*id)));
+                for predicates in &alternatives {
+                    let ids = store.trace_ids(&self.request.tenant, time, predicates).await?;
+                    self.found.extend(ids.into_iter().filter(|id| takes(*id) && self.seen.insert(*id)));
+                }
             }
             let ids: Vec<TraceId> = self.found.drain(..self.at_once.min(self.found.len())).collect();
             if ids.is_empty() {

@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use tracewell_model::{SpanBatch, SpanRef, TimeRange, Trace, TraceId, TraceSummary};
 use tracewell_store::{Predicate, Projection, Scan, SpanStore, Tenant};
 
-use crate::conditions::all_match;
+use crate::any_of;
+use crate::conditions::any_match;
 use crate::cursor::{Place, fingerprint};
 use crate::{Conditions, Cursor, QueryError};
 
@@ -183,7 +184,7 @@ impl<'a> Search<'a> {
             // Retention may have taken it since the scan.
             let Some(rows) = rows_of.remove(&place.1) else { continue };
             let returned_before = results.cursor.filter(|_| results.is_unsure).is_some_and(|cursor| {
-                newest_match(&spans, &rows, results.scan.time, &results.scan.predicates)
+                newest_match(&spans, &rows, results.scan.time, &results.alternatives)
                     .is_none_or(|place| place <= cursor.place())
             });
             if returned_before {
@@ -226,7 +227,10 @@ struct Results<'a> {
     is_to_look_back: bool,
     /// Whether a candidate may have been returned before the cursor.
     is_unsure: bool,
+    /// All but the predicates.
     scan: Scan,
+    /// Lists of predicates, of which one has to hold whole.
+    alternatives: Vec<Vec<Predicate>>,
     /// Whether the store evaluates predicates.
     is_exact: bool,
     is_scanned: bool,
@@ -241,8 +245,8 @@ struct Results<'a> {
 impl<'a> Results<'a> {
     fn new(store: &'a dyn SpanStore, request: SearchRequest) -> Result<Self, QueryError> {
         let SearchRequest { tenant, conditions, time, limit, cursor } = request;
-        let predicates = conditions.predicates();
-        let fingerprint = fingerprint(&predicates);
+        let alternatives = conditions.alternatives();
+        let fingerprint = fingerprint(&alternatives.concat());
         if cursor.is_some_and(|cursor| cursor.fingerprint != fingerprint) {
             return Err(QueryError::ForeignCursor);
         }
@@ -250,7 +254,7 @@ impl<'a> Results<'a> {
         let is_exact = store.capabilities().evaluates_predicates;
         let scan = Scan {
             time,
-            predicates,
+            predicates: Vec::new(),
             projection: if is_exact { Projection::Ids } else { Projection::All },
             after: cursor.map(|cursor| cursor.position()),
             // Where each trace has many spans that match, there are more pages; where few do, few blocks are read.
@@ -263,6 +267,7 @@ impl<'a> Results<'a> {
             is_to_look_back: cursor.is_some(),
             is_unsure: false,
             scan,
+            alternatives,
             is_exact,
             is_scanned: time.is_empty(),
             fingerprint,
@@ -282,7 +287,7 @@ impl<'a> Results<'a> {
             if !self.is_exact {
                 break;
             }
-            let page = self.store.scan(&self.tenant, &scan).await?;
+            let page = any_of::scan(self.store, &self.tenant, &scan, &self.alternatives).await?;
             let before = page.spans.iter().map(place_of).filter(|place| *place <= cursor.place());
             self.seen.extend(before.map(|(_, trace_id)| trace_id));
             scan.after = page.next;
@@ -312,8 +317,8 @@ impl<'a> Results<'a> {
     }
 
     async fn look_for_candidates(&mut self) -> Result<(), QueryError> {
-        let page = self.store.scan(&self.tenant, &self.scan).await?;
-        let matching = page.spans.iter().filter(|span| self.is_exact || all_match(&self.scan.predicates, *span));
+        let page = any_of::scan(self.store, &self.tenant, &self.scan, &self.alternatives).await?;
+        let matching = page.spans.iter().filter(|span| self.is_exact || any_match(&self.alternatives, *span));
         self.candidates.extend(matching.map(place_of).filter(|(_, trace_id)| self.seen.insert(*trace_id)));
         self.is_scanned = page.next.is_none();
         self.scan.after = page.next;
@@ -336,9 +341,9 @@ fn place_of(span: SpanRef<'_>) -> Place {
 }
 
 /// The place of a trace among the results; `None` if it does not match.
-fn newest_match(spans: &SpanBatch, rows: &[usize], time: TimeRange, predicates: &[Predicate]) -> Option<Place> {
+fn newest_match(spans: &SpanBatch, rows: &[usize], time: TimeRange, alternatives: &[Vec<Predicate>]) -> Option<Place> {
     let inside = rows.iter().map(|row| spans.span(*row)).filter(|span| time.contains(span.start_unix_nano()));
-    inside.filter(|span| all_match(predicates, *span)).map(place_of).min()
+    inside.filter(|span| any_match(alternatives, *span)).map(place_of).min()
 }
 
 #[cfg(test)]

@@ -44,7 +44,15 @@ impl<'a> One<'a> {
                 one.resources = resources.map(|r| passes(ValueRef::Str(batch.string(r.service)))).collect();
                 one.resources.contains(&true).then_some(one)
             }
-            Field::Name | Field::StatusMessage if predicate.op == Op::Eq => text.is_some().then_some(one),
+            Field::Name | Field::StatusMessage | Field::TraceState if predicate.op == Op::Eq => {
+                text.is_some().then_some(one)
+            }
+            Field::ScopeName | Field::ScopeVersion => {
+                let is_name = predicate.field == Field::ScopeName;
+                let scopes = batch.scopes().iter().map(|scope| if is_name { scope.name } else { scope.version });
+                one.scopes = scopes.map(|text| passes(ValueRef::Str(batch.string(text)))).collect();
+                one.scopes.contains(&true).then_some(one)
+            }
             Field::Attribute(scope, key) => {
                 one.key = Some(batch.strings().find(key)?);
                 let is = |part| *scope == AttributeScope::Any || *scope == part;
@@ -79,6 +87,12 @@ impl<'a> One<'a> {
             Field::Service => self.resources[spans.resource[row].index()],
             Field::Name => self.passes(batch, Value::Str(spans.name[row])),
             Field::StatusMessage => self.passes(batch, Value::Str(spans.status_message[row])),
+            Field::TraceState => self.passes(batch, Value::Str(spans.trace_state[row])),
+            Field::ScopeName | Field::ScopeVersion => self.scopes[spans.scope[row].index()],
+            Field::EventName => batch
+                .span(row)
+                .events()
+                .any(|event| self.predicate.op.passes(ValueRef::Str(event.name()), &self.predicate.value)),
             Field::Kind | Field::Status | Field::DurationNanos => self.predicate.matches(batch.span(row)),
             Field::Attribute(scope, _) => {
                 if self.resources[spans.resource[row].index()] || self.scopes[spans.scope[row].index()] {

@@ -29,6 +29,14 @@ pub enum Field {
     Status,
     /// The status message.
     StatusMessage,
+    /// The W3C trace state.
+    TraceState,
+    /// The name of the instrumentation scope.
+    ScopeName,
+    /// The version of the instrumentation scope.
+    ScopeVersion,
+    /// The name of an event.
+    EventName,
     /// End minus start in nanoseconds, 0 if negative; compared as an integer.
     DurationNanos,
     /// An attribute.
@@ -73,7 +81,8 @@ pub enum Op {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal {
     /// A value of any type whose text (`ValueRef`'s `Display`) is this, which is how tags of untyped queries are meant:
-    /// `http.status_code=500` finds the string and the integer. With `<` and the like, numbers compare as numbers.
+    /// `http.status_code=500` finds the string and the integer. A double is also found by any other text of the same
+    /// number, and bytes by their base64, since answers show these. With `<` and the like, numbers compare as numbers.
     Text(String),
     /// A string only.
     Str(String),
@@ -96,6 +105,10 @@ impl Predicate {
             Field::Kind => passes(ValueRef::Str(span.kind().as_str())),
             Field::Status => passes(ValueRef::Str(span.status_code().as_str())),
             Field::StatusMessage => passes(ValueRef::Str(span.status_message())),
+            Field::TraceState => passes(ValueRef::Str(span.trace_state())),
+            Field::ScopeName => passes(ValueRef::Str(span.batch().string(span.scope().name))),
+            Field::ScopeVersion => passes(ValueRef::Str(span.batch().string(span.scope().version))),
+            Field::EventName => span.events().any(|event| passes(ValueRef::Str(event.name()))),
             Field::DurationNanos => passes(ValueRef::Int(i64::try_from(span.duration_nanos()).unwrap_or(i64::MAX))),
             Field::Attribute(scope, wanted) => {
                 let is = |part| *scope == AttributeScope::Any || *scope == part;
@@ -127,9 +140,31 @@ impl Op {
 fn equal(value: ValueRef<'_>, literal: &Literal) -> bool {
     match (value, literal) {
         (ValueRef::Str(text), Literal::Text(wanted)) => text == wanted,
+        // JSON has its own ways to write these.
+        (ValueRef::Double(number), Literal::Text(wanted)) => {
+            let is_nan = number.is_nan() && wanted.eq_ignore_ascii_case("nan");
+            is_nan || wanted.parse::<f64>().is_ok_and(|wanted| wanted == number)
+        }
+        (ValueRef::Bytes(bytes), Literal::Text(wanted)) => {
+            value.to_string() == *wanted || is_base64_of(wanted.as_bytes(), bytes)
+        }
         (other, Literal::Text(wanted)) => other.to_string() == *wanted,
         _ => order(value, literal) == Some(Ordering::Equal),
     }
+}
+
+/// Whether a text is these bytes in base64, with its padding or without.
+fn is_base64_of(text: &[u8], bytes: &[u8]) -> bool {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.trim_ascii_end().iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    if digits != (bytes.len() * 4).div_ceil(3) || text.len() > digits + 2 {
+        return false;
+    }
+    bytes.chunks(3).zip(text[..digits].chunks(4)).all(|(three, four)| {
+        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        four.iter().enumerate().all(|(place, digit)| *digit == ALPHABET[(group >> (18 - 6 * place)) as usize & 63])
+    })
 }
 
 /// How a value lies to the literal; `None` when they are of types that have no order between them.
@@ -179,6 +214,29 @@ mod tests {
         assert!(Op::Ne.passes(ValueRef::Str("500"), &Literal::Int(500)), "it exists and is not equal");
         assert!(Op::Eq.passes(ValueRef::Double(2.0), &Literal::Int(2)));
         assert!(!Op::Eq.passes(ValueRef::Double(2.5), &Literal::Int(2)));
+    }
+
+    #[test]
+    fn a_value_is_found_by_every_text_that_answers_show_of_it() {
+        let finds = |value, text: &str| Op::Eq.passes(value, &Literal::Text(text.into()));
+        for text in ["2", "2.0", "2e0"] {
+            assert!(finds(ValueRef::Double(2.0), text), "{text}");
+        }
+        for text in ["1000000000000000000000", "1e21", "1e+21"] {
+            assert!(finds(ValueRef::Double(1e21), text), "{text}");
+        }
+        for text in ["inf", "Infinity", "+Inf"] {
+            assert!(finds(ValueRef::Double(f64::INFINITY), text), "{text}");
+            assert!(!finds(ValueRef::Double(f64::NEG_INFINITY), text), "{text}");
+        }
+        assert!(finds(ValueRef::Double(f64::NEG_INFINITY), "-Infinity"));
+        assert!(finds(ValueRef::Double(f64::NAN), "NaN") && !finds(ValueRef::Double(0.0), "NaN"));
+        for text in ["01ff02", "Af8C"] {
+            assert!(finds(ValueRef::Bytes(&[1, 0xff, 2]), text), "{text}");
+        }
+        assert!(finds(ValueRef::Bytes(&[1]), "AQ==") && finds(ValueRef::Bytes(&[1]), "AQ"));
+        assert!(!finds(ValueRef::Bytes(&[1]), "AQ===") && !finds(ValueRef::Bytes(&[1, 2]), "AQ=="));
+        assert!(finds(ValueRef::Bytes(&[]), "") && !finds(ValueRef::Bytes(&[]), "AQ"));
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub const ENVELOPE_START: &[u8] = b"{\"data\":[";
 /// What stands behind the traces; then come the errors or `null`, and the closing brace.
 pub const ENVELOPE_END: &[u8] = b"],\"total\":0,\"limit\":0,\"offset\":0,\"errors\":";
 
+/// The largest integer up to which a double holds all of them, which is what JavaScript has for numbers.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
 const CHILD_OF: &str = "CHILD_OF";
 const FOLLOWS_FROM: &str = "FOLLOWS_FROM";
 const WARNINGS: &[u8] = b",\"warnings\":[\"the span ends before it starts; its duration is shown as 0\"]}";
@@ -376,11 +379,15 @@ fn put_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
         ValueRef::Bool(true) => out.extend_from_slice(b"bool\",\"value\":true},"),
         ValueRef::Bool(false) => out.extend_from_slice(b"bool\",\"value\":false},"),
         ValueRef::Int(number) => {
+            // A browser would round what is beyond; Jaeger writes that as a text, of this type all the same.
+            let quote: &[u8] = if number.unsigned_abs() > MAX_SAFE_INTEGER { b"\"" } else { b"" };
             out.extend_from_slice(b"int64\",\"value\":");
+            out.extend_from_slice(quote);
             if number < 0 {
                 out.push(b'-');
             }
             put_number(out, number.unsigned_abs());
+            out.extend_from_slice(quote);
             out.extend_from_slice(b"},");
         }
         ValueRef::Double(number) if number.is_finite() => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracewell_model::{StatusCode, TimeRange, TraceId};
+use tracewell_model::{TimeRange, TraceId};
 use tracewell_query::Conditions;
 
 use crate::api::error::ApiError;
@@ -47,9 +47,8 @@ pub(crate) fn parse_traces(mut params: Params, now_unix_nano: u64) -> Result<Tra
         max_duration_nanos: params.parsed("maxDuration", parse_duration)?,
         ..Conditions::default()
     };
-    for (key, value) in tags(&mut params)? {
-        add_tag(&mut conditions, key, value)?;
-    }
+    // Jaeger says in tags what OpenTelemetry says in fields of its own; such a tag finds both.
+    conditions.tags.extend(tags(&mut params)?);
     if let (Some(min), Some(max)) = (conditions.min_duration_nanos, conditions.max_duration_nanos)
         && max < min
     {
@@ -100,21 +99,6 @@ fn tags(params: &mut Params) -> Result<BTreeMap<String, String>, ApiError> {
         }
     }
     Ok(out)
-}
-
-/// Jaeger says in tags what OpenTelemetry says in fields of its own.
-fn add_tag(conditions: &mut Conditions, key: String, value: String) -> Result<(), ApiError> {
-    match (key.as_str(), value.as_str()) {
-        ("error", "true") => conditions.status = Some(StatusCode::Error),
-        ("otel.status_code", "ERROR" | "OK") => {
-            conditions.status = value.parse().ok();
-        }
-        ("span.kind", kind) => {
-            conditions.kind = Some(kind.parse().map_err(|error: String| ApiError::invalid("span.kind", error))?);
-        }
-        _ => conditions.tags.push((key, value)),
-    }
-    Ok(())
 }
 
 fn unix(text: &str, unit_nanos: u64) -> Result<u64, String> {

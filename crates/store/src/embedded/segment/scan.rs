@@ -217,7 +217,9 @@ impl Condition {
             }
             Field::Name => open.push((Part::Name, None)),
             Field::StatusMessage => open.push((Part::StatusMessage, None)),
-            Field::Kind | Field::Status => {}
+            Field::TraceState => open.push((Part::TraceState, None)),
+            Field::EventName => open.push((Part::EventBody, Some(Part::Events))),
+            Field::Kind | Field::Status | Field::ScopeName | Field::ScopeVersion => {}
             Field::Attribute(scope, key) => {
                 let is = |part| *scope == AttributeScope::Any || *scope == part;
                 if is(AttributeScope::Resource) && key_id.is_some() {
@@ -246,7 +248,10 @@ impl Condition {
             let span = table.templates.span(number);
             let varies = |place: Place| table.variables[number].iter().any(|variable| variable.place == place);
             let constant = match &predicate.field {
-                Field::DurationNanos | Field::Service => false,
+                Field::DurationNanos | Field::Service | Field::EventName => false,
+                Field::TraceState => !varies(Place::TraceState) && passes(ValueRef::Str(span.trace_state())),
+                Field::ScopeName => passes(ValueRef::Str(table.templates.string(span.scope().name))),
+                Field::ScopeVersion => passes(ValueRef::Str(table.templates.string(span.scope().version))),
                 Field::Name => !varies(Place::Name) && passes(ValueRef::Str(span.name())),
                 Field::StatusMessage => !varies(Place::StatusMessage) && passes(ValueRef::Str(span.status_message())),
                 Field::Kind => passes(ValueRef::Str(span.kind().as_str())),
@@ -294,6 +299,8 @@ impl Condition {
                 Literal::Str(text) | Literal::Text(text) if text != UNKNOWN_SERVICE => filter::of_key("service.name"),
                 _ => return None,
             },
+            // These are rarely asked for, and the filter does not know them.
+            Field::TraceState | Field::ScopeName | Field::ScopeVersion | Field::EventName => return None,
             Field::DurationNanos => return None,
         };
         let text = |text: &str| filter::of_text(key, text.as_bytes());
@@ -528,7 +535,11 @@ fn text_passes(predicate: &Predicate, part: &Part, value_type: ValueType, text: 
                 kind: SpanKind::Unspecified,
                 ..tracewell_model::NewSpan::new(resource, own_scope)
             });
-            let asked = Predicate { field: Field::Attribute(scope, key()), ..predicate.clone() };
+            let field = match &predicate.field {
+                Field::EventName => Field::EventName,
+                _ => Field::Attribute(scope, key()),
+            };
+            let asked = Predicate { field, ..predicate.clone() };
             read.is_ok() && asked.matches(batch.span(0))
         }
         _ => {
