@@ -1,5 +1,7 @@
 //! `tracewell import`: whatever tools write, told by what is in it, and nothing lost without a word.
 
+#![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

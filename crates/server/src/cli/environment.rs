@@ -39,3 +39,53 @@ fn variable(command: &Command, flag: &str) -> Option<String> {
     own.map(|name| name.to_string_lossy().into_owned())
         .or_else(|| command.get_subcommands().find_map(|below| variable(below, flag)))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_none_for_every_setting() {
+        // The variable of this test's own; no other reads it.
+        let name = std::env::vars().find(|(_, value)| value.is_empty()).map(|(name, _)| name);
+        let command = Command::new("x").arg(Arg::new("a").long("a").env("TRACEWELL_NOT_SET").value_parser(["1"]));
+        assert!(without_empty(command).try_get_matches_from(["x"]).is_ok());
+        if let Some(name) = name {
+            let name: &'static str = name.leak();
+            let command = || Command::new("x").arg(Arg::new("a").long("a").env(name).value_parser(["1"]));
+            assert!(command().try_get_matches_from(["x"]).is_err(), "it is what clap does by itself");
+            assert!(without_empty(command()).try_get_matches_from(["x"]).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_operators_page_has_every_setting() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let mut command = super::super::Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").unwrap();
+        let mut table = String::from("\n| flag | variable | |\n|---|---|---|\n");
+        for arg in serve.get_arguments() {
+            let (Some(flag), Some(variable), Some(help)) = (arg.get_long(), arg.get_env(), arg.get_help()) else {
+                continue;
+            };
+            let help = help.to_string().split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+            table.push_str(&format!("| `--{flag}` | `{}` | {help} |\n", variable.display()));
+        }
+        let begin = page.find("write them anew -->\n").unwrap() + "write them anew -->\n".len();
+        let end = page.find("<!-- end of settings -->").unwrap();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{}{table}\n{}", &page[..begin], &page[end..])).unwrap();
+        } else {
+            let there = page[begin..end].trim();
+            assert_eq!(
+                there,
+                table.trim(),
+                "write the page anew: UPDATE_DOCS=1 cargo test -p tracewell-server operators"
+            );
+        }
+    }
+}

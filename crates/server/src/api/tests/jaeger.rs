@@ -203,6 +203,80 @@ async fn answers_are_the_joined_traces_whether_they_lie_in_memory_or_in_segments
     }
 }
 
+/// One span that says all that Jaeger's answers show as tags, and one of which a tag says what is a field of the other.
+const SHOWN: &str = r#"{"resourceSpans": [{"resource": {"attributes": [
+      {"key": "service.name", "value": {"stringValue": "shop"}}, {"key": "host.name", "value": {"stringValue": "h1"}}]},
+    "scopeSpans": [{"scope": {"name": "lib", "version": "1.2"}, "spans": [
+      {"traceId": "0000000000000000000000000000000a", "spanId": "0000000000000001", "name": "op", "kind": 3,
+       "startTimeUnixNano": "1785000000000000000", "endTimeUnixNano": "1785000000000100000", "traceState": "a=b",
+       "status": {"code": 2, "message": "no stock"},
+       "events": [{"timeUnixNano": "1785000000000000001", "name": "cache miss", "attributes": [{"key": "sku", "value": {"intValue": 7}}]}],
+       "attributes": [{"key": "text", "value": {"stringValue": "x y"}}, {"key": "int", "value": {"intValue": "42"}},
+         {"key": "big", "value": {"intValue": "9007199254740993"}}, {"key": "least", "value": {"intValue": "-9223372036854775808"}},
+         {"key": "safe", "value": {"intValue": "9007199254740991"}},
+         {"key": "two", "value": {"doubleValue": 2.0}}, {"key": "large", "value": {"doubleValue": 1e21}},
+         {"key": "inf", "value": {"doubleValue": "-Infinity"}}, {"key": "nan", "value": {"doubleValue": "NaN"}},
+         {"key": "bool", "value": {"boolValue": true}}, {"key": "bytes", "value": {"bytesValue": "AQL/"}},
+         {"key": "empty"}, {"key": "internal.span.format", "value": {"stringValue": "otlp"}},
+         {"key": "list", "value": {"arrayValue": {"values": [{"intValue": 1}, {"stringValue": "b"}]}}}]}]}]},
+    {"resource": {}, "scopeSpans": [{"spans": [
+      {"traceId": "0000000000000000000000000000000b", "spanId": "0000000000000002", "name": "other",
+       "startTimeUnixNano": "1785000000000000000", "endTimeUnixNano": "1785000000000000000",
+       "attributes": [{"key": "error", "value": {"stringValue": "true"}}, {"key": "otel.scope.name", "value": {"stringValue": "own"}}]},
+      {"traceId": "0000000000000000000000000000000c", "spanId": "0000000000000003", "name": "third",
+       "startTimeUnixNano": "1785000000000000000", "endTimeUnixNano": "1785000000000000000"}]}]}]}"#;
+
+#[tokio::test]
+async fn every_tag_that_an_answer_shows_is_found_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap());
+    let decoded = tracewell_wire::decode(Format::OtlpJson, SHOWN.as_bytes(), &Default::default()).unwrap();
+    assert_eq!((decoded.batch.len(), decoded.message.as_str()), (3, ""));
+    let append = Append { batch: decoded.batch, body: SHOWN.into(), format: Format::OtlpJson };
+    store.append(&Tenant::default(), append).await.unwrap();
+    let app = router(ApiState::new(store.clone()));
+    for place in ["in memory", "in a segment"] {
+        let mut tags = Vec::new();
+        for id in ["a", "b"] {
+            let trace = json(&app, &format!("/api/traces/{id}")).await["data"][0].clone();
+            let span = &trace["spans"][0];
+            let process = &trace["processes"]["p1"];
+            let fields = span["logs"].as_array().unwrap().iter().flat_map(|log| log["fields"].as_array().unwrap());
+            let own = span["tags"].as_array().unwrap().iter().chain(process["tags"].as_array().unwrap()).chain(fields);
+            for tag in own {
+                let text = tag["value"].as_str().map_or_else(|| tag["value"].to_string(), str::to_owned);
+                tags.push((id, tag["key"].as_str().unwrap().to_owned(), text));
+            }
+        }
+        assert!(tags.len() >= 24, "{tags:?}");
+        let time = "start=0&end=1885000000000000";
+        for (id, key, text) in tags {
+            let encoded: String =
+                value!({ &key: &text }).to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let found = json(&app, &format!("/api/traces?{time}&tags={encoded}")).await;
+            let ids: Vec<&str> = texts(&found["data"], "traceID");
+            assert!(ids.iter().any(|found| found.ends_with(id)), "{place}: {key}={text} finds {ids:?}");
+            assert!(!ids.iter().any(|found| found.ends_with('c')), "{place}: {key}={text} finds what has no such tag");
+            let native: String = format!("{key}={text}").bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let found = json(&app, &format!("/api/v1/traces?start=0&end=1885000000000000000&tag={native}")).await;
+            assert!(!found["traces"].as_array().unwrap().is_empty(), "{place}: {key}={text} by the native API");
+        }
+        // Both at once, from one span: what is a field and what is an attribute.
+        let both = "tag=error:true&tag=otel.scope.name:lib&tag=span.kind:client";
+        let found = json(&app, &format!("/api/traces?{time}&{both}")).await;
+        assert_eq!(texts(&found["data"], "traceID"), ["0000000000000000000000000000000a"], "{place}");
+        let found = json(&app, &format!("/api/traces?{time}&tag=error:true&limit=1")).await;
+        assert_eq!(found["data"].as_array().unwrap().len(), 1, "{place}");
+        store.flush().await.unwrap();
+    }
+    let trace = json(&app, "/api/traces/a").await;
+    let tags = &trace["data"][0]["spans"][0]["tags"];
+    let tag = |key: &str| tags.as_array().unwrap().iter().find(|tag| tag["key"] == key).unwrap().clone();
+    assert_eq!(tag("big"), value!({"key": "big", "type": "int64", "value": "9007199254740993"}));
+    assert_eq!(tag("least"), value!({"key": "least", "type": "int64", "value": "-9223372036854775808"}));
+    assert_eq!(tag("safe"), value!({"key": "safe", "type": "int64", "value": 9_007_199_254_740_991u64}));
+}
+
 /// A trace with its processes in the spans: which numbers they have says nothing.
 fn resolved(trace: &Json) -> Json {
     let mut trace = trace.clone();
