@@ -80,13 +80,8 @@ pub(super) fn run(args: &ImportArgs) -> Result<ExitCode> {
         lost: 0,
         seen: BTreeMap::new(),
         notes: BTreeMap::new(),
-        progress: if is_terminal {
-            Progress::Line
-        } else if args.progress {
-            Progress::Lines
-        } else {
-            Progress::None
-        },
+        progress: output::Progress::new(),
+        is_slow_progress: args.progress && !output::Progress::new().is_shown(),
         said: Instant::now(),
     };
     for path in &args.files {
