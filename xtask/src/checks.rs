@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, is_there, program, run, workspace};
-use crate::{parts, ui};
+use crate::{fuzz, parts, parts_list, supply, ui};
 
 /// The stripped release binary, pages included, may be so large.
 const MOST_BINARY_BYTES: u64 = 40 << 20;
@@ -37,6 +37,7 @@ pub(crate) const ALL: &[Check] = &[
             ]))
         },
     },
+    Check { name: "supply", about: "licences, sources and advisories of what others wrote", run: supply::supply },
     Check { name: "build", about: "the binaries that the tests start", run: build },
     Check {
         name: "unit",
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[Check] = &[
         about: "the binary with OpenTelemetry SDKs in five languages, kill -9, real traces",
         run: e2e,
     },
+    Check { name: "fuzz", about: "every reader of untrusted bytes, 60 s each", run: fuzz::fuzz },
     Check { name: "demo", about: "the demonstration names the planted cause", run: demo },
     Check { name: "release", about: "size of the release binary, and a million spans through it", run: release },
 ];
@@ -119,9 +121,22 @@ fn demo() -> Result<()> {
     run(program(workspace().join("target/debug/tracewell")).args(["demo", "--once", "--slow", "2s"]))
 }
 
+/// Builds the release binary and lays it into `target/package` with what has to be beside it.
+pub(crate) fn package() -> Result<()> {
+    ui::build_if_stale()?;
+    run(&mut cargo(&["build", "--release", "--locked", "--package", "tracewell-server"]))?;
+    let folder = workspace().join("target/package");
+    std::fs::create_dir_all(&folder)?;
+    parts_list::write(&folder)?;
+    for (from, to) in [("target/release/tracewell", "tracewell"), ("LICENSE", "LICENSE")] {
+        std::fs::copy(workspace().join(from), folder.join(to)).with_context(|| format!("copy {from}"))?;
+    }
+    Ok(())
+}
+
 fn release() -> Result<()> {
-    run(&mut cargo(&["build", "--release", "--package", "tracewell-server"]))?;
-    let binary = workspace().join("target/release/tracewell");
+    package()?;
+    let binary = workspace().join("target/package/tracewell");
     let bytes = binary.metadata()?.len();
     eprintln!("the release binary has {:.1} MB", bytes as f64 / 1e6);
     if bytes > MOST_BINARY_BYTES {

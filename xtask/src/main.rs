@@ -3,10 +3,14 @@
 mod bench;
 mod checks;
 mod eval;
+mod fuzz;
 #[cfg(test)]
 mod house;
 mod parts;
+mod parts_list;
 mod run;
+mod supply;
+mod tools;
 mod ui;
 
 use std::process::ExitCode;
@@ -54,6 +58,8 @@ enum Command {
     },
     /// Builds the web pages into ui/dist, where the binary embeds them from
     Ui,
+    /// Makes a release in target/package: binary, licence, bill of materials, notices of third parties
+    Release,
 }
 
 fn main() -> ExitCode {
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         Command::Test { checks, .. } => checks::run_checks(&checks).map(|()| ExitCode::SUCCESS),
         Command::Bench { what } => bench::run(&what).map(|()| ExitCode::SUCCESS),
         Command::Eval { what } => eval::evaluate(&what).map(|()| ExitCode::SUCCESS),
+        Command::Release => checks::package().map(|()| ExitCode::SUCCESS),
         Command::Ui => ui::build().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -196,25 +196,32 @@ fn copy_segments(
     Ok(copied)
 }
 
-/// The log files that count, held open: they can be read after they were deleted.
-fn open_logs(disk: &dyn Disk, folder: &Path, first: u64) -> Result<Vec<(u64, Box<dyn ReadFile>, u64)>, StoreError> {
+/// A log file that is held open: it can be read after it was deleted.
+struct OpenLog {
+    number: u64,
+    file: Box<dyn ReadFile>,
+    bytes: u64,
+}
+
+/// The log files that count.
+fn open_logs(disk: &dyn Disk, folder: &Path, first: u64) -> Result<Vec<OpenLog>, StoreError> {
     let mut opened = Vec::new();
     for number in logs_in(disk, folder)?.into_iter().filter(|number| *number >= first) {
         let path = log_path(folder, number);
         let context = |source| StoreError::io(format!("read log {}", path.display()), source);
         let file = disk.open(&path).map_err(context)?;
         let bytes = file.length().map_err(context)?;
-        opened.push((number, file, bytes));
+        opened.push(OpenLog { number, file, bytes });
     }
     Ok(opened)
 }
 
 /// Copies log files. The last one is being written, and is copied up to its last whole record; those before it are as they
 /// were left, and the header of each next one says how much of them was acknowledged.
-fn copy_logs(logs: Vec<(u64, Box<dyn ReadFile>, u64)>, target: &mut Target) -> Result<Vec<Copied>, StoreError> {
+fn copy_logs(logs: Vec<OpenLog>, target: &mut Target) -> Result<Vec<Copied>, StoreError> {
     let mut copied = Vec::with_capacity(logs.len());
-    let last = logs.last().map(|(number, ..)| *number);
-    for (number, file, bytes) in logs {
+    let last = logs.last().map(|log| log.number);
+    for OpenLog { number, file, bytes } in logs {
         let is_last = Some(number) == last;
         copied.extend(target.copy_log(number, &*file, bytes, is_last)?);
     }
