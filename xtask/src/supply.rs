@@ -19,9 +19,9 @@ pub(crate) fn supply() -> Result<()> {
         run(program(&deny)
             .args(["--log-level", "error", "--manifest-path"])
             .arg(manifest)
-            .args(["check", "--config"])
+            .arg("--config")
             .arg(config)
-            .args(["licenses", "bans", "sources"]))?;
+            .args(["check", "licenses", "bans", "sources"]))?;
     }
     match advisories() {
         Some(folder) => {

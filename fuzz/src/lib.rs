@@ -1,0 +1,27 @@
+//! What the targets share: a runtime, and requests to routers without a socket.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Response, StatusCode};
+use tower::ServiceExt;
+
+/// A runtime of one thread, with its own for what blocks.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_time()
+        .build()
+        .expect("threads can be started")
+}
+
+/// Sends a request and reads the answer to its end, which may be early. A fault of the server's own is one to look at.
+pub async fn ask(router: &Router, request: Request<Body>) -> StatusCode {
+    let answer: Response<Body> = match router.clone().oneshot(request).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    };
+    let status = answer.status();
+    let body = to_bytes(answer.into_body(), 1 << 26).await.unwrap_or_default();
+    assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{}", String::from_utf8_lossy(&body));
+    status
+}

@@ -1,0 +1,32 @@
+//! A request to the OTLP/HTTP receiver: the first byte chooses path, type and compression, the rest is the body.
+
+#![no_main]
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use libfuzzer_sys::fuzz_target;
+use tracewell_fuzz::{ask, runtime};
+use tracewell_server::budget::MemoryBudget;
+use tracewell_server::receive::{AllowedOrigins, ReceiveLimits, Receiver};
+use tracewell_store::{MemoryOptions, MemoryStore};
+
+const PATHS: [&str; 2] = ["/v1/traces", "/v1/metrics"];
+const TYPES: [&str; 2] = ["application/x-protobuf", "application/json"];
+const ENCODINGS: [&str; 4] = ["identity", "gzip", "deflate", "zstd"];
+
+fuzz_target!(|input: &[u8]| {
+    let Some((choice, body)) = input.split_first() else { return };
+    let choice = usize::from(*choice);
+    let limits = ReceiveLimits { decompressed_bytes: 1 << 20, ..ReceiveLimits::default() };
+    let store = Arc::new(MemoryStore::new(MemoryOptions { most_bytes: 1 << 24, ..MemoryOptions::default() }));
+    let budget = MemoryBudget::new(1 << 27);
+    let receiver = Receiver::new(store, limits, &budget, AllowedOrigins::default());
+    let request = Request::post(PATHS[choice % 2])
+        .header(header::CONTENT_TYPE, TYPES[choice / 2 % 2])
+        .header(header::CONTENT_ENCODING, ENCODINGS[choice / 4 % 4])
+        .body(Body::from(body.to_vec()))
+        .expect("it is a request");
+    runtime().block_on(ask(&receiver.http_router(), request));
+});
