@@ -5,6 +5,7 @@
 //! begins where the part of the span before ends.
 
 mod add;
+mod memory;
 
 use std::ops::Range;
 
@@ -206,6 +207,8 @@ pub struct SpanBatch {
     scopes: Vec<Scope>,
     scope_places: HashTable<u32>,
     hasher: RandomState,
+    /// Attributes of all resources and scopes, for budgets.
+    shared_attributes: usize,
     spans: SpanColumns,
     span_attributes: AttributeColumns,
     events: EventColumns,
@@ -228,23 +231,6 @@ impl SpanBatch {
     /// Whether there are no spans.
     pub fn is_empty(&self) -> bool {
         self.spans.trace_id.is_empty()
-    }
-
-    /// Bytes held, for budgets: exact within a few percent.
-    pub fn size_bytes(&self) -> usize {
-        const SPAN_BYTES: usize = 16 + 8 + 8 + 8 + 8 + 4 + 1 + 1 + 4 + 4 + 4 + 12 + 8 + 12;
-        let attributes =
-            self.span_attributes.key.len() + self.event_attributes.key.len() + self.link_attributes.key.len();
-        let shared: usize = self.resources.iter().map(|r| 48 + r.attributes.len() * 24).sum::<usize>()
-            + self.scopes.iter().map(|s| 48 + s.attributes.len() * 24).sum::<usize>();
-        self.strings.size_bytes()
-            + self.blobs.capacity()
-            + self.blob_ends.capacity() * 4
-            + self.len() * SPAN_BYTES
-            + attributes * 20
-            + self.events.name.len() * 20
-            + self.links.flags.len() * 40
-            + shared
     }
 
     /// A view of one span.

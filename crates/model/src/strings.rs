@@ -132,10 +132,26 @@ impl StringTable {
         (0..self.ends.len() as u32).map(|place| (StrId(place), slice(&self.text, &self.ends, place)))
     }
 
-    /// Bytes held, for budgets.
+    /// Bytes allocated, for budgets.
     pub fn size_bytes(&self) -> usize {
-        self.text.capacity() + self.ends.capacity() * 4 + self.places.capacity() * 5
+        self.allocations().into_iter().map(|(_, capacity)| capacity).sum()
     }
+
+    /// Bytes used and allocated, of each allocation.
+    pub(crate) fn allocations(&self) -> [(usize, usize); 3] {
+        [
+            (self.text.len(), self.text.capacity()),
+            (self.ends.len() * 4, self.ends.capacity() * 4),
+            places_allocation(&self.places),
+        ]
+    }
+}
+
+/// Bytes used and allocated of a table of numbers. A bucket is a number and a byte of its hash; some always stay free.
+pub(crate) fn places_allocation(places: &HashTable<u32>) -> (usize, usize) {
+    let free = (places.capacity() - places.len()) * (size_of::<u32>() + 1);
+    let allocated = places.allocation_size();
+    (allocated.saturating_sub(free), allocated)
 }
 
 fn slice<'a>(text: &'a str, ends: &[u32], place: u32) -> &'a str {

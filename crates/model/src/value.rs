@@ -274,6 +274,58 @@ impl AnyValue {
         Self::decode_at(bytes, MAX_VALUE_DEPTH)
     }
 
+    /// Whether these bytes encode an array or a key-value list, after a look at all of them: an error is what
+    /// [`decode`](Self::decode) would say. Takes no memory, however many elements there are.
+    pub fn check_encoded(bytes: &[u8]) -> Result<bool, DecodeValueError> {
+        Self::check_at(bytes, MAX_VALUE_DEPTH)
+    }
+
+    fn check_at(bytes: &[u8], levels_left: usize) -> Result<bool, DecodeValueError> {
+        let mut is_nested = false;
+        for field in Fields(bytes) {
+            match field? {
+                (STRING, Payload::Bytes(bytes)) => {
+                    std::str::from_utf8(bytes).map_err(|_| DecodeValueError::Malformed)?;
+                    is_nested = false;
+                }
+                (BOOL | INT, Payload::Number(_)) | (DOUBLE, Payload::Fixed64(_)) | (BYTES, Payload::Bytes(_)) => {
+                    is_nested = false;
+                }
+                (ARRAY, Payload::Bytes(bytes)) => {
+                    let levels_left = levels_left.checked_sub(1).ok_or(DecodeValueError::TooDeep)?;
+                    for field in Fields(bytes) {
+                        if let (1, Payload::Bytes(bytes)) = field? {
+                            Self::check_at(bytes, levels_left)?;
+                        }
+                    }
+                    is_nested = true;
+                }
+                (KEY_VALUES, Payload::Bytes(bytes)) => {
+                    let levels_left = levels_left.checked_sub(1).ok_or(DecodeValueError::TooDeep)?;
+                    for field in Fields(bytes) {
+                        if let (1, Payload::Bytes(pair)) = field? {
+                            for field in Fields(pair) {
+                                match field? {
+                                    (1, Payload::Bytes(key)) => {
+                                        std::str::from_utf8(key).map_err(|_| DecodeValueError::Malformed)?;
+                                    }
+                                    (2, Payload::Bytes(value)) => {
+                                        Self::check_at(value, levels_left)?;
+                                    }
+                                    _ => {}
+                                }
+                            }
+                        }
+                    }
+                    is_nested = true;
+                }
+                (STRING..=BYTES, _) => return Err(DecodeValueError::Malformed),
+                _ => {}
+            }
+        }
+        Ok(is_nested)
+    }
+
     fn decode_at(bytes: &[u8], levels_left: usize) -> Result<Self, DecodeValueError> {
         let mut value = Self::Empty;
         for field in Fields(bytes) {
@@ -433,6 +485,22 @@ mod tests {
     #[test]
     fn a_nested_value_comes_back_unchanged() {
         assert_eq!(AnyValue::decode(&sample().encode()), Ok(sample()));
+    }
+
+    #[test]
+    fn a_look_at_encoded_bytes_says_what_decoding_says() {
+        let encoded = sample().encode();
+        assert_eq!(AnyValue::check_encoded(&encoded), Ok(true));
+        assert_eq!(AnyValue::check_encoded(&AnyValue::Int(1).encode()), Ok(false));
+        for place in 0..encoded.len() {
+            for bit in 0..8 {
+                let mut bytes = encoded.clone();
+                bytes[place] ^= 1 << bit;
+                let decoded = AnyValue::decode(&bytes);
+                let is_nested = decoded.map(|value| matches!(value, AnyValue::Array(_) | AnyValue::KeyValues(_)));
+                assert_eq!(AnyValue::check_encoded(&bytes), is_nested, "bit {bit} of byte {place}");
+            }
+        }
     }
 
     #[test]

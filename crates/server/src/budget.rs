@@ -96,6 +96,11 @@ impl MemoryBudget {
         [&self.ingest, &self.memtables, &self.queries, &self.answers]
     }
 
+    /// What the process takes when all parts are full, an eighth for all else included.
+    pub fn ceiling_bytes(&self) -> usize {
+        self.parts().iter().map(|part| part.limit_bytes() / 7 * 8).fold(0, usize::saturating_add)
+    }
+
     /// Bytes at which an active memtable is handed to the flush.
     pub fn flush_bytes(&self) -> usize {
         self.total_bytes / FLUSH_PART

@@ -72,6 +72,9 @@ pub struct Settings {
     /// Largest body of a request after decompression [default: 64MiB]
     #[arg(long, env = "TRACEWELL_DECOMPRESSED_SIZE", value_name = "SIZE")]
     pub decompressed_size: Option<String>,
+    /// Memory that what one request says may take once it is decoded; more refuse the request [default: 64MiB]
+    #[arg(long, env = "TRACEWELL_DECODED_SIZE", value_name = "SIZE")]
+    pub decoded_size: Option<String>,
     /// Memory for requests on their way in, all together: bodies, what they decompress and decode to; over it senders are
     /// told to come again [default: 3/8 of --memory]
     #[arg(long, env = "TRACEWELL_IN_FLIGHT_SIZE", value_name = "SIZE")]
@@ -167,6 +170,7 @@ impl Settings {
             commit: self.commit.or(other.commit),
             body_size: self.body_size.or(other.body_size),
             decompressed_size: self.decompressed_size.or(other.decompressed_size),
+            decoded_size: self.decoded_size.or(other.decoded_size),
             in_flight_size: self.in_flight_size.or(other.in_flight_size),
             spans_per_request: self.spans_per_request.or(other.spans_per_request),
             attributes_per_span: self.attributes_per_span.or(other.attributes_per_span),
@@ -194,6 +198,7 @@ impl Settings {
             body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
             decompressed_bytes: size(self.decompressed_size, "decompressed_size", defaults.decompressed_bytes as u64)?
                 as usize,
+            decoded_bytes: size(self.decoded_size, "decoded_size", defaults.decoded_bytes as u64)? as usize,
             request: Limits {
                 spans_per_request: self.spans_per_request.unwrap_or(defaults.request.spans_per_request),
                 attributes_per_span: self.attributes_per_span.unwrap_or(defaults.request.attributes_per_span),
@@ -313,13 +318,13 @@ mod tests {
 
     #[test]
     fn every_limit_can_be_set() {
-        let text = "body_size = \"1MiB\"\ndecompressed_size = \"2MiB\"\nin_flight_size = \"3MiB\"\nspans_per_request = 4\n\
+        let text = "body_size = \"1MiB\"\ndecompressed_size = \"2MiB\"\ndecoded_size = \"4MiB\"\nin_flight_size = \"3MiB\"\nspans_per_request = 4\n\
                     attributes_per_span = 5\nattribute_size = \"6KiB\"\nevents_per_span = 7\nlinks_per_span = 8\n\
                     name_size = \"9KiB\"\n";
         let config = toml::from_str::<Settings>(text).unwrap().check().unwrap();
         assert_eq!(config.budget().ingest().limit_bytes(), 3 << 20);
         let limits = config.receive;
-        assert_eq!((limits.body_bytes, limits.decompressed_bytes), (1 << 20, 2 << 20));
+        assert_eq!((limits.body_bytes, limits.decompressed_bytes, limits.decoded_bytes), (1 << 20, 2 << 20, 4 << 20));
         let request = limits.request;
         assert_eq!((request.spans_per_request, request.attributes_per_span, request.attribute_bytes), (4, 5, 6 << 10));
         assert_eq!((request.events_per_span, request.links_per_span, request.name_bytes), (7, 8, 9 << 10));

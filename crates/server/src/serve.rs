@@ -20,7 +20,7 @@ use crate::config::{Config, Settings};
 use crate::metrics::{Metrics, Port};
 use crate::queries::Queries;
 use crate::receive::{AllowedOrigins, Receiver};
-use crate::{guard, output, ui};
+use crate::{guard, memory, output, ui};
 
 /// How long requests in work may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -41,6 +41,20 @@ pub struct ServeArgs {
     print_config: bool,
 }
 
+/// Threads that decompress and decode at once at most, for each processor: what each holds beside what is counted, and its
+/// stack, are memory, too.
+const BLOCKING_THREADS_PER_PROCESSOR: usize = 4;
+const MIN_BLOCKING_THREADS: usize = 16;
+
+/// The runtime of the receivers.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads((BLOCKING_THREADS_PER_PROCESSOR * processors).max(MIN_BLOCKING_THREADS))
+        .enable_all()
+        .build()
+}
+
 /// Serves until SIGTERM or SIGINT, then drains, flushes and returns.
 pub async fn run(args: ServeArgs) -> Result<()> {
     let file = args.config.as_deref().map(Settings::from_file).transpose()?.unwrap_or_default();
@@ -55,6 +69,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let queries = Queries::start()?;
     let listeners = Listeners::bind(&config, &queries).await?;
     let budget = config.budget();
+    memory::watch(budget.clone()).context("start the thread that watches memory")?;
     let store = open_store(&config, &budget)?;
     let origins = AllowedOrigins { origins: config.cors_origins.clone() };
     let receiver = Receiver::new(store.clone(), config.receive, &budget, origins);

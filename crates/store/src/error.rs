@@ -8,6 +8,9 @@ pub enum StoreError {
     /// Over a budget right now: try again after a moment.
     #[error("the store is busy: {0}")]
     Busy(String),
+    /// Over what the store can ever take at once: send less in one request.
+    #[error("{0}")]
+    TooLarge(String),
     /// What the store stands on cannot be reached: try again after a moment.
     #[error("{0}")]
     Unavailable(String),
@@ -31,6 +34,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Spans that take more memory than there is for all.
+    pub(crate) fn too_large(bytes: usize, budget: usize) -> Self {
+        Self::TooLarge(format!(
+            "its spans take {bytes} bytes of memory, and for spans that are not in segments yet there are {budget} in all \
+             (setting --memory; --decoded-size bounds one request)"
+        ))
+    }
+
     /// A step that failed: with a file, or because the file cannot be reached.
     pub(crate) fn io(context: String, source: io::Error) -> Self {
         match source.get_ref().and_then(|cause| cause.downcast_ref::<Unreachable>()) {

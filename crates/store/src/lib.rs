@@ -268,6 +268,9 @@ pub trait SpanStore: Send + Sync + 'static {
 
 #[cfg(test)]
 mod memory_tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[tokio::test]
@@ -277,8 +280,21 @@ mod memory_tests {
 
     #[tokio::test]
     async fn the_memory_store_has_a_bound() {
+        let append = || conformance::append_of(conformance::batch_of(1, &[1]));
         let store = MemoryStore::new(MemoryOptions { most_bytes: 10, ..MemoryOptions::default() });
-        let refused = store.append(&Tenant::default(), conformance::append_of(conformance::batch_of(1, &[1]))).await;
-        assert!(matches!(refused, Err(StoreError::Busy(_))));
+        let refused = store.append(&Tenant::default(), append()).await;
+        assert!(matches!(refused, Err(StoreError::TooLarge(_))), "it never fits: {refused:?}");
+        let used_bytes = Arc::<AtomicUsize>::default();
+        let store = MemoryStore::new(MemoryOptions { most_bytes: 3000, used_bytes: used_bytes.clone() });
+        let mut taken = 0;
+        let refused = loop {
+            match store.append(&Tenant::default(), append()).await {
+                Ok(()) => taken += 1,
+                Err(refused) => break refused,
+            }
+            assert!(taken < 100, "memory has no bound");
+        };
+        assert!(matches!(refused, StoreError::Busy(_)), "{refused:?}");
+        assert!(taken > 0 && (1..=3000).contains(&used_bytes.load(Ordering::Relaxed)));
     }
 }

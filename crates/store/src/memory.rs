@@ -72,6 +72,9 @@ impl SpanStore for MemoryStore {
             return Err(StoreError::Closed);
         }
         let kept = Kept::new(append.batch);
+        if kept.bytes() > self.options.most_bytes {
+            return Err(StoreError::too_large(kept.bytes(), self.options.most_bytes));
+        }
         let used: usize = state.tenants.values().map(Memtable::bytes).sum::<usize>() + kept.bytes();
         if used > self.options.most_bytes {
             return Err(StoreError::Busy(format!("the memory budget of {} bytes is used up", self.options.most_bytes)));

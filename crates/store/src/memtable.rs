@@ -38,7 +38,7 @@ impl Kept {
 
     /// Bytes held, for budgets.
     pub(crate) fn bytes(&self) -> usize {
-        self.batch.size_bytes() + self.traces.0.len() * 8
+        size_of::<Self>() + self.batch.size_bytes() + self.traces.0.capacity() * size_of::<u64>()
     }
 
     fn names(&self) -> &Names {

@@ -7,13 +7,16 @@ mod base64;
 mod forms;
 pub mod jaeger;
 mod limits;
+mod meter;
 pub mod otlp;
 mod protobuf;
 mod recognize;
 mod report;
+mod weigh;
 pub mod zipkin;
 
 pub use limits::Limits;
+pub use meter::{Meter, Unmetered};
 pub use recognize::{Document, recognize};
 
 use tracewell_model::SpanBatch;
@@ -53,17 +56,42 @@ pub enum DecodeError {
     /// A limit was exceeded; a smaller request may pass.
     #[error("{0}")]
     LimitExceeded(String),
+    /// There is no memory for it at the moment; the same request may pass later.
+    #[error("{0}")]
+    Busy(String),
 }
 
 /// Reads a body. The same bytes under the same limits always give the same result, which is what lets a store keep the
 /// received bytes as its log.
 pub fn decode(format: Format, body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+    decode_metered(format, body, limits, &mut Unmetered)
+}
+
+/// The same, with somebody who is told what it takes of memory, before it is taken, and may end it.
+pub fn decode_metered(
+    format: Format,
+    body: &[u8],
+    limits: &Limits,
+    meter: &mut dyn Meter,
+) -> Result<Decoded, DecodeError> {
     match format {
-        Format::OtlpProtobuf => otlp::decode::decode(body, limits),
-        Format::OtlpJson => otlp::json_decode::decode(body, limits),
-        Format::JaegerJson => jaeger::decode(body, limits),
-        Format::ZipkinJson => zipkin::decode(body, limits, 0),
+        Format::OtlpProtobuf => otlp::decode::decode(body, limits, meter),
+        Format::OtlpJson => otlp::json_decode::decode(body, limits, meter),
+        Format::JaegerJson => as_tree(body, meter, || jaeger::decode(body, limits)),
+        Format::ZipkinJson => as_tree(body, meter, || zipkin::decode(body, limits, 0)),
     }
+}
+
+/// Decodes by way of trees of values, after what they take was told.
+fn as_tree(
+    body: &[u8],
+    meter: &mut dyn Meter,
+    decode: impl FnOnce() -> Result<Decoded, DecodeError>,
+) -> Result<Decoded, DecodeError> {
+    let tree_bytes = weigh::weigh(body, meter)?;
+    let decoded = decode()?;
+    meter.reach(tree_bytes.saturating_add(decoded.batch.size_bytes()))?;
+    Ok(decoded)
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 /// How many different reasons are told.
 const MOST_REASONS: usize = 5;
 
+/// How long a reason may be.
+const MAX_REASON_BYTES: usize = 512;
+
 /// Counts refused spans and remembers why.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -24,7 +27,11 @@ impl Report {
     }
 
     /// Something was changed, and nothing refused.
-    pub(crate) fn note(&mut self, reason: String, times: u64) {
+    pub(crate) fn note(&mut self, mut reason: String, times: u64) {
+        if reason.len() > MAX_REASON_BYTES {
+            // It may quote what was sent.
+            reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        }
         if let Some((_, count)) = self.reasons.iter_mut().find(|(known, _)| *known == reason) {
             *count += times;
         } else if self.reasons.len() < MOST_REASONS {

@@ -415,8 +415,8 @@ fn the_parts_of_a_json_request_come_in_any_order_and_shape() {
     // The newer name goes before the older, the last of equal names before the first, and `null` is nothing.
     let body = format!(
         r#"{{"resource_spans": [{{"scopeSpans": [{scope_spans}]}}], "resourceSpans": null, "resourceSpans":
-            [{{"scope_spans": null, "scopeSpans": [{{"spans": []}}], "scopeSpans": [null, 7, "x", [], {scope_spans}],
-               "schemaUrl": null, "resource": null}}, true, null]}}"#
+            [{{"scope_spans": null, "scopeSpans": [{{"spans": []}}], "scopeSpans": [null, {scope_spans}],
+               "schemaUrl": null, "resource": null}}, null]}}"#
     );
     assert_eq!(good(body), ["unknown_service/lib"]);
     // Scopes as they were once called, in what Tempo calls resource spans.
@@ -431,6 +431,9 @@ fn the_parts_of_a_json_request_come_in_any_order_and_shape() {
         ("[]", "not an object"),
         ("7", "not an object"),
         (r#"{"resourceSpans": {}}"#, "resourceSpans"),
+        (r#"{"resourceSpans": [null, {}, 0]}"#, "resourceSpans[2] is not an object"),
+        (r#"{"resourceSpans": [{"scopeSpans": ["x"]}]}"#, "scopeSpans[0] is not an object"),
+        (r#"{"resourceSpans": [[{}]]}"#, "resourceSpans[0] is not an object"),
         (r#"{"resourceSpans": [{"scopeSpans": "x"}]}"#, "scopeSpans"),
         (r#"{"resourceSpans": [{"scopeSpans": [{"spans": 1}]}]}"#, "spans"),
         (r#"{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "\ud800"}]}]}]}"#, "hex escape"),
@@ -446,4 +449,130 @@ fn the_parts_of_a_json_request_come_in_any_order_and_shape() {
     assert_eq!((decoded.batch.len(), decoded.rejected), (0, 1));
     assert!(decoded.message.contains("schema_url"), "{}", decoded.message);
     assert!(decoded.message.contains("span: not an object"), "{}", decoded.message);
+}
+
+// --- what it takes of memory ----------------------------------------------------------------------------------------
+
+/// Lets so many bytes be taken, and remembers the most.
+struct Most {
+    max_bytes: usize,
+    reached_bytes: usize,
+}
+
+impl Meter for Most {
+    fn reach(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        self.reached_bytes = self.reached_bytes.max(bytes);
+        if bytes > self.max_bytes { Err(DecodeError::LimitExceeded("decoded_size".to_owned())) } else { Ok(()) }
+    }
+}
+
+fn with_most(format: Format, body: &[u8], max_bytes: usize) -> (Result<Decoded, DecodeError>, usize) {
+    let mut most = Most { max_bytes, reached_bytes: 0 };
+    let decoded = decode_metered(format, body, &limits(), &mut most);
+    (decoded, most.reached_bytes)
+}
+
+/// A JSON request of one span with this in it.
+fn json_span(fields: &str) -> String {
+    let ids = r#""traceId":"01010101010101010101010101010101","spanId":"0101010101010101""#;
+    format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{ids}{fields}}}]}}]}}]}}"#)
+}
+
+fn repeated(item: &str, times: usize) -> String {
+    format!("{}{item}", format!("{item},").repeat(times - 1))
+}
+
+#[test]
+fn what_a_batch_takes_was_told_before() {
+    let spans = (1..=250).map(|id| Span {
+        attributes: (0..9)
+            .map(|n| pair(format!("key {n}"), Some(AnyValue { value: Some(V::StringValue(format!("{id} {n}"))) })))
+            .collect(),
+        events: vec![Event { name: format!("event {id}"), ..Event::default() }; 40],
+        links: vec![Link { trace_id: vec![1; 16], span_id: vec![2; 8], ..Link::default() }; 40],
+        ..good_span(id)
+    });
+    let body = one_scope(spans.collect());
+    let (decoded, told) = with_most(Format::OtlpProtobuf, &body, usize::MAX);
+    let batch = decoded.unwrap().batch;
+    let taken = batch.size_bytes();
+    assert!(taken <= told && told < 3 * taken, "{told} bytes were told of {taken}");
+    let json = encode_json(&batch);
+    let (decoded, told) = with_most(Format::OtlpJson, &json, usize::MAX);
+    assert!(decoded.unwrap().batch.size_bytes() <= told);
+    for (format, body) in [(Format::OtlpProtobuf, &body), (Format::OtlpJson, &json)] {
+        let (refused, told) = with_most(format, body, 500_000);
+        assert!(matches!(refused, Err(DecodeError::LimitExceeded(_))), "{format:?}");
+        assert!(told < 3_000_000, "it went on to {told} bytes");
+    }
+}
+
+#[test]
+fn what_is_small_when_sent_and_large_when_decoded_is_ended_on_the_way() {
+    const MOST: usize = 4 << 20;
+    let empties = |tag: u8, times| [tag, 0].repeat(times);
+    let spans = |field: u8, times: usize| {
+        let message = |id: u8| [good_span(id).encode_to_vec(), empties(field << 3 | 2, times)].concat();
+        let framed = |tag: u8, message: Vec<u8>| {
+            let mut out = vec![tag];
+            prost::encoding::encode_varint(message.len() as u64, &mut out);
+            [out, message].concat()
+        };
+        let spans = (1..=200).flat_map(|id| framed(0x12, message(id))).collect();
+        framed(0x0a, framed(0x12, spans))
+    };
+    let nested = json_span(&format!(
+        r#","attributes":[{{"key":"k","value":{{"arrayValue":{{"values":[{}]}}}}}}]"#,
+        repeated("{}", 1_000_000)
+    ));
+    for (what, format, body) in [
+        ("events", Format::OtlpProtobuf, spans(11, 9_000)),
+        ("links", Format::OtlpProtobuf, spans(13, 9_000)),
+        ("attributes", Format::OtlpProtobuf, spans(9, 1_000).repeat(10)),
+        (
+            "resource spans",
+            Format::OtlpJson,
+            format!(r#"{{"resourceSpans":[{}]}}"#, repeated("{}", 1_000_000)).into_bytes(),
+        ),
+        (
+            "scope spans",
+            Format::OtlpJson,
+            format!(r#"{{"resourceSpans":[{{"scopeSpans":[{}]}}]}}"#, repeated("{}", 1_000_000)).into_bytes(),
+        ),
+        ("a nested value", Format::OtlpJson, nested.into_bytes()),
+        (
+            "an unknown field",
+            Format::OtlpJson,
+            json_span(&format!(r#","x":[{}]"#, repeated("[]", 1_000_000))).into_bytes(),
+        ),
+        ("traces", Format::JaegerJson, format!(r#"{{"data":[{}]}}"#, repeated("0", 1_000_000)).into_bytes()),
+        (
+            "tags",
+            Format::JaegerJson,
+            format!(r#"[{{"spanID":"1","tags":[{}]}}]"#, repeated("{}", 1_000_000)).into_bytes(),
+        ),
+    ] {
+        let (refused, told) = with_most(format, &body, MOST);
+        assert!(matches!(refused, Err(DecodeError::LimitExceeded(_))), "{what}: {refused:?}");
+        assert!(told < 4 * MOST, "{what} went on to {told} bytes");
+    }
+}
+
+#[test]
+fn lists_with_too_much_in_them_refuse_their_span_before_it_is_a_tree() {
+    for (fields, why) in [
+        (format!(r#","attributes":[{}]"#, repeated("0", 1_000_000)), "span.attributes: more than 1024"),
+        (format!(r#","events":[{}]"#, repeated("{}", 1_000_000)), "span.events: more than 10000"),
+        (format!(r#","links":[{}]"#, repeated("{}", 1_000_000)), "span.links: more than 10000"),
+        (
+            format!(r#","events":[{{"attributes":[{}]}}]"#, repeated("{}", 50_000)),
+            "span.events.attributes: more than 1024",
+        ),
+    ] {
+        let (decoded, told) = with_most(Format::OtlpJson, json_span(&fields).as_bytes(), 16 << 20);
+        let decoded = decoded.unwrap_or_else(|error| panic!("{why}: {error}"));
+        assert_eq!((decoded.batch.len(), decoded.rejected), (0, 1), "{why}");
+        assert!(decoded.message.contains(why), "{why}: {}", decoded.message);
+        assert!(told < 16 << 20, "{why}: {told}");
+    }
 }

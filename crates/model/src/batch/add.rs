@@ -72,6 +72,7 @@ impl SpanBatch {
             return ResourceId(*place);
         }
         let place = self.resources.len() as u32;
+        self.shared_attributes += resource.attributes.len();
         self.resources.push(resource);
         let mut places = std::mem::take(&mut self.resource_places);
         places.insert_unique(hash, place, |place| hash_of(&self.resources[*place as usize], self));
@@ -115,6 +116,7 @@ impl SpanBatch {
             return ScopeId(*place);
         }
         let place = self.scopes.len() as u32;
+        self.shared_attributes += scope.attributes.len();
         self.scopes.push(scope);
         let mut places = std::mem::take(&mut self.scope_places);
         places.insert_unique(hash, place, |place| hash_of(&self.scopes[*place as usize], self));
@@ -265,25 +267,37 @@ impl SpanBatch {
 
     /// Takes back the attributes, events and links pushed since the last [`push_span`](Self::push_span).
     pub fn abandon_span(&mut self) {
-        let attributes = self.spans.attributes_end.last().map_or(0, |end| *end as usize);
-        self.span_attributes.key.truncate(attributes);
-        self.span_attributes.value.truncate(attributes);
+        self.abandon_attributes();
         self.abandon_events();
         self.abandon_links();
     }
 
-    fn abandon_events(&mut self) {
+    /// Takes back the attributes of the span that is being built.
+    pub fn abandon_attributes(&mut self) {
+        let attributes = self.spans.attributes_end.last().map_or(0, |end| *end as usize);
+        self.span_attributes.key.truncate(attributes);
+        self.span_attributes.value.truncate(attributes);
+    }
+
+    /// Takes back the events of the span that is being built, and the attributes of one that is.
+    pub fn abandon_events(&mut self) {
         let events = self.spans.events_end.last().map_or(0, |end| *end as usize);
         self.events.time_unix_nano.truncate(events);
         self.events.name.truncate(events);
         self.events.dropped_attributes_count.truncate(events);
         self.events.attributes_end.truncate(events);
+        self.abandon_event_attributes();
+    }
+
+    /// Takes back the attributes of the event that is being built.
+    pub fn abandon_event_attributes(&mut self) {
         let attributes = self.events.attributes_end.last().map_or(0, |end| *end as usize);
         self.event_attributes.key.truncate(attributes);
         self.event_attributes.value.truncate(attributes);
     }
 
-    fn abandon_links(&mut self) {
+    /// Takes back the links of the span that is being built, and the attributes of one that is.
+    pub fn abandon_links(&mut self) {
         let links = self.spans.links_end.last().map_or(0, |end| *end as usize);
         self.links.trace_id.truncate(links);
         self.links.span_id.truncate(links);
@@ -291,6 +305,11 @@ impl SpanBatch {
         self.links.flags.truncate(links);
         self.links.dropped_attributes_count.truncate(links);
         self.links.attributes_end.truncate(links);
+        self.abandon_link_attributes();
+    }
+
+    /// Takes back the attributes of the link that is being built.
+    pub fn abandon_link_attributes(&mut self) {
         let attributes = self.links.attributes_end.last().map_or(0, |end| *end as usize);
         self.link_attributes.key.truncate(attributes);
         self.link_attributes.value.truncate(attributes);

@@ -61,7 +61,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy(_) | StoreError::Unavailable(_) | StoreError::Closed => Self::busy(error.to_string()),
-            StoreError::Invalid(message) => Self { code: Code::InvalidArgument, field: None, message },
+            StoreError::Invalid(message) | StoreError::TooLarge(message) => {
+                Self { code: Code::InvalidArgument, field: None, message }
+            }
             StoreError::Io { .. } | StoreError::Corrupt(_) => {
                 // File names are for the operator, not for who asks.
                 tracing::error!(%error, "a query failed");

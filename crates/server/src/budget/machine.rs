@@ -7,10 +7,17 @@ use rustix::process::{Resource, getrlimit};
 /// The kernel's way to say that there is no limit, a little below 2^63, in control groups of version 1.
 const UNLIMITED: u64 = 1 << 60;
 
+/// Addresses for the stacks of sixty threads, two megabytes each, and for the allocator's arenas.
+const RESERVED_BYTES: u64 = 256 << 20;
+
 /// The least of what bounds this process; `None` if nothing is known to.
 pub(super) fn limit_bytes() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let resources = [Resource::As, Resource::Data].into_iter().filter_map(|resource| getrlimit(resource).current);
+    let resources = [Resource::As, Resource::Data].into_iter().filter_map(|resource| {
+        let bytes = getrlimit(resource).current?;
+        // Both count what is reserved and hardly used.
+        Some(bytes.saturating_sub(RESERVED_BYTES).max(bytes / 4))
+    });
     [control_group(&groups, Path::new("/sys/fs/cgroup")), physical()].into_iter().flatten().chain(resources).min()
 }
 

@@ -192,7 +192,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => {
             crate::memory::keep_freed();
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = serve::runtime()?;
             runtime.block_on(serve::run(*args))?;
         }
         Command::Search(args) => search::run(&args)?,

@@ -1,166 +1,106 @@
-//! OTLP/gRPC without generated code: a codec that hands the message's bytes through, so that the decoder is the same as
-//! for HTTP.
-
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+//! OTLP/gRPC without generated code: the message's bytes are taken out of their frame here, so that reading, decompressing
+//! and decoding are the same as for HTTP, and within the same memory.
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use bytes::{Buf, BufMut, Bytes};
-use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::server::{Grpc, UnaryService};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::routing::any;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use tonic::{Code, Status};
-use tower::Service;
 use tracewell_wire::otlp::{Encoding, encode_response, encode_retry_status};
 
-use super::admission::Admitted;
+use super::body::{self, BodyLimit};
+use super::decompress::ContentEncoding;
 use super::stats::Turned;
-use super::{RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
+use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
 pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 pub(super) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
+/// Before a message: whether it is compressed, and its length in four bytes.
+const PREFIX_BYTES: usize = 5;
+const ENCODINGS: &str = "identity,gzip,deflate,zstd";
+
 pub(super) fn router(receiver: Receiver) -> Router {
+    let export = |signal| {
+        any(move |State(receiver): State<Receiver>, request: Request| async move {
+            export(signal, &receiver, request).await
+        })
+    };
     Router::new()
-        .route_service(TRACES, ExportService(receiver.clone(), Signal::Traces))
-        .route_service(METRICS, ExportService(receiver.clone(), Signal::Metrics))
+        .route(TRACES, export(Signal::Traces))
+        .route(METRICS, export(Signal::Metrics))
         .fallback(async |State(receiver): State<Receiver>| {
             receiver.counters().turned(Turned::NotFound);
             let message = format!("spans are received at {TRACES} and the metrics of SDKs at {METRICS}");
-            Status::unimplemented(message).into_http::<tonic::body::Body>()
+            Status::unimplemented(message).into_http::<Body>()
         })
         .with_state(receiver)
 }
 
-/// Serves the one method that each service of OTLP has.
-#[derive(Clone)]
-struct ExportService(Receiver, Signal);
-
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-impl Service<Request> for ExportService {
-    type Response = axum::http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Answer<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let Self(receiver, signal) = self.clone();
-        let (mut parts, body) = request.into_parts();
-        let admitted = Arc::new(Mutex::new(receiver.admission.begin()));
-        parts.extensions.insert(admitted.clone());
-        let request = Request::from_parts(parts, Body::new(Metered { body, bytes: 0, admitted }));
-        Box::pin(async move {
-            let mut grpc = Grpc::new(RawCodec)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Zstd)
-                .max_decoding_message_size(receiver.limits.decompressed_bytes);
-            let counted = Arc::new(AtomicBool::new(false));
-            let answer = grpc.unary(Export(receiver.clone(), signal, counted.clone()), request).await;
-            // What tonic refuses itself did not get as far as `Export`.
-            if !counted.load(Relaxed) {
-                count(&receiver, answer.headers());
-            }
-            Ok(answer)
-        })
-    }
-}
-
-/// Counts a refusal by what its answer says. One that has no status in its head carries a message, and is a success.
-fn count(receiver: &Receiver, headers: &HeaderMap) {
-    let Some(code) = headers.get("grpc-status").and_then(|code| code.to_str().ok()?.parse::<i32>().ok()) else {
-        return;
+async fn export(signal: Signal, receiver: &Receiver, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let Ok(compression) = ContentEncoding::from_headers(&parts.headers, "grpc-encoding") else {
+        let message = format!("the grpc-encoding is not supported: send {ENCODINGS}");
+        receiver.counters().turned(Turned::Unsupported);
+        let mut answer = Status::unimplemented(message).into_http();
+        answer.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static(ENCODINGS));
+        return answer;
     };
-    let why = || "refused before it was read".to_owned();
-    match Code::from_i32(code) {
-        Code::Ok => {}
-        Code::Unavailable => receiver.counters().refused(&Refusal::Busy(why())),
-        Code::ResourceExhausted | Code::OutOfRange => receiver.counters().refused(&Refusal::TooLarge(why())),
-        Code::Unimplemented => receiver.counters().turned(Turned::Unsupported),
-        _ => receiver.counters().refused(&Refusal::Malformed(why())),
+    match receive(receiver, signal, compression, body).await {
+        Ok(accepted) => answer(&encode_response(Encoding::Protobuf, accepted.rejected, &accepted.message)),
+        Err(refusal) => {
+            receiver.counters().refused(&refusal);
+            status(refusal).into_http()
+        }
     }
 }
 
-type SharedAdmitted = Arc<Mutex<Admitted>>;
-
-fn reach(admitted: &Mutex<Admitted>, bytes: usize) -> Result<(), Refusal> {
-    admitted.lock().unwrap_or_else(PoisonError::into_inner).reach(bytes)
-}
-
-/// A body that takes budget as it comes.
-struct Metered {
+async fn receive(
+    receiver: &Receiver,
+    signal: Signal,
+    compression: ContentEncoding,
     body: Body,
-    bytes: usize,
-    admitted: SharedAdmitted,
+) -> Result<Accepted, Refusal> {
+    let limits = receiver.limits;
+    let mut admitted = receiver.admission.begin();
+    let limit = BodyLimit {
+        max_bytes: limits.body_bytes.max(limits.decompressed_bytes).saturating_add(PREFIX_BYTES),
+        name: "limit decompressed_bytes, setting --decompressed-size",
+    };
+    let mut message = body::read(body, limit, &mut admitted).await?;
+    let malformed = |what: &str| Refusal::Malformed(format!("the body is not a gRPC message: {what}"));
+    let Some((&[flag, ref length @ ..], rest)) = message.split_first_chunk::<PREFIX_BYTES>() else {
+        return Err(malformed("it is cut off"));
+    };
+    if rest.len() != u32::from_be_bytes(*length) as usize {
+        return Err(malformed("its length is not what it says"));
+    }
+    let is_compressed = match flag {
+        0 => false,
+        1 if compression == ContentEncoding::Identity => return Err(malformed("it is compressed in no way")),
+        1 => true,
+        _ => return Err(malformed("its first byte is neither 0 nor 1")),
+    };
+    message = message.slice(PREFIX_BYTES..);
+    let compression = if is_compressed { compression } else { ContentEncoding::Identity };
+    receiver.accept(signal, Encoding::Protobuf, compression, message, admitted).await
 }
 
-impl http_body::Body for Metered {
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        Poll::Ready(frame.map(|frame| {
-            let frame = frame?;
-            self.bytes += frame.data_ref().map_or(0, Bytes::len);
-            reach(&self.admitted, self.bytes).map_err(status)?;
-            Ok(frame)
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What the service does with a message, and whether a refusal was counted.
-struct Export(Receiver, Signal, Arc<AtomicBool>);
-
-impl UnaryService<Bytes> for Export {
-    type Response = Vec<u8>;
-    type Future = Answer<Result<tonic::Response<Vec<u8>>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (receiver, signal, counted) = (self.0.clone(), self.1, self.2.clone());
-        Box::pin(async move {
-            let (_, extensions, body) = request.into_parts();
-            // Held until what it carries is kept.
-            let admitted: Option<SharedAdmitted> = extensions.get().cloned();
-            let accepted = async {
-                if let Some(admitted) = &admitted {
-                    // Decompressed, it may be larger than what arrived.
-                    reach(admitted, body.len())?;
-                }
-                receiver.accept(signal, Encoding::Protobuf, body).await
-            };
-            match accepted.await {
-                Ok(accepted) => {
-                    Ok(tonic::Response::new(encode_response(Encoding::Protobuf, accepted.rejected, &accepted.message)))
-                }
-                Err(refusal) => {
-                    receiver.counters().refused(&refusal);
-                    counted.store(true, Relaxed);
-                    Err(status(refusal))
-                }
-            }
-        })
-    }
+/// A message, and that all is well behind it.
+fn answer(message: &[u8]) -> Response<Body> {
+    let mut frame = Vec::with_capacity(PREFIX_BYTES + message.len());
+    frame.push(0);
+    frame.extend((message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::new(Bytes::from(frame)).with_trailers(async { Some(Ok(trailers)) });
+    let mut answer = Response::new(Body::new(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    answer
 }
 
 /// `UNAVAILABLE` is what the OTLP specification has senders retry; the delay comes in the details.
@@ -173,44 +113,5 @@ fn status(refusal: Refusal) -> Status {
             Status::with_details(code, message, details.into())
         }
         Refusal::Failed(message) => Status::new(Code::Internal, message),
-    }
-}
-
-/// Hands messages through as they are.
-#[derive(Clone, Copy, Default)]
-pub(super) struct RawCodec;
-
-impl Codec for RawCodec {
-    type Encode = Vec<u8>;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for RawCodec {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let length = message.remaining();
-        Ok(Some(message.copy_to_bytes(length)))
     }
 }

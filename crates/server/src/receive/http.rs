@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, post};
 use tracewell_wire::otlp::{Encoding, encode_response, encode_status};
 
-use super::body::{self, ContentEncoding};
+use super::body::{self, BodyLimit};
+use super::decompress::ContentEncoding;
 use super::stats::Turned;
 use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
@@ -70,26 +71,17 @@ async fn receive(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Accepted, Refusal> {
-    let compression = ContentEncoding::from_headers(headers).map_err(|other| {
+    let compression = ContentEncoding::from_headers(headers, header::CONTENT_ENCODING.as_str()).map_err(|other| {
         Refusal::Malformed(format!("content-encoding {other:?} is not supported: send gzip, zstd, deflate or identity"))
     })?;
-    let limits = receiver.limits;
+    let limit = BodyLimit { max_bytes: receiver.limits.body_bytes, name: "limit body_bytes, setting --body-size" };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > limits.body_bytes) {
-        return Err(body::too_large(body, limits.body_bytes).await);
+    if announced.is_some_and(|bytes| bytes > limit.max_bytes) {
+        return Err(body::too_large(body, limit).await);
     }
     let mut admitted = receiver.admission.begin();
-    let body = body::read(body, limits.body_bytes, &mut admitted).await?;
-    let body = if compression == ContentEncoding::Identity {
-        body
-    } else {
-        // Compressed, it may become larger than what was admitted: usually by a factor of ten.
-        admitted.reach((body.len() * 10).min(limits.decompressed_bytes))?;
-        tokio::task::spawn_blocking(move || body::decompress(compression, body, limits.decompressed_bytes))
-            .await
-            .map_err(|error| Refusal::Failed(format!("decompressing did not finish: {error}")))??
-    };
-    receiver.accept(signal, encoding, body).await
+    let body = body::read(body, limit, &mut admitted).await?;
+    receiver.accept(signal, encoding, compression, body, admitted).await
 }
 
 /// The encoding that a content type names, whatever its parameters; the error is the type that is not known.
@@ -105,12 +97,11 @@ fn content_type(headers: &HeaderMap) -> Result<Encoding, String> {
 fn refuse(encoding: Encoding, refusal: Refusal) -> Response {
     // Codes of google.rpc.Code.
     const INVALID_ARGUMENT: i32 = 3;
-    const RESOURCE_EXHAUSTED: i32 = 8;
     const INTERNAL: i32 = 13;
     const UNAVAILABLE: i32 = 14;
     match refusal {
         Refusal::Malformed(message) => error(encoding, StatusCode::BAD_REQUEST, INVALID_ARGUMENT, &message),
-        Refusal::TooLarge(message) => error(encoding, StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, &message),
+        Refusal::TooLarge(message) => error(encoding, StatusCode::PAYLOAD_TOO_LARGE, INVALID_ARGUMENT, &message),
         Refusal::Busy(message) => {
             let mut response = error(encoding, StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, &message);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));

@@ -1,12 +1,14 @@
 //! Receivers: OTLP over HTTP and gRPC, from the socket to the store. Of metrics, what SDKs tell of themselves is kept.
 //!
 //! ```text
-//! request ─▶ admission (bytes in flight) ─▶ decompress up to a limit ─▶ decode ─▶ store ─▶ answer
+//! request ─▶ read ─▶ decompress ─▶ decode ─▶ store ─▶ answer
+//!            └──────── memory, taken from the budget as it is used ────────┘
 //! ```
 
 mod admission;
 mod body;
 mod cors;
+mod decompress;
 mod grpc;
 mod http;
 mod sdks;
@@ -20,13 +22,14 @@ use axum::Router;
 use bytes::Bytes;
 use tracewell_store::{Append, SpanStore, StoreError, Tenant};
 use tracewell_wire::otlp::{Encoding, metrics};
-use tracewell_wire::{DecodeError, Format, Limits};
+use tracewell_wire::{DecodeError, Format, Limits, Meter};
 
 use crate::api::ReceiverStats;
 use crate::budget::MemoryBudget;
 use crate::metrics::Port;
-use admission::Admission;
+use admission::{Admission, Admitted, Decoding};
 pub use cors::AllowedOrigins;
+use decompress::ContentEncoding;
 use sdks::Sdks;
 use stats::{IngestStats, PortCounters};
 
@@ -42,14 +45,16 @@ pub struct ReceiveLimits {
     pub body_bytes: usize,
     /// Bytes of a body after decompression.
     pub decompressed_bytes: usize,
+    /// Bytes of memory that what one request says may take.
+    pub decoded_bytes: usize,
     /// What one request may hold.
     pub request: Limits,
 }
 
 impl Default for ReceiveLimits {
-    /// 16 MiB as sent, 64 MiB decompressed.
+    /// 16 MiB as sent, 64 MiB decompressed, 64 MiB decoded.
     fn default() -> Self {
-        Self { body_bytes: 16 << 20, decompressed_bytes: 64 << 20, request: Limits::default() }
+        Self { body_bytes: 16 << 20, decompressed_bytes: 64 << 20, decoded_bytes: 64 << 20, request: Limits::default() }
     }
 }
 
@@ -84,6 +89,13 @@ pub(crate) enum Refusal {
     Busy(String),
     /// The store failed.
     Failed(String),
+}
+
+impl Refusal {
+    /// For an allocation that failed: the budget allows it, and what the system lets the process have does not.
+    fn no_memory() -> Self {
+        Self::Busy("the system has no memory for it at the moment (setting --memory)".to_owned())
+    }
 }
 
 /// What a receiver tells the sender.
@@ -132,36 +144,79 @@ impl Receiver {
         grpc::router(Self { port: Port::OtlpGrpc, ..self.clone() })
     }
 
-    /// Decodes an uncompressed body and keeps what it holds.
-    pub(crate) async fn accept(&self, signal: Signal, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
+    /// Decodes a body, for which memory is held, and keeps what it says.
+    async fn accept(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        compression: ContentEncoding,
+        body: Bytes,
+        admitted: Admitted,
+    ) -> Result<Accepted, Refusal> {
+        let (body, admitted) = match compression {
+            ContentEncoding::Identity => (body, admitted),
+            compression => self.decompress(compression, body, admitted).await?,
+        };
         match signal {
-            Signal::Traces => self.accept_spans(encoding, body).await,
-            Signal::Metrics => self.accept_metrics(encoding, body).await,
+            Signal::Traces => self.accept_spans(encoding, body, admitted).await,
+            Signal::Metrics => self.accept_metrics(encoding, body, admitted).await,
         }
+    }
+
+    async fn decompress(
+        &self,
+        compression: ContentEncoding,
+        body: Bytes,
+        mut admitted: Admitted,
+    ) -> Result<(Bytes, Admitted), Refusal> {
+        let max_bytes = self.limits.decompressed_bytes;
+        let decompress = move || {
+            let out = decompress::decompress(compression, &body, max_bytes, &mut admitted)?;
+            drop(body);
+            admitted.settle(out.capacity())?;
+            Ok((Bytes::from(out), admitted))
+        };
+        tokio::task::spawn_blocking(decompress)
+            .await
+            .map_err(|error| Refusal::Failed(format!("decompressing did not finish: {error}")))?
     }
 
     /// Of metrics, what SDKs tell of themselves is kept. The rest is taken and let go of without a word: a sender that has
     /// one endpoint for everything is not to log an error a minute.
-    async fn accept_metrics(&self, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
-        let limits = self.limits.request;
-        let metrics = decode(body, move |body| metrics::decode(encoding, body, &limits)).await?;
+    async fn accept_metrics(&self, encoding: Encoding, body: Bytes, admitted: Admitted) -> Result<Accepted, Refusal> {
+        let limits = self.limits;
+        let (metrics, _admitted) = decode(body, admitted, move |body, admitted| {
+            let mut meter = Decoding::new(admitted, limits.decoded_bytes);
+            metrics::decode_metered(encoding, body, &limits.request, &mut meter)
+        })
+        .await?;
         self.sdks.tell(metrics.points);
         Ok(Accepted { rejected: 0, message: metrics.message })
     }
 
     /// On return the spans are as durable as the store makes them.
-    async fn accept_spans(&self, encoding: Encoding, body: Bytes) -> Result<Accepted, Refusal> {
-        let limits = self.limits.request;
+    async fn accept_spans(&self, encoding: Encoding, body: Bytes, admitted: Admitted) -> Result<Accepted, Refusal> {
+        let limits = self.limits;
         let format = match encoding {
             Encoding::Protobuf => Format::OtlpProtobuf,
             Encoding::Json => Format::OtlpJson,
         };
-        let decoded = decode(body.clone(), move |body| tracewell_wire::decode(format, body, &limits)).await?;
+        let (decoded, mut admitted) = decode(body.clone(), admitted, move |body, admitted| {
+            let mut meter = Decoding::new(admitted, limits.decoded_bytes);
+            let decoded = tracewell_wire::decode_metered(format, body, &limits.request, &mut meter)?;
+            // A short body is not looked at before its end.
+            meter.reach(decoded.batch.size_bytes())?;
+            Ok(decoded)
+        })
+        .await?;
         let (spans, bytes) = (decoded.batch.len() as u64, body.len() as u64);
         if spans > 0 {
+            // The log's record is made of the body, and may be as long if it cannot be compressed.
+            admitted.settle(2 * body.len() + decoded.batch.size_bytes())?;
             let append = Append { batch: decoded.batch, body, format };
             self.store.append(&Tenant::default(), append).await.map_err(|error| match error {
                 StoreError::Busy(message) | StoreError::Unavailable(message) => Refusal::Busy(message),
+                StoreError::TooLarge(message) => Refusal::TooLarge(message),
                 StoreError::Closed => Refusal::Busy("the server is stopping".to_owned()),
                 other => {
                     tracing::error!(error = %other, "cannot keep spans");
@@ -178,17 +233,21 @@ impl Receiver {
 /// Decodes off the threads that serve connections when it may take long.
 async fn decode<T: Send + 'static>(
     body: Bytes,
-    decode: impl FnOnce(&[u8]) -> Result<T, DecodeError> + Send + 'static,
-) -> Result<T, Refusal> {
-    let decoded = if body.len() > DECODE_INLINE_BYTES {
-        tokio::task::spawn_blocking(move || decode(&body))
+    mut admitted: Admitted,
+    decode: impl FnOnce(&[u8], &mut Admitted) -> Result<T, DecodeError> + Send + 'static,
+) -> Result<(T, Admitted), Refusal> {
+    let is_long = body.len() > DECODE_INLINE_BYTES;
+    let decode = move || decode(&body, &mut admitted).map(|decoded| (decoded, admitted));
+    let decoded = if is_long {
+        tokio::task::spawn_blocking(decode)
             .await
             .map_err(|error| Refusal::Failed(format!("decoding did not finish: {error}")))?
     } else {
-        decode(&body)
+        decode()
     };
     decoded.map_err(|error| match error {
         DecodeError::Malformed(message) => Refusal::Malformed(message),
         DecodeError::LimitExceeded(message) => Refusal::TooLarge(message),
+        DecodeError::Busy(message) => Refusal::Busy(message),
     })
 }

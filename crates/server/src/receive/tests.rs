@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use http_body_util::BodyExt;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::Value as Json;
 use tonic::Code;
-use tonic::codec::CompressionEncoding;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tower::ServiceExt;
 use tracewell_store::{MemoryOptions, MemoryStore, SpanStore, Tenant};
 
@@ -92,8 +92,47 @@ impl Setup {
             client = client.send_compressed(compression);
         }
         client.ready().await.unwrap();
-        let answer = client.unary(tonic::Request::new(body), path.parse().unwrap(), grpc::RawCodec).await?;
+        let answer = client.unary(tonic::Request::new(body), path.parse().unwrap(), RawCodec).await?;
         Ok(answer.into_inner())
+    }
+}
+
+/// Hands messages through as they are.
+#[derive(Clone, Copy, Default)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Vec<u8>;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Vec<u8>;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, item: Vec<u8>, out: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        out.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
+        let length = message.remaining();
+        Ok(Some(message.copy_to_bytes(length)))
     }
 }
 

@@ -36,6 +36,7 @@ impl SpanStore for EmbeddedStore {
         let bytes = kept.bytes();
         self.reserve(bytes).await?;
         let record = log::encode_record(tenant, append.format, &append.body);
+        drop(append.body);
         let (done, answer) = oneshot::channel();
         let request = Request::Append(Waiting { tenant: tenant.clone(), kept, record, done });
         let sent = self.sender().and_then(|sender| {

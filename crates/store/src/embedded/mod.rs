@@ -221,9 +221,13 @@ impl EmbeddedStore {
         }
     }
 
-    /// Takes memory for a batch, and waits a while for it. A lone batch always fits, or a small budget would refuse it
-    /// for ever.
+    /// Takes memory for a batch, and waits a while for it. One that would not fit alone is refused for good: it would take
+    /// more than there is now, when it is flushed, and when the log is read back.
     async fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
+        let budget = self.shared.options.memory_bytes;
+        if bytes > budget {
+            return Err(StoreError::too_large(bytes, budget));
+        }
         let deadline = tokio::time::Instant::now() + MOST_WAIT;
         loop {
             let room = self.shared.room.notified();
@@ -231,8 +235,7 @@ impl EmbeddedStore {
             // Told of from here on, so that a flush between the look and the wait is not missed.
             room.as_mut().enable();
             let used = self.shared.table_bytes.fetch_add(bytes, Ordering::SeqCst);
-            let budget = self.shared.options.memory_bytes;
-            if used == 0 || used + bytes <= budget {
+            if used + bytes <= budget {
                 return Ok(());
             }
             self.shared.table_bytes.fetch_sub(bytes, Ordering::SeqCst);

@@ -158,8 +158,15 @@ async fn a_directory_of_a_newer_version_is_refused() {
 async fn over_the_memory_budget_an_append_is_told_to_wait() {
     let folder = tempfile::tempdir().unwrap();
     let store =
-        EmbeddedStore::open(folder.path(), EmbeddedOptions { memory_bytes: 64, ..EmbeddedOptions::default() }).unwrap();
-    // A lone batch always fits, or a small budget would refuse it for ever; a second has to wait for the flush.
+        EmbeddedStore::open(folder.path(), EmbeddedOptions { memory_bytes: 4 << 10, ..EmbeddedOptions::default() })
+            .unwrap();
+    let many: Vec<u64> = (1..100).collect();
+    let refused = store.append(&Tenant::default(), append_of(batch_of(1, &many))).await;
+    assert!(
+        matches!(&refused, Err(StoreError::TooLarge(why)) if why.contains("--memory")),
+        "it never fits: {refused:?}"
+    );
+    // A second that fits has to wait for the flush.
     store.append(&Tenant::default(), append_of(batch_of(1, &[1]))).await.unwrap();
     store.flush().await.unwrap();
     store.append(&Tenant::default(), append_of(batch_of(2, &[2]))).await.unwrap();

@@ -9,9 +9,14 @@ use tracewell_model::{
 };
 
 use crate::limits::Bound;
+use crate::meter::{Meter, Watch};
 use crate::protobuf::{Broken, Fields, Payload};
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits};
+
+/// Attributes of one list between two looks at what they take, and what one takes.
+const LISTED_ATTRIBUTES: usize = 1024;
+const ATTRIBUTE_BYTES: usize = 24;
 
 /// Why a span is not kept.
 pub(crate) enum Refused {
@@ -19,6 +24,8 @@ pub(crate) enum Refused {
     Body(Broken),
     /// Only this span, or what it shares with its siblings.
     Span(String),
+    /// The whole body, because of what it would take; the decoder knows the reason.
+    Memory,
 }
 
 impl From<String> for Refused {
@@ -34,9 +41,17 @@ impl From<Broken> for Refused {
 }
 
 /// Reads an `ExportTraceServiceRequest` or `TracesData`, which have the same shape.
-pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
-    let mut decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits, spans: 0 };
-    decoder.request(body).map_err(|stop| match stop {
+pub(crate) fn decode(body: &[u8], limits: &Limits, meter: &mut dyn Meter) -> Result<Decoded, DecodeError> {
+    let watch = Some(Watch::new(meter, 0));
+    let mut decoder =
+        Decoder { batch: SpanBatch::new(), report: Report::default(), limits, spans: 0, watch, over: None };
+    let read = decoder.request(body);
+    if let Some(over) = decoder.over {
+        return Err(over);
+    }
+    read.map_err(|stop| match stop {
+        // There is always a reason, which was returned above.
+        Stop::Memory => DecodeError::Busy("there is no memory for the request".to_owned()),
         Stop::Broken(Broken(what)) => DecodeError::Malformed(format!("the body is not OTLP protobuf: {what}")),
         Stop::TooManySpans => DecodeError::LimitExceeded(format!(
             "the request has more than {} spans (limit spans_per_request)",
@@ -50,6 +65,7 @@ pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeErro
 enum Stop {
     Broken(Broken),
     TooManySpans,
+    Memory,
 }
 
 impl From<Broken> for Stop {
@@ -63,9 +79,28 @@ pub(super) struct Decoder<'l> {
     pub(super) report: Report,
     pub(super) limits: &'l Limits,
     pub(super) spans: u64,
+    pub(super) watch: Option<Watch<'l>>,
+    /// Why the memory for the batch was refused.
+    pub(super) over: Option<DecodeError>,
 }
 
 impl Decoder<'_> {
+    /// So many bytes of the body are about to be read.
+    #[inline]
+    fn watch(&mut self, bytes: usize) -> Result<(), Refused> {
+        let Some(watch) = &mut self.watch else { return Ok(()) };
+        watch.read(bytes, &self.batch).map_err(|over| {
+            self.over = Some(over);
+            Refused::Memory
+        })
+    }
+
+    /// Every so many attributes of one list it is looked at what they take.
+    #[inline]
+    fn watch_attributes(&mut self, attributes: usize) -> Result<(), Refused> {
+        if attributes % LISTED_ATTRIBUTES == 0 { self.watch(LISTED_ATTRIBUTES * ATTRIBUTE_BYTES) } else { Ok(()) }
+    }
+
     fn request(&mut self, body: &[u8]) -> Result<(), Stop> {
         let mut fields = Fields::new(body);
         while let Some(field) = fields.next()? {
@@ -95,6 +130,7 @@ impl Decoder<'_> {
         let resource = match self.resource(resource_message, schema_url) {
             Ok(resource) => Ok(resource),
             Err(Refused::Body(broken)) => return Err(broken.into()),
+            Err(Refused::Memory) => return Err(Stop::Memory),
             Err(Refused::Span(reason)) => Err(reason),
         };
         let mut fields = Fields::new(message);
@@ -122,6 +158,7 @@ impl Decoder<'_> {
         let scope = match self.scope(scope_message, schema_url) {
             Ok(scope) => Ok(scope),
             Err(Refused::Body(broken)) => return Err(broken.into()),
+            Err(Refused::Memory) => return Err(Stop::Memory),
             Err(Refused::Span(reason)) => Err(reason),
         };
         let mut fields = Fields::new(message);
@@ -139,6 +176,7 @@ impl Decoder<'_> {
                 Ok((resource, scope)) => match self.span(bytes, resource, scope) {
                     Ok(()) => {}
                     Err(Refused::Body(broken)) => return Err(broken.into()),
+                    Err(Refused::Memory) => return Err(Stop::Memory),
                     Err(Refused::Span(reason)) => {
                         self.batch.abandon_span();
                         self.report.reject(reason);
@@ -151,6 +189,7 @@ impl Decoder<'_> {
     }
 
     pub(super) fn resource(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ResourceId, Refused> {
+        self.watch(message.len())?;
         let schema_url = text(schema_url, "resource schema_url", self.limits.name())?;
         let mut attributes = Vec::new();
         let mut dropped = 0;
@@ -159,6 +198,7 @@ impl Decoder<'_> {
             match field {
                 (1, Payload::Bytes(bytes)) => {
                     self.limits.attributes().check_count(attributes.len() + 1, "resource.attributes")?;
+                    self.watch_attributes(attributes.len() + 1)?;
                     attributes.push(self.key_value(bytes, "resource.attributes")?);
                 }
                 (2, Payload::Varint(number)) => dropped = number as u32,
@@ -170,6 +210,7 @@ impl Decoder<'_> {
     }
 
     pub(super) fn scope(&mut self, message: &[u8], schema_url: &[u8]) -> Result<ScopeId, Refused> {
+        self.watch(message.len())?;
         let schema_url = text(schema_url, "scope schema_url", self.limits.name())?;
         let (mut name, mut version) = ("", "");
         let mut attributes = Vec::new();
@@ -181,6 +222,7 @@ impl Decoder<'_> {
                 (2, Payload::Bytes(bytes)) => version = text(bytes, "scope.version", self.limits.name())?,
                 (3, Payload::Bytes(bytes)) => {
                     self.limits.attributes().check_count(attributes.len() + 1, "scope.attributes")?;
+                    self.watch_attributes(attributes.len() + 1)?;
                     attributes.push(self.key_value(bytes, "scope.attributes")?);
                 }
                 (4, Payload::Varint(number)) => dropped = number as u32,
@@ -193,6 +235,7 @@ impl Decoder<'_> {
 
     fn span(&mut self, message: &[u8], resource: ResourceId, scope: ScopeId) -> Result<(), Refused> {
         // A refused span must not hide that the body is broken further on, so the first reason is kept to the end.
+        self.watch(message.len())?;
         let mut refused: Option<String> = None;
         let mut span = NewSpan::new(resource, scope);
         let mut counts = Counts::default();
@@ -200,7 +243,7 @@ impl Decoder<'_> {
         while let Some((number, payload)) = fields.next()? {
             match self.span_field(&mut span, &mut counts, number, payload) {
                 Ok(()) => {}
-                Err(Refused::Body(broken)) => return Err(broken.into()),
+                Err(stop @ (Refused::Body(_) | Refused::Memory)) => return Err(stop),
                 Err(Refused::Span(reason)) => {
                     refused.get_or_insert(reason);
                 }
@@ -241,6 +284,7 @@ impl Decoder<'_> {
             (9, Payload::Bytes(bytes)) => {
                 counts.attributes += 1;
                 self.limits.attributes().check_count(counts.attributes, "span.attributes")?;
+                self.watch_attributes(counts.attributes)?;
                 let (key, value) = self.key_value(bytes, "span.attributes")?;
                 self.batch.push_attribute(key, value);
             }
@@ -285,6 +329,7 @@ impl Decoder<'_> {
 
     /// Adds an event whose time is this unless the message has its own.
     pub(super) fn event_at(&mut self, message: &[u8], mut time: u64) -> Result<(), Refused> {
+        self.watch(message.len())?;
         let (mut name, mut dropped, mut attributes) = (StrId::EMPTY, 0, 0);
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
@@ -296,6 +341,7 @@ impl Decoder<'_> {
                 (3, Payload::Bytes(bytes)) => {
                     attributes += 1;
                     self.limits.attributes().check_count(attributes, "span.events.attributes")?;
+                    self.watch_attributes(attributes)?;
                     let (key, value) = self.key_value(bytes, "span.events.attributes")?;
                     self.batch.push_event_attribute(key, value);
                 }
@@ -309,6 +355,7 @@ impl Decoder<'_> {
     }
 
     pub(super) fn link(&mut self, message: &[u8]) -> Result<(), Refused> {
+        self.watch(message.len())?;
         let (mut trace, mut span) = (TraceId::ZERO, SpanId::ZERO);
         let (mut trace_state, mut flags, mut dropped, mut attributes) = (StrId::EMPTY, 0, 0, 0);
         let mut fields = Fields::new(message);
@@ -322,6 +369,7 @@ impl Decoder<'_> {
                 (4, Payload::Bytes(bytes)) => {
                     attributes += 1;
                     self.limits.attributes().check_count(attributes, "span.links.attributes")?;
+                    self.watch_attributes(attributes)?;
                     let (key, value) = self.key_value(bytes, "span.links.attributes")?;
                     self.batch.push_link_attribute(key, value);
                 }
@@ -405,9 +453,13 @@ impl Decoder<'_> {
                 (3, Payload::Varint(number)) => Value::Int(number as i64),
                 (4, Payload::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
                 (5 | 6, Payload::Bytes(_)) => {
-                    // Rare, and decoded in full: what is kept is known to be readable.
-                    let nested = AnyValue::decode(message).map_err(|why| Refused::Span(format!("{field}: {why}")))?;
-                    return Ok(self.batch.add_value(&nested));
+                    // Rare, and looked through: what is kept is known to be readable.
+                    let wrong = |why| Refused::Span(format!("{field}: {why}"));
+                    if AnyValue::check_encoded(message).map_err(wrong)? {
+                        return Ok(Value::Nested(self.batch.add_blob(message)));
+                    }
+                    // The alternative that comes last is what counts, and it is a plain one.
+                    Value::Empty
                 }
                 (7, Payload::Bytes(bytes)) => Value::Bytes(self.batch.add_blob(bytes)),
                 (1..=7, _) => return Err(Broken("a field of AnyValue has the wrong wire type").into()),

@@ -7,6 +7,8 @@
 //! spans `batches` and writes ids in base64, as plain protobuf JSON does; before OTLP 0.15 scopes were called
 //! `instrumentationLibrary`.
 
+mod reader;
+mod screen;
 mod skeleton;
 
 use std::borrow::Cow;
@@ -15,20 +17,31 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tracewell_model::{AnyValue, KeyValue, NewSpan, ResourceId, SpanBatch, SpanKind, StatusCode, StrId, Value};
 
+use crate::meter::{Meter, Watch};
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits, forms};
-use skeleton::{Document, ResourceSpans, ScopeSpans};
+use screen::{Part, RESOURCE, SCOPE, SPAN, screen};
+use skeleton::{Counter, ResourceSpans, ScopeSpans};
+
+/// A longer part of the body is looked through before it becomes a tree: that of a shorter one is a megabyte at most.
+const SCREENED_BYTES: usize = 16 * 1024;
 
 /// Reads one JSON object; an empty body is an empty request.
 ///
 /// Fields of an object come in any order, a span before the resource that it is of, so some of the body has to be held
 /// while it is read: where the parts of a request lie in it, and one of them at a time as a tree of values.
-pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+pub(crate) fn decode(body: &[u8], limits: &Limits, meter: &mut dyn Meter) -> Result<Decoded, DecodeError> {
     if body.trim_ascii().is_empty() {
         return Ok(Decoded::default());
     }
-    let document: Document<'_> = serde_json::from_slice(body).map_err(not_otlp)?;
-    let mut decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits, spans: 0 };
+    let mut counter = Counter::new(limits, meter);
+    let document = match skeleton::read(body, &mut counter) {
+        Ok(document) => document,
+        Err(error) => return Err(counter.over.unwrap_or_else(|| not_otlp(error))),
+    };
+    let skeleton_bytes = counter.bytes;
+    let watch = Watch::new(meter, skeleton_bytes);
+    let mut decoder = Decoder { batch: SpanBatch::new(), report: Report::default(), limits, watch };
     for resource_spans in document.resource_spans() {
         decoder.resource_spans(resource_spans)?;
     }
@@ -40,16 +53,11 @@ fn not_otlp(error: serde_json::Error) -> DecodeError {
     DecodeError::Malformed(format!("the body is not OTLP JSON: {error}"))
 }
 
-/// A part of the body as a tree of values; of what is not there, `null`.
-fn tree(part: Option<&RawValue>) -> Result<Json, DecodeError> {
-    part.map_or(Ok(Json::Null), |part| serde_json::from_str(part.get()).map_err(not_otlp))
-}
-
 struct Decoder<'l> {
     batch: SpanBatch,
     report: Report,
     limits: &'l Limits,
-    spans: u64,
+    watch: Watch<'l>,
 }
 
 type Refused = String;
@@ -59,13 +67,29 @@ const SPAN_ID: [&str; 2] = ["spanId", "span_id"];
 const TRACE_STATE: [&str; 2] = ["traceState", "trace_state"];
 
 impl Decoder<'_> {
+    /// A part of the body as a tree of values; of what is not there, `null`. The reason is why there is none: it has more in
+    /// it than is kept.
+    fn tree(&mut self, part: Option<&RawValue>, of: Part) -> Result<Result<Json, Refused>, DecodeError> {
+        let Some(part) = part else { return Ok(Ok(Json::Null)) };
+        let text = part.get();
+        // What is read of it goes into the batch, too.
+        self.watch.read(text.len(), &self.batch)?;
+        if text.len() > SCREENED_BYTES
+            && let Err(reason) = screen(text, of, self.limits, &mut self.watch, &self.batch)?
+        {
+            return Ok(Err(reason));
+        }
+        serde_json::from_str(text).map(Ok).map_err(not_otlp)
+    }
+
     fn resource_spans(&mut self, message: &ResourceSpans<'_>) -> Result<(), DecodeError> {
-        let resource = tree(message.resource())?;
-        let schema_url = tree(message.schema_url())?;
-        let resource = self.shared(&resource, "resource").and_then(|(attributes, dropped)| {
-            let schema_url = self.checked_text(Some(&schema_url), "resource schema_url")?;
-            Ok(self.batch.add_resource(&attributes, dropped, &schema_url))
-        });
+        let resource = self.tree(message.resource(), RESOURCE)?;
+        let schema_url = self.tree(message.schema_url(), RESOURCE)?.unwrap_or_default();
+        let resource =
+            resource.and_then(|resource| self.shared(&resource, "resource")).and_then(|(attributes, dropped)| {
+                let schema_url = self.checked_text(Some(&schema_url), "resource schema_url")?;
+                Ok(self.batch.add_resource(&attributes, dropped, &schema_url))
+            });
         for scope_spans in message.scope_spans() {
             self.scope_spans(scope_spans, &resource)?;
         }
@@ -77,24 +101,21 @@ impl Decoder<'_> {
         message: &ScopeSpans<'_>,
         resource: &Result<ResourceId, Refused>,
     ) -> Result<(), DecodeError> {
-        let scope = tree(message.scope())?;
-        let schema_url = tree(message.schema_url())?;
-        let scope = self.shared(&scope, "scope").and_then(|(attributes, dropped)| {
+        let scope = self.tree(message.scope(), SCOPE)?;
+        let schema_url = self.tree(message.schema_url(), SCOPE)?.unwrap_or_default();
+        let scope = scope.and_then(|scope| {
+            let (attributes, dropped) = self.shared(&scope, "scope")?;
             let name = self.checked_text(forms::get(&scope, &["name"]), "scope.name")?;
             let version = self.checked_text(forms::get(&scope, &["version"]), "scope.version")?;
             let schema_url = self.checked_text(Some(&schema_url), "scope schema_url")?;
             Ok(self.batch.add_scope(&name, &version, &attributes, dropped, &schema_url))
         });
         for span in message.spans() {
-            self.spans += 1;
-            if self.spans > u64::from(self.limits.spans_per_request) {
-                return Err(DecodeError::LimitExceeded(format!(
-                    "the request has more than {} spans (limit spans_per_request)",
-                    self.limits.spans_per_request
-                )));
-            }
             let kept = match (resource, &scope) {
-                (Ok(resource), Ok(scope)) => self.span(&tree(Some(span))?, NewSpan::new(*resource, *scope)),
+                (Ok(resource), Ok(scope)) => {
+                    let span = self.tree(Some(span), SPAN)?;
+                    span.and_then(|span| self.span(&span, NewSpan::new(*resource, *scope)))
+                }
                 (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
             };
             if let Err(reason) = kept {

@@ -9,11 +9,15 @@ mod protobuf;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Encoding;
+use crate::meter::{Meter, Unmetered};
 use crate::report::Report;
 use crate::{DecodeError, Limits};
 
 /// Longer texts (a service's name, a reason) are cut: they are kept for as long as the server runs.
 const MOST_TEXT_BYTES: usize = 256;
+
+/// It is told what is taken whenever so much was added.
+const TOLD_BYTES: usize = 64 * 1024;
 
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,8 +67,22 @@ pub struct SdkMetrics {
 /// # Errors
 /// When the body is not OTLP, or has more of these points than a request may have spans.
 pub fn decode(encoding: Encoding, body: &[u8], limits: &Limits) -> Result<SdkMetrics, DecodeError> {
+    decode_metered(encoding, body, limits, &mut Unmetered)
+}
+
+/// The same, with somebody who is told what it takes of memory, before it is taken, and may end it.
+///
+/// # Errors
+/// As [`decode`], and when there is no memory for it.
+pub fn decode_metered(
+    encoding: Encoding,
+    body: &[u8],
+    limits: &Limits,
+    meter: &mut dyn Meter,
+) -> Result<SdkMetrics, DecodeError> {
     let most = limits.spans_per_request as usize;
-    let mut points = Points { points: Vec::new(), most, report: Report::default() };
+    let report = Report::default();
+    let mut points = Points { points: Vec::new(), most, report, meter, bytes: 0, told_bytes: 0 };
     match encoding {
         Encoding::Protobuf => protobuf::request(body, &mut points)?,
         Encoding::Json => json::request(body, &mut points)?,
@@ -116,13 +134,27 @@ enum Number {
     Double(f64),
 }
 
-struct Points {
+struct Points<'m> {
     points: Vec<SdkPoint>,
     most: usize,
     report: Report,
+    meter: &'m mut dyn Meter,
+    /// What they take, and take beside them.
+    bytes: usize,
+    told_bytes: usize,
 }
 
-impl Points {
+impl Points<'_> {
+    /// Adds to what is taken, and tells of it now and then.
+    fn hold(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        self.bytes += bytes;
+        if self.bytes < self.told_bytes + TOLD_BYTES {
+            return Ok(());
+        }
+        self.told_bytes = self.bytes;
+        self.meter.reach(self.bytes)
+    }
+
     fn add(&mut self, resource: &Resource, known: Known, is_delta: bool, raw: &Raw<'_>) -> Result<(), DecodeError> {
         let value = match raw.value {
             Number::Int(value) => u64::try_from(value).ok(),
@@ -144,6 +176,8 @@ impl Points {
                 self.most
             )));
         }
+        // A list that has just grown has room for as many again.
+        self.hold(2 * size_of::<SdkPoint>() + resource.service.len() + raw.reason.len().min(MOST_TEXT_BYTES))?;
         self.points.push(SdkPoint {
             service: resource.service.clone(),
             series: hash(&(resource.hash, known.metric, raw.attributes_hash)),

@@ -72,7 +72,16 @@ impl Default for PartsDecoder {
 impl PartsDecoder {
     /// Goes on filling a batch.
     pub fn new(batch: SpanBatch) -> Self {
-        Self { decoder: Decoder { batch, report: Report::default(), limits: &NO_LIMITS, spans: 0 } }
+        Self {
+            decoder: Decoder {
+                batch,
+                report: Report::default(),
+                limits: &NO_LIMITS,
+                spans: 0,
+                watch: None,
+                over: None,
+            },
+        }
     }
 
     /// The batch that is being filled.
@@ -152,5 +161,6 @@ fn damaged(refused: Refused) -> DecodeError {
     match refused {
         Refused::Body(what) => broken(what),
         Refused::Span(reason) => DecodeError::Malformed(reason),
+        Refused::Memory => DecodeError::Busy("there is no memory for it".to_owned()),
     }
 }

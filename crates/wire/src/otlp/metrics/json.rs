@@ -8,13 +8,17 @@ use tracewell_model::UNKNOWN_SERVICE;
 use super::{Known, Number, Points, Raw, Resource, cut, hash, known};
 use crate::DecodeError;
 use crate::forms;
+use crate::weigh::weigh;
 
 /// Reads one JSON object; an empty body is an empty request.
-pub(super) fn request(body: &[u8], points: &mut Points) -> Result<(), DecodeError> {
+pub(super) fn request(body: &[u8], points: &mut Points<'_>) -> Result<(), DecodeError> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
     let malformed = |what: &dyn std::fmt::Display| DecodeError::Malformed(format!("the body is not OTLP JSON: {what}"));
+    // Metrics of SDKs are few and come once a minute, so a tree is good enough; what it takes is known before it is made.
+    let tree_bytes = weigh(body, points.meter)?;
+    points.hold(tree_bytes)?;
     let document: Json = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     if !document.is_object() {
         return Err(malformed(&"not an object"));
@@ -31,7 +35,7 @@ pub(super) fn request(body: &[u8], points: &mut Points) -> Result<(), DecodeErro
 }
 
 /// The objects of a list. What is no list at a request's heart is no OTLP.
-fn items<'a>(message: &'a Json, names: &[&str], points: &mut Points) -> Result<Vec<&'a Json>, DecodeError> {
+fn items<'a>(message: &'a Json, names: &[&str], points: &mut Points<'_>) -> Result<Vec<&'a Json>, DecodeError> {
     let value = forms::get(message, names);
     if value.is_some_and(|value| !value.is_array()) {
         return Err(DecodeError::Malformed(format!("{}: not a list", names[0])));
@@ -39,7 +43,7 @@ fn items<'a>(message: &'a Json, names: &[&str], points: &mut Points) -> Result<V
     Ok(forms::objects(value, &mut points.report, names[0]))
 }
 
-fn resource(message: &Json, points: &mut Points) -> Result<Resource, DecodeError> {
+fn resource(message: &Json, points: &mut Points<'_>) -> Result<Resource, DecodeError> {
     let mut resource = Resource { service: UNKNOWN_SERVICE.to_owned(), hash: 0 };
     let Some(message) = forms::get(message, &["resource"]) else { return Ok(resource) };
     resource.hash = hash(&message.to_string());
@@ -52,7 +56,7 @@ fn resource(message: &Json, points: &mut Points) -> Result<Resource, DecodeError
     Ok(resource)
 }
 
-fn metric(message: &Json, resource: &Resource, points: &mut Points) -> Result<(), DecodeError> {
+fn metric(message: &Json, resource: &Resource, points: &mut Points<'_>) -> Result<(), DecodeError> {
     let name = forms::text(forms::get(message, &["name"])).or_note(&mut points.report, "metric.name");
     let Some(known) = known(&name) else { return Ok(()) };
     let data = if known.is_histogram { "histogram" } else { "sum" };

@@ -17,7 +17,7 @@ impl From<Broken> for Stop {
     }
 }
 
-pub(super) fn request(body: &[u8], points: &mut Points) -> Result<(), DecodeError> {
+pub(super) fn request(body: &[u8], points: &mut Points<'_>) -> Result<(), DecodeError> {
     each(body, 1, "resource_metrics is not a message", |message| resource_metrics(message, points)).map_err(|stop| {
         match stop {
             Stop::Broken(Broken(what)) => DecodeError::Malformed(format!("the body is not OTLP protobuf: {what}")),
@@ -44,7 +44,7 @@ fn each<'a>(
     Ok(())
 }
 
-fn resource_metrics(message: &[u8], points: &mut Points) -> Result<(), Stop> {
+fn resource_metrics(message: &[u8], points: &mut Points<'_>) -> Result<(), Stop> {
     let mut resource = Resource { service: UNKNOWN_SERVICE.to_owned(), hash: 0 };
     // It may stand behind its metrics, so it is looked for first.
     each(message, 1, "resource is not a message", |bytes| {
@@ -63,7 +63,7 @@ fn resource_metrics(message: &[u8], points: &mut Points) -> Result<(), Stop> {
     })
 }
 
-fn metric(message: &[u8], resource: &Resource, points: &mut Points) -> Result<(), Stop> {
+fn metric(message: &[u8], resource: &Resource, points: &mut Points<'_>) -> Result<(), Stop> {
     let mut found = None;
     each(message, 1, "metric.name is not a text", |name| {
         found = known(text(name)?);

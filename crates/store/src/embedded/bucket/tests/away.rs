@@ -31,7 +31,7 @@ async fn when_the_bucket_is_away_spans_are_taken_and_what_is_cached_is_answered(
 #[tokio::test]
 async fn when_the_bucket_is_away_for_long_senders_are_told_to_come_again() {
     let world = World::new();
-    let store = world.open_with(EmbeddedOptions { memory_bytes: 4 << 10, ..EmbeddedOptions::default() }).unwrap();
+    let store = world.open_with(EmbeddedOptions { memory_bytes: 32 << 10, ..EmbeddedOptions::default() }).unwrap();
     let mut sent = Sent::default();
     world.bucket.set_down(true);
     let refused = loop {
@@ -135,7 +135,7 @@ async fn what_is_not_held_is_an_error_that_names_the_bucket_until_it_is_back() {
 #[tokio::test]
 async fn a_bucket_that_is_away_for_long_after_a_start_takes_no_more_than_the_budget() {
     let world = World::new();
-    let options = || EmbeddedOptions { memory_bytes: 4 << 10, ..EmbeddedOptions::default() };
+    let options = || EmbeddedOptions { memory_bytes: 32 << 10, ..EmbeddedOptions::default() };
     let mut sent = Sent::default();
     drop(world.open_with(options()).unwrap());
     world.bucket.set_down(true);
