@@ -39,10 +39,21 @@ impl Server {
 
     /// The same with further variables of the environment.
     pub fn start_in(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(Command::new(tracewell()), data, arguments, variables)
+    }
+
+    /// The same after a line of shell that puts the process under a limit, such as `ulimit -v 1048576`.
+    pub fn start_under(limit: &str, data: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{limit} || exit 1; exec \"$0\" \"$@\"")).arg(tracewell());
+        Self::launch(shell, data, arguments, &[])
+    }
+
+    fn launch(mut program: Command, data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let ready = tempfile::Builder::new().prefix("ready").tempdir()?;
         let ready_file = ready.path().join("ready.json");
         let mut child = Child::start(
-            Command::new(tracewell())
+            program
                 .arg("serve")
                 .arg("--data")
                 .arg(data)
@@ -134,6 +145,13 @@ impl Server {
             eprintln!("tracewell {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok((output.status.success(), String::from_utf8(output.stdout)?))
+    }
+
+    /// The most memory that the process has had, in bytes.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the kernel tells VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
     /// kill -9.
