@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracewell_store::{BucketStats, CacheStats};
 
+use crate::budget::{MemoryBudget, Part};
+
 use super::error::ApiError;
 use super::params::Params;
 use super::state::{ApiState, OtlpAddresses, ReceiverStats};
@@ -17,9 +19,37 @@ const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
 #[derive(Serialize)]
 struct StatsView {
     store: StoreView,
+    memory: MemoryView,
     addresses: Option<OtlpAddresses>,
     #[serde(flatten)]
     receivers: ReceiverStats,
+}
+
+/// The memory budget, and who takes what of it.
+#[derive(Serialize)]
+struct MemoryView {
+    budget_bytes: usize,
+    parts: Vec<PartView>,
+}
+
+#[derive(Serialize)]
+struct PartView {
+    part: &'static str,
+    limit_bytes: usize,
+    used_bytes: usize,
+    refused: u64,
+}
+
+impl From<&MemoryBudget> for MemoryView {
+    fn from(budget: &MemoryBudget) -> Self {
+        let view = |part: &Part| PartView {
+            part: part.name(),
+            limit_bytes: part.limit_bytes(),
+            used_bytes: part.used_bytes(),
+            refused: part.refused(),
+        };
+        Self { budget_bytes: budget.total_bytes(), parts: budget.parts().map(view).into() }
+    }
 }
 
 #[derive(Serialize)]
@@ -66,7 +96,8 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         damages: stats.damages,
         bucket: stats.bucket.map(BucketView::from),
     };
-    Ok(Json(StatsView { store, addresses: state.addresses, receivers: state.receivers() }).into_response())
+    let memory = MemoryView::from(&state.budget);
+    Ok(Json(StatsView { store, memory, addresses: state.addresses, receivers: state.receivers() }).into_response())
 }
 
 pub(crate) async fn version(params: Params) -> Result<Response, ApiError> {
