@@ -1,6 +1,7 @@
 //! What `serve` is told: flags over environment over the file over the defaults.
 
-use std::net::SocketAddr;
+use std::fmt::{self, Display, Formatter};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tracewell_store::BucketOptions;
 use tracewell_wire::Limits;
 
 use crate::budget::MemoryBudget;
-use crate::receive::ReceiveLimits;
+use crate::net::ConnectionLimits;
+use crate::receive::{AllowedOrigins, ReceiveLimits};
 
 /// Settings of `tracewell serve`. Each is a flag, an environment variable and a key of the configuration file.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,16 +30,17 @@ pub struct Settings {
     pub segments: Option<String>,
     /// Server of the bucket if it is not AWS, such as `https://minio.example:9000`
     #[arg(long, env = "TRACEWELL_SEGMENTS_ENDPOINT", value_name = "URL")]
+    #[serde(serialize_with = "shown_without_credentials")]
     pub segments_endpoint: Option<String>,
     /// Address of the UI and the HTTP APIs [default: 127.0.0.1:16686]
     #[arg(long, env = "TRACEWELL_HTTP", value_name = "ADDRESS")]
-    pub http: Option<SocketAddr>,
+    pub http: Option<Listen>,
     /// Address of the OTLP/HTTP receiver [default: 127.0.0.1:4318]
     #[arg(long, env = "TRACEWELL_OTLP_HTTP", value_name = "ADDRESS")]
-    pub otlp_http: Option<SocketAddr>,
+    pub otlp_http: Option<Listen>,
     /// Address of the OTLP/gRPC receiver [default: 127.0.0.1:4317]
     #[arg(long, env = "TRACEWELL_OTLP_GRPC", value_name = "ADDRESS")]
-    pub otlp_grpc: Option<SocketAddr>,
+    pub otlp_grpc: Option<Listen>,
     /// Bytes of segments from the bucket that the directory holds, to be read faster [default: 10GiB]
     #[arg(long, env = "TRACEWELL_SEGMENTS_CACHE", value_name = "SIZE")]
     pub segments_cache: Option<String>,
@@ -102,6 +105,89 @@ pub struct Settings {
     /// Web origin whose pages may send spans, or `*`; may be repeated. Pages of this machine always may
     #[arg(long, env = "TRACEWELL_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
+    /// Further host name by which browsers may ask the UI and the APIs, such as that of a proxy; may be repeated
+    #[arg(long, env = "TRACEWELL_ALLOWED_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    pub allowed_host: Vec<String>,
+    /// Maximum number of connections of a port at once; the one that has waited longest for a request makes room for another.
+    /// The limit of open files may allow fewer [default: 4096]
+    #[arg(long, env = "TRACEWELL_CONNECTIONS", value_name = "N")]
+    pub connections: Option<u32>,
+    /// Maximum number of requests at once in one HTTP/2 connection [default: 200]
+    #[arg(long, env = "TRACEWELL_STREAMS", value_name = "N")]
+    pub streams: Option<u32>,
+    /// Maximum size of a request's head [default: 64KiB]
+    #[arg(long, env = "TRACEWELL_HEADER_SIZE", value_name = "SIZE")]
+    pub header_size: Option<String>,
+    /// How long the head of a request may take [default: 10s]
+    #[arg(long, env = "TRACEWELL_HEADER_TIMEOUT", value_name = "TIME")]
+    pub header_timeout: Option<String>,
+    /// How long a connection may be without a request [default: 60s]
+    #[arg(long, env = "TRACEWELL_IDLE_TIMEOUT", value_name = "TIME")]
+    pub idle_timeout: Option<String>,
+    /// How long the body of a request may take [default: 30s]
+    #[arg(long, env = "TRACEWELL_BODY_TIMEOUT", value_name = "TIME")]
+    pub body_timeout: Option<String>,
+    /// Minimum bytes a second of a body; 0 is without limit [default: 1KiB]
+    #[arg(long, env = "TRACEWELL_BODY_RATE", value_name = "SIZE")]
+    pub body_rate: Option<String>,
+    /// How long a client may take nothing of an answer before it is cut off [default: 30s]
+    #[arg(long, env = "TRACEWELL_WRITE_TIMEOUT", value_name = "TIME")]
+    pub write_timeout: Option<String>,
+    /// How long requests may take to end after SIGTERM or SIGINT; a second signal ends at once [default: 10s]
+    #[arg(long, env = "TRACEWELL_DRAIN", value_name = "TIME")]
+    pub drain: Option<String>,
+}
+
+/// An address to listen on: `127.0.0.1:4318`, `[::1]:4318` or `name:4318`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Listen(String);
+
+impl Listen {
+    /// The host as it was given, without brackets.
+    pub fn host(&self) -> &str {
+        let host = self.0.rsplit_once(':').map_or(self.0.as_str(), |(host, _)| host);
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    fn resolve(&self, name: &str) -> Result<SocketAddr> {
+        let mut addresses = self.0.to_socket_addrs().with_context(|| format!("{}: cannot find {self}", named(name)))?;
+        addresses.next().with_context(|| format!("{}: {self} has no address", named(name)))
+    }
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not an address such as 127.0.0.1:4318, [::1]:4318 or name:4318");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let is_bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        if host.is_empty() || is_bare_v6 || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> Self {
+        listen.0
+    }
+}
+
+impl Display for Listen {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
 }
 
 /// The settings that hold, checked.
@@ -130,7 +216,13 @@ pub struct Config {
     /// What is received at most.
     pub receive: ReceiveLimits,
     /// Web origins that may send spans.
-    pub cors_origins: Vec<String>,
+    pub cors_origins: AllowedOrigins,
+    /// The host of the UI's address, as it was given.
+    pub http_name: String,
+    /// Further host names by which the UI and the APIs may be asked.
+    pub allowed_hosts: Vec<String>,
+    /// Bounds on connections.
+    pub connections: ConnectionLimits,
 }
 
 impl Config {
@@ -179,12 +271,25 @@ impl Settings {
             events_per_span: self.events_per_span.or(other.events_per_span),
             links_per_span: self.links_per_span.or(other.links_per_span),
             cors_origin: if self.cors_origin.is_empty() { other.cors_origin } else { self.cors_origin },
+            allowed_host: if self.allowed_host.is_empty() { other.allowed_host } else { self.allowed_host },
+            connections: self.connections.or(other.connections),
+            streams: self.streams.or(other.streams),
+            header_size: self.header_size.or(other.header_size),
+            header_timeout: self.header_timeout.or(other.header_timeout),
+            idle_timeout: self.idle_timeout.or(other.idle_timeout),
+            body_timeout: self.body_timeout.or(other.body_timeout),
+            body_rate: self.body_rate.or(other.body_rate),
+            write_timeout: self.write_timeout.or(other.write_timeout),
+            drain: self.drain.or(other.drain),
         }
     }
 
     /// Checks every setting and fills in the defaults.
     pub fn check(self) -> Result<Config> {
-        let address = |given: Option<SocketAddr>, port| given.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port)));
+        let address = |given: &Option<Listen>, name: &str, port| match given {
+            None => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+            Some(given) => given.resolve(name),
+        };
         let size = |given: Option<String>, name: &str, default: u64| match given {
             None => Ok(default),
             Some(text) => size(&text).with_context(|| format!("{}: {text:?} is not a size such as 64MiB", named(name))),
@@ -208,7 +313,47 @@ impl Settings {
                 name_bytes: length(self.name_size, "name_size", defaults.request.name_bytes)?,
             },
         };
+        let time = |given: Option<String>, name: &str, default: Duration| match given {
+            None => Ok(default),
+            Some(text) => time(&text).with_context(|| format!("{}: {text:?} is not a time such as 10s", named(name))),
+        };
+        let limit = |given: Option<String>, name: &str, default: Duration| {
+            let limit = time(given, name, default)?;
+            anyhow::ensure!(!limit.is_zero(), "{}: it has to be more than 0", named(name));
+            Ok(limit)
+        };
+        let count = |given: Option<u32>, name: &str, default: u32| match given {
+            Some(0) => anyhow::bail!("{}: it has to be more than 0", named(name)),
+            given => Ok(given.unwrap_or(default)),
+        };
+        let defaults = ConnectionLimits::default();
+        let connections = ConnectionLimits {
+            max_connections: count(self.connections, "connections", defaults.max_connections as u32)? as usize,
+            max_streams: count(self.streams, "streams", defaults.max_streams)?,
+            max_header_bytes: size(self.header_size, "header_size", defaults.max_header_bytes as u64)? as usize,
+            header_timeout: limit(self.header_timeout, "header_timeout", defaults.header_timeout)?,
+            idle_timeout: limit(self.idle_timeout, "idle_timeout", defaults.idle_timeout)?,
+            body_timeout: limit(self.body_timeout, "body_timeout", defaults.body_timeout)?,
+            min_body_rate: size(self.body_rate, "body_rate", defaults.min_body_rate)?,
+            write_timeout: limit(self.write_timeout, "write_timeout", defaults.write_timeout)?,
+            drain: time(self.drain, "drain", defaults.drain)?,
+            max_unwanted_bytes: receive.body_bytes.saturating_mul(4),
+        };
+        anyhow::ensure!(
+            connections.max_header_bytes >= 8192,
+            "{}: the head of a request may need 8KiB; allow at least that",
+            named("header_size")
+        );
         let data = self.data.unwrap_or_else(|| PathBuf::from("tracewell-data"));
+        for (name, url) in [("segments", &self.segments), ("segments_endpoint", &self.segments_endpoint)] {
+            if let Some(shown) = url.as_deref().and_then(without_credentials) {
+                anyhow::bail!(
+                    "{}: {shown} has a user or a password in it, which a bucket does not take; set AWS_ACCESS_KEY_ID \
+                     and AWS_SECRET_ACCESS_KEY instead",
+                    named(name)
+                );
+            }
+        }
         let cache_bytes = size(self.segments_cache, "segments_cache", 10 << 30)?;
         let move_bytes_per_second = size(self.segments_move_rate, "segments_move_rate", 32 << 20)?;
         let (endpoint, take_over) = (self.segments_endpoint, self.segments_take_over);
@@ -224,9 +369,9 @@ impl Settings {
         Ok(Config {
             data: (!in_memory).then_some(data),
             segments,
-            http: address(self.http, 16686),
-            otlp_http: address(self.otlp_http, 4318),
-            otlp_grpc: address(self.otlp_grpc, 4317),
+            http: address(&self.http, "http", 16686)?,
+            otlp_http: address(&self.otlp_http, "otlp_http", 4318)?,
+            otlp_grpc: address(&self.otlp_grpc, "otlp_grpc", 4317)?,
             retention_age: self
                 .retention
                 .map(|text| {
@@ -244,8 +389,10 @@ impl Settings {
             },
             durable,
             receive,
-            // A list with a comma too many has an empty member.
-            cors_origins: self.cors_origin.into_iter().filter(|origin| !origin.trim().is_empty()).collect(),
+            cors_origins: AllowedOrigins::parse(&self.cors_origin)?,
+            http_name: self.http.map_or_else(|| "127.0.0.1".to_owned(), |http| http.host().to_owned()),
+            allowed_hosts: self.allowed_host,
+            connections,
         })
     }
 }
@@ -253,6 +400,18 @@ impl Settings {
 /// A setting as operators know it: its flag, its variable and its key in the file.
 fn named(key: &str) -> String {
     format!("--{} (TRACEWELL_{}, {key})", key.replace('_', "-"), key.to_uppercase())
+}
+
+/// An address whose user and password are replaced by stars; `None` if it has none.
+pub(crate) fn without_credentials(url: &str) -> Option<String> {
+    let start = url.find("://").map_or(0, |scheme| scheme + 3);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |length| start + length);
+    let at = url[start..end].rfind('@')?;
+    Some(format!("{}***@{}", &url[..start], &url[start + at + 1..]))
+}
+
+fn shown_without_credentials<S: serde::Serializer>(url: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    url.as_deref().map(|url| without_credentials(url).unwrap_or_else(|| url.to_owned())).serialize(serializer)
 }
 
 /// A number with a unit: the unit's multiple of it, or `None`.
@@ -278,6 +437,11 @@ fn size(text: &str) -> Option<u64> {
         ("TB", 1_000_000_000_000),
     ];
     with_unit(text, &units)
+}
+
+fn time(text: &str) -> Option<Duration> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    with_unit(text, &units).map(Duration::from_millis)
 }
 
 fn age(text: &str) -> Option<Duration> {
@@ -351,6 +515,56 @@ mod tests {
         let in_memory = "data = \":memory:\"\nsegments = \"s3://spans\"";
         let refused = toml::from_str::<Settings>(in_memory).unwrap().check().unwrap_err();
         assert!(refused.to_string().contains("segments"), "{refused}");
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let endpoint = "http://user:s3cret@127.0.0.1:9000/path@x";
+        let settings = Settings {
+            segments: Some("s3://spans".to_owned()),
+            segments_endpoint: Some(endpoint.to_owned()),
+            ..Settings::default()
+        };
+        let shown = toml::to_string(&settings).unwrap();
+        assert!(!shown.contains("s3cret") && shown.contains("http://***@127.0.0.1:9000/path@x"), "{shown}");
+        let refused = format!("{:#}", settings.check().unwrap_err());
+        assert!(!refused.contains("s3cret") && refused.contains("segments_endpoint"), "{refused}");
+        assert_eq!(without_credentials("http://127.0.0.1:9000/a@b"), None);
+    }
+
+    #[test]
+    fn an_address_may_be_a_name() {
+        let listen = |text: &str| text.parse::<Listen>();
+        assert_eq!(listen("localhost:1").unwrap().host(), "localhost");
+        assert_eq!(listen("[::1]:1").unwrap().host(), "::1");
+        for wrong in ["localhost", "::1:80", ":80", "localhost:x", "localhost:70000"] {
+            assert!(listen(wrong).unwrap_err().contains(wrong), "{wrong}");
+        }
+        let settings = Settings { http: Some("localhost:7".parse().unwrap()), ..Settings::default() };
+        let config = settings.check().unwrap();
+        assert!(config.http.ip().is_loopback() && config.http.port() == 7);
+        assert_eq!(config.http_name, "localhost");
+    }
+
+    #[test]
+    fn times_and_counts_of_connections_can_be_set_and_a_wrong_one_is_named() {
+        let text = "connections = 5\nstreams = 6\nheader_size = \"16KiB\"\nheader_timeout = \"1s\"\nidle_timeout = \"2s\"\n\
+                    body_timeout = \"3s\"\nbody_rate = \"4KiB\"\nwrite_timeout = \"500ms\"\ndrain = \"0s\"\n";
+        let limits = toml::from_str::<Settings>(text).unwrap().check().unwrap().connections;
+        assert_eq!((limits.max_connections, limits.max_streams, limits.max_header_bytes), (5, 6, 16 << 10));
+        assert_eq!((limits.header_timeout, limits.idle_timeout), (Duration::from_secs(1), Duration::from_secs(2)));
+        assert_eq!((limits.body_timeout, limits.min_body_rate), (Duration::from_secs(3), 4 << 10));
+        assert_eq!((limits.write_timeout, limits.drain), (Duration::from_millis(500), Duration::ZERO));
+        for (text, named) in [
+            ("connections = 0", "connections"),
+            ("idle_timeout = \"0s\"", "idle_timeout"),
+            ("drain = \"soon\"", "drain"),
+            ("header_size = \"1KiB\"", "header_size"),
+            ("cors_origin = [\"shop.example\"]", "cors_origin"),
+        ] {
+            let error = format!("{:#}", toml::from_str::<Settings>(text).unwrap().check().unwrap_err());
+            assert!(error.contains(named), "{text}: {error}");
+        }
     }
 
     #[test]

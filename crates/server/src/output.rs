@@ -3,7 +3,9 @@
 
 mod visible;
 
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::os::fd::AsFd;
 
 use anyhow::Result;
 use serde_json::Value;
@@ -105,9 +107,21 @@ pub(crate) fn terminal_columns() -> Option<usize> {
     terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
 }
 
+/// Has standard error written by a thread from now on: a line that cannot be written neither fails nor holds up who says it.
+pub(crate) fn start() {
+    crate::logging::start(io::stderr().as_fd().try_clone_to_owned().ok().map(File::from));
+}
+
 /// Writes a hint, a warning or an error to standard error, if anybody reads it.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", visible_lines(text));
+    write_error(&visible_lines(text));
+}
+
+fn write_error(shown: &str) {
+    let line = format!("{shown}\n");
+    if !crate::logging::put(line.as_bytes()) {
+        let _ = io::stderr().lock().write_all(line.as_bytes());
+    }
 }
 
 /// What is being done, on one line of a terminal that each call replaces; an empty text clears it.
@@ -193,12 +207,12 @@ impl Write for Log {
         let text = String::from_utf8_lossy(event);
         let line = text.trim_end_matches('\n');
         let shown = if self.colour { visible_styled(line).replace('\n', "\\u{a}") } else { visible(line).into_owned() };
-        writeln!(io::stderr().lock(), "{shown}")?;
+        write_error(&shown);
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

@@ -4,26 +4,23 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use axum::Router;
-use axum::serve::ListenerExt;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
 use tracewell_store::{Commit, EmbeddedOptions, EmbeddedStore, MemoryOptions, MemoryStore, SpanStore};
 
 use crate::api::{self, ApiState, OtlpAddresses};
 use crate::budget::MemoryBudget;
 use crate::config::{Config, Settings};
-use crate::metrics::{Metrics, Port};
+use crate::guard::Guard;
+use crate::health::Health;
+use crate::metrics::{self, Metrics};
+use crate::net::{self, ConnectionStats, Front, Port};
 use crate::queries::Queries;
-use crate::receive::{AllowedOrigins, Receiver};
-use crate::{guard, memory, output, ui};
-
-/// How long requests in work may take to end after a signal.
-const DRAIN: Duration = Duration::from_secs(10);
+use crate::receive::Receiver;
+use crate::{checks, guard, logging, memory, output, ui, wrong_port};
 
 /// Arguments of `tracewell serve`.
 #[derive(Args, Clone, Debug)]
@@ -67,52 +64,62 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let stop = stop_signal()?;
     raise_open_files();
     let queries = Queries::start()?;
-    let listeners = Listeners::bind(&config, &queries).await?;
+    let health = Health::default();
+    let connections = ConnectionStats::new(["http", "otlp_http", "otlp_grpc"]);
+    let mut front = Front::start(config.connections, connections.clone(), health.clone())?;
+    let listeners = Listeners::bind(&config, &front).await?;
     let budget = config.budget();
     memory::watch(budget.clone()).context("start the thread that watches memory")?;
-    let store = open_store(&config, &budget)?;
-    let origins = AllowedOrigins { origins: config.cors_origins.clone() };
-    let receiver = Receiver::new(store.clone(), config.receive, &budget, origins);
-    let receivers = receiver.clone();
+    let store = open_store(&config, &budget, &health)?;
+    let receiver = Receiver::new(store.clone(), config.receive, &budget, config.cors_origins.clone());
+    checks::watch(&health, &config, &store, &receiver);
+    let (receivers, heads) = (receiver.clone(), connections.clone());
     let addresses = listeners.addresses()?;
     let [_, otlp_http, otlp_grpc] = addresses;
     let metrics = Metrics::new(config.data.clone(), config.retention_age);
     let state = ApiState::new(store.clone())
         .with_metrics(metrics.clone())
         .with_budget(budget)
-        .with_receivers(move || receivers.stats())
+        .with_receivers(move || receivers.stats().with_bad_heads(heads.bad_heads()))
+        .with_connections(move || connections.snapshot())
         .with_addresses(OtlpAddresses { otlp_http, otlp_grpc });
-    let pages = metrics.layer(Port::Http, api::router(state).fallback_service(ui::router()));
-    let pages = guard::layer(pages, config.http.ip().is_loopback());
+    let guard = Guard::new(config.http.ip(), &config.http_name, &config.allowed_hosts);
+    let pages = api::router(state).fallback_service(ui::router());
+    let pages = metrics.layer(metrics::Port::Http, pages);
+    let pages = guard::layer(wrong_port::layer(pages, OtlpAddresses { otlp_http, otlp_grpc }), guard.clone());
 
-    let (stopping, stopped) = watch::channel(false);
-    let servers = [
-        queries.handle().spawn(serve(listeners.http, pages, stopped.clone())),
-        tokio::spawn(serve(
-            listeners.otlp_http,
-            metrics.layer(Port::OtlpHttp, receiver.http_router()),
-            stopped.clone(),
-        )),
-        tokio::spawn(serve(listeners.otlp_grpc, metrics.layer(Port::OtlpGrpc, receiver.grpc_router()), stopped)),
-    ];
+    let max_connections = config.connections.max_connections.min(net::free_descriptors() / 3);
+    let spans =
+        |listener, router| Port { listener, router, runtime: Handle::current(), may_be_busy: false, guard: None };
+    let pages = Port {
+        listener: listeners.http,
+        router: pages,
+        runtime: queries.handle().clone(),
+        may_be_busy: true,
+        guard: Some(guard),
+    };
+    front.serve(pages, max_connections);
+    front.serve(spans(listeners.otlp_http, receiver.router(metrics::Port::OtlpHttp, &metrics)), max_connections);
+    front.serve(spans(listeners.otlp_grpc, receiver.router(metrics::Port::OtlpGrpc, &metrics)), max_connections);
+    health.start().context("start the thread that checks the server's health")?;
     announce(&config, &addresses, args.ready_file.as_deref())?;
 
-    stop.await;
-    tracing::info!("stopping");
+    let failure = tokio::select! {
+        () = stop => None,
+        problem = health.failed() => Some(format!("{}: {}", problem.component, problem.message)),
+        ended = front.failed() => Some(format!("connections are no longer accepted: {ended}")),
+    };
+    match &failure {
+        None => tracing::info!("stopping"),
+        Some(failure) => tracing::error!("stopping, because the server cannot go on: {failure}"),
+    }
     if let Some(path) = &args.ready_file {
         // It may have been removed by whoever asked for it.
         let _ = std::fs::remove_file(path);
     }
-    // Fails only if every server has ended by itself.
-    let _ = stopping.send(true);
-    for server in servers {
-        match tokio::time::timeout(DRAIN, server).await {
-            Ok(ended) => ended.context("a server panicked")??,
-            Err(_) => tracing::warn!("requests did not end within {DRAIN:?}; they are cut off"),
-        }
-    }
+    front.drain().await;
     store.close().await.context("close the store")?;
-    Ok(())
+    failure.map_or(Ok(()), |failure| bail!("{failure}; start the server again"))
 }
 
 /// Each connection and each segment is an open file, and the usual soft limit is that of a desktop program.
@@ -124,7 +131,7 @@ fn raise_open_files() {
     }
 }
 
-fn open_store(config: &Config, budget: &MemoryBudget) -> Result<Arc<dyn SpanStore>> {
+fn open_store(config: &Config, budget: &MemoryBudget, health: &Health) -> Result<Arc<dyn SpanStore>> {
     let memtables = budget.memtables();
     let Some(folder) = &config.data else {
         let options = MemoryOptions { most_bytes: memtables.limit_bytes(), used_bytes: memtables.counter() };
@@ -143,7 +150,9 @@ fn open_store(config: &Config, budget: &MemoryBudget) -> Result<Arc<dyn SpanStor
     };
     let store =
         EmbeddedStore::open(folder, options).with_context(|| format!("open the store in {}", folder.display()))?;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    checks::watch_threads(health, &store);
+    Ok(store)
 }
 
 struct Listeners {
@@ -153,21 +162,19 @@ struct Listeners {
 }
 
 impl Listeners {
-    /// A listener belongs to the runtime that it is bound on.
-    async fn bind(config: &Config, queries: &Queries) -> Result<Self> {
-        let here = tokio::runtime::Handle::current();
-        let bind = async |runtime: &tokio::runtime::Handle, flag: &str, address: SocketAddr| {
+    async fn bind(config: &Config, front: &Front) -> Result<Self> {
+        let bind = async |flag: &str, address: SocketAddr| {
             if !address.ip().is_loopback() {
                 tracing::warn!(%address, "--{flag} is reachable from other machines, and there is no authentication");
             }
-            runtime.spawn(TcpListener::bind(address)).await?.with_context(|| {
+            front.bind(address).await.with_context(|| {
                 format!("listen on {address}; choose another address with --{flag} (port 0 picks a free one)")
             })
         };
         Ok(Self {
-            http: bind(queries.handle(), "http", config.http).await?,
-            otlp_http: bind(&here, "otlp-http", config.otlp_http).await?,
-            otlp_grpc: bind(&here, "otlp-grpc", config.otlp_grpc).await?,
+            http: bind("http", config.http).await?,
+            otlp_http: bind("otlp-http", config.otlp_http).await?,
+            otlp_grpc: bind("otlp-grpc", config.otlp_grpc).await?,
         })
     }
 
@@ -176,28 +183,25 @@ impl Listeners {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
-    let stop = async move {
-        // An error means that the sender is gone, which is a reason to stop, too.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    // The end of an answer does not wait until its beginning is acknowledged.
-    let listener = listener.tap_io(|connection| {
-        // Without it, answers only come later.
-        let _ = connection.set_nodelay(true);
-    });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
-}
-
+/// Ends with the first signal; the second ends the process at once, with the status that a shell gives to a signal.
 fn stop_signal() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
-    Ok(async move {
+    let mut next = async move || {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
         }
+    };
+    Ok(async move {
+        next().await;
+        tokio::spawn(async move {
+            let signal = next().await;
+            output::say("stopping at once: what is not acknowledged is lost");
+            logging::flush();
+            std::process::exit(128 + signal.as_raw_value());
+        });
     })
 }
 

@@ -11,6 +11,8 @@ use crate::budget::{MemoryBudget, Part};
 
 use super::error::ApiError;
 use super::params::Params;
+use crate::net::PortConnections;
+
 use super::state::{ApiState, OtlpAddresses, ReceiverStats};
 
 /// The API's description, as it is in docs/.
@@ -21,6 +23,7 @@ struct StatsView {
     store: StoreView,
     memory: MemoryView,
     addresses: Option<OtlpAddresses>,
+    connections: Vec<PortConnections>,
     #[serde(flatten)]
     receivers: ReceiverStats,
 }
@@ -97,7 +100,8 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         bucket: stats.bucket.map(BucketView::from),
     };
     let memory = MemoryView::from(&state.budget);
-    Ok(Json(StatsView { store, memory, addresses: state.addresses, receivers: state.receivers() }).into_response())
+    let (connections, receivers) = (state.connections(), state.receivers());
+    Ok(Json(StatsView { store, memory, addresses: state.addresses, connections, receivers }).into_response())
 }
 
 pub(crate) async fn version(params: Params) -> Result<Response, ApiError> {

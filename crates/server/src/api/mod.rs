@@ -15,7 +15,7 @@
 //! | `compare` | `/compare`: two traces, or two sets of traces, side by side                       |
 //! | `why`     | `/why`: where the added time of slow requests went                                |
 //! | `nothing` | what to say, and what to do next, when there is nothing to compare                |
-//! | `about`   | `/stats`, `/version`, `/openapi.yaml`, `/healthz`                                 |
+//! | `about`   | `/stats`, `/version`, `/openapi.yaml`                                             |
 //! | `jaeger`  | Jaeger's HTTP query API                                                           |
 
 mod about;
@@ -65,7 +65,7 @@ const NATIVE_PATHS: &[&str] = &[
     "/openapi.yaml",
 ];
 
-/// The routes `/api/v1/...`, `/api/...`, `/healthz` and `/metrics`.
+/// The routes `/api/v1/...`, `/api/...` and `/metrics`.
 pub fn router(state: ApiState) -> Router {
     let queries = Router::new()
         .route("/traces", get(traces::search))
@@ -90,7 +90,6 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .nest("/api/v1", native)
         .nest("/api", jaeger::router(state.clone()))
-        .route("/healthz", get(async || "ok"))
         .route("/metrics", get(crate::metrics::metrics))
         .with_state(state)
 }

@@ -12,6 +12,7 @@ use tracewell_store::{SpanStore, Tenant};
 
 use crate::budget::MemoryBudget;
 use crate::metrics::Metrics;
+use crate::net::PortConnections;
 
 /// What every handler has. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub struct ApiState {
     pub(crate) budget: MemoryBudget,
     pub(crate) metrics: Metrics,
     receivers: Arc<dyn Fn() -> ReceiverStats + Send + Sync>,
+    connections: Arc<dyn Fn() -> Vec<PortConnections> + Send + Sync>,
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     places: Arc<Semaphore>,
     /// Held by the one `why` that is being answered: it keeps more than other queries.
@@ -93,6 +95,19 @@ pub struct PortStats {
     pub refused: Vec<Loss>,
 }
 
+impl ReceiverStats {
+    /// With requests whose heads could not be read, and those whose heads were too large.
+    #[must_use]
+    pub(crate) fn with_bad_heads(mut self, (bad, too_large): (u64, u64)) -> Self {
+        for (reason, requests) in [("bad_head", bad), ("head_too_large", too_large)] {
+            if requests > 0 {
+                self.refused.push(Loss { reason: reason.to_owned(), requests, spans: 0 });
+            }
+        }
+        self
+    }
+}
+
 /// What the SDKs of one service tell of themselves, all its processes together, since these were started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SdkStats {
@@ -155,6 +170,7 @@ impl ApiState {
             budget: MemoryBudget::default(),
             metrics: Metrics::default(),
             receivers: Arc::new(ReceiverStats::default),
+            connections: Arc::new(Vec::new),
             clock: Arc::new(system_clock),
             places: Arc::new(Semaphore::new(limits.concurrent_queries)),
             why: Arc::default(),
@@ -180,6 +196,13 @@ impl ApiState {
     #[must_use]
     pub fn with_receivers(mut self, receivers: impl Fn() -> ReceiverStats + Send + Sync + 'static) -> Self {
         self.receivers = Arc::new(receivers);
+        self
+    }
+
+    /// With the counters of connections by port, which `/stats` shows.
+    #[must_use]
+    pub fn with_connections(mut self, connections: impl Fn() -> Vec<PortConnections> + Send + Sync + 'static) -> Self {
+        self.connections = Arc::new(connections);
         self
     }
 
@@ -210,6 +233,10 @@ impl ApiState {
 
     pub(crate) fn receivers(&self) -> ReceiverStats {
         (self.receivers)()
+    }
+
+    pub(crate) fn connections(&self) -> Vec<PortConnections> {
+        (self.connections)()
     }
 
     /// A place among the queries that run at once.

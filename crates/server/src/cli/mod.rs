@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::logging;
 use crate::output;
 use crate::serve::{self, ServeArgs};
 pub(crate) use client::local_agent;
@@ -168,9 +169,16 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    output::start();
     let log = output::Log::new();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(log.colour()).with_writer(log).init();
-    match run(cli.command) {
+    let code = ended(run(cli.command));
+    logging::flush();
+    code
+}
+
+fn ended(result: Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(code) => code,
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -193,7 +201,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Serve(args) => {
             crate::memory::keep_freed();
             let runtime = serve::runtime()?;
-            runtime.block_on(serve::run(*args))?;
+            let ended = runtime.block_on(serve::run(*args));
+            // What nobody waits for any more is not waited for.
+            runtime.shutdown_background();
+            ended?;
         }
         Command::Search(args) => search::run(&args)?,
         Command::Trace(args) => trace::run(&args)?,

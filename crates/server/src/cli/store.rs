@@ -55,6 +55,11 @@ pub(super) struct PlaceArgs {
 impl PlaceArgs {
     /// A store makes its directory; looking at one must not. Where the bucket is named, there may be none.
     pub(super) fn place(&self) -> Result<Place> {
+        for url in [&self.segments, &self.segments_endpoint].into_iter().flatten() {
+            if let Some(shown) = crate::config::without_credentials(url) {
+                anyhow::bail!("{shown} has a user or a password in it, which a bucket does not take");
+            }
+        }
         let bucket = self.segments.clone().map(|url| BucketOptions::new(url, self.segments_endpoint.clone()));
         anyhow::ensure!(bucket.is_some() || self.data.is_dir(), "{} is not a directory", self.data.display());
         Ok(Place { folder: self.data.clone(), bucket })

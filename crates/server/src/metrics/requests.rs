@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 
@@ -47,11 +47,13 @@ pub(super) struct Requests {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Series {
+    /// Whether it is a call of gRPC, which both ports of OTLP take.
+    is_grpc: bool,
     port: Port,
     method: &'static str,
     /// Empty for what no route matched.
     route: String,
-    /// Of HTTP, or of gRPC at its port.
+    /// Of HTTP, or of gRPC.
     status: u16,
 }
 
@@ -70,12 +72,13 @@ pub(super) fn layer(metrics: Metrics, port: Port, router: Router) -> Router {
             let method = known(request.method());
             let route = request.extensions().get::<MatchedPath>().cloned();
             let response: Response = next.run(request).await;
-            let status = match port {
-                Port::OtlpGrpc => grpc_status(response.headers(), response.status()),
-                Port::Http | Port::OtlpHttp => response.status().as_u16(),
-            };
+            let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+            let is_grpc = kind.starts_with(b"application/grpc");
+            let status =
+                if is_grpc { grpc_status(response.headers(), response.status()) } else { response.status().as_u16() };
             let route = route.as_ref().map_or("", MatchedPath::as_str);
-            metrics.0.requests.add(port, method, route, status, begin.elapsed());
+            let series = Series { is_grpc, port, method, route: route.to_owned(), status };
+            metrics.0.requests.add(series, begin.elapsed());
             response
         }
     }))
@@ -108,11 +111,10 @@ fn known(method: &Method) -> &'static str {
 }
 
 impl Requests {
-    fn add(&self, port: Port, method: &'static str, route: &str, status: u16, took: Duration) {
+    fn add(&self, key: Series, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = Series { port, method, route: route.to_owned(), status };
         if series.len() >= MAX_SERIES && !series.contains_key(&key) {
             return;
         }
@@ -128,7 +130,7 @@ impl Requests {
             "http_server_request_duration_seconds",
             "Time from a request's head to its answer's head, on the ports that speak HTTP.",
         );
-        for (key, times) in series.iter().filter(|(key, _)| key.port != Port::OtlpGrpc) {
+        for (key, times) in series.iter().filter(|(key, _)| !key.is_grpc) {
             let status = key.status.to_string();
             let labels = [
                 ("port", key.port.name()),
@@ -141,9 +143,9 @@ impl Requests {
         let mut family = text.family(
             Kind::Histogram,
             "rpc_server_call_duration_seconds",
-            "Time from a call's head to its answer's head, on the gRPC port.",
+            "Time from a call's head to its answer's head, of OTLP/gRPC.",
         );
-        for (key, times) in series.iter().filter(|(key, _)| key.port == Port::OtlpGrpc) {
+        for (key, times) in series.iter().filter(|(key, _)| key.is_grpc) {
             let labels = [
                 ("rpc_system_name", "grpc"),
                 ("rpc_method", key.route.trim_start_matches('/')),

@@ -106,7 +106,10 @@ fn answer(message: &[u8]) -> Response<Body> {
 /// `UNAVAILABLE` is what the OTLP specification has senders retry; the delay comes in the details.
 fn status(refusal: Refusal) -> Status {
     match refusal {
-        Refusal::Malformed(message) | Refusal::TooLarge(message) => Status::new(Code::InvalidArgument, message),
+        Refusal::Malformed(message) => Status::new(Code::InvalidArgument, message),
+        // Without a delay in the details it says that the same request is not to be sent again.
+        Refusal::TooLarge(message) => Status::new(Code::ResourceExhausted, message),
+        Refusal::TooSlow(message) => Status::new(Code::DeadlineExceeded, message),
         Refusal::Busy(message) => {
             let code = Code::Unavailable;
             let details = encode_retry_status(code as i32, &message, RETRY_AFTER_SECONDS);

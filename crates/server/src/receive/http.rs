@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, post};
+use axum::routing::{MethodRouter, post};
 use tracewell_wire::otlp::{Encoding, encode_response, encode_status};
 
 use super::body::{self, BodyLimit};
@@ -22,7 +22,6 @@ pub(super) fn router(receiver: Receiver) -> Router {
     Router::new()
         .route("/v1/traces", of(Signal::Traces))
         .route("/v1/metrics", of(Signal::Metrics))
-        .route("/healthz", any(|| async { "ok" }))
         .fallback(not_found)
         .with_state(receiver)
 }
@@ -77,7 +76,7 @@ async fn receive(
     let limit = BodyLimit { max_bytes: receiver.limits.body_bytes, name: "limit body_bytes, setting --body-size" };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > limit.max_bytes) {
-        return Err(body::too_large(body, limit).await);
+        return Err(body::too_large(limit));
     }
     let mut admitted = receiver.admission.begin();
     let body = body::read(body, limit, &mut admitted).await?;
@@ -97,11 +96,13 @@ fn content_type(headers: &HeaderMap) -> Result<Encoding, String> {
 fn refuse(encoding: Encoding, refusal: Refusal) -> Response {
     // Codes of google.rpc.Code.
     const INVALID_ARGUMENT: i32 = 3;
+    const DEADLINE_EXCEEDED: i32 = 4;
     const INTERNAL: i32 = 13;
     const UNAVAILABLE: i32 = 14;
     match refusal {
         Refusal::Malformed(message) => error(encoding, StatusCode::BAD_REQUEST, INVALID_ARGUMENT, &message),
         Refusal::TooLarge(message) => error(encoding, StatusCode::PAYLOAD_TOO_LARGE, INVALID_ARGUMENT, &message),
+        Refusal::TooSlow(message) => error(encoding, StatusCode::REQUEST_TIMEOUT, DEADLINE_EXCEEDED, &message),
         Refusal::Busy(message) => {
             let mut response = error(encoding, StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, &message);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
@@ -129,4 +130,10 @@ async fn method_not_allowed(State(receiver): State<Receiver>) -> Response {
 async fn not_found(State(receiver): State<Receiver>) -> Response {
     receiver.counters().turned(Turned::NotFound);
     error(Encoding::Json, StatusCode::NOT_FOUND, 5, NOT_FOUND)
+}
+
+/// The answer to gRPC that cannot be gRPC: over HTTP/1, or in a form of it that is not taken.
+pub(super) fn no_grpc(receiver: &Receiver, message: &str) -> Response {
+    receiver.counters().turned(Turned::Unsupported);
+    error(Encoding::Json, StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, message)
 }

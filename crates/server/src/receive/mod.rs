@@ -9,6 +9,7 @@ mod admission;
 mod body;
 mod cors;
 mod decompress;
+mod either;
 mod grpc;
 mod http;
 mod sdks;
@@ -16,7 +17,9 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
@@ -26,7 +29,8 @@ use tracewell_wire::{DecodeError, Format, Limits, Meter};
 
 use crate::api::ReceiverStats;
 use crate::budget::MemoryBudget;
-use crate::metrics::Port;
+use crate::metrics::{Metrics, Port};
+use crate::net;
 use admission::{Admission, Admitted, Decoding};
 pub use cors::AllowedOrigins;
 use decompress::ContentEncoding;
@@ -35,6 +39,8 @@ use stats::{IngestStats, PortCounters};
 
 /// Bodies over this size are decoded off the threads that serve connections.
 const DECODE_INLINE_BYTES: usize = 64 * 1024;
+/// How long the store counts as failing when no more spans come: they may be kept away because it is not ready.
+const FAILURE_COUNTS: Duration = Duration::from_secs(30);
 /// What senders are told to wait when the server is over a budget.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -69,6 +75,37 @@ pub struct Receiver {
     port: Port,
     sdks: Arc<Sdks>,
     origins: Arc<AllowedOrigins>,
+    appending: Arc<Appending>,
+}
+
+/// Whether the store takes spans, by what it did with the last ones.
+#[derive(Debug, Default)]
+struct Appending {
+    is_failing: AtomicBool,
+    failure: Mutex<Option<(Instant, String)>>,
+}
+
+impl Appending {
+    fn note(&self, error: Option<&StoreError>) {
+        match error {
+            Some(error) => {
+                let failure = Some((Instant::now(), error.to_string()));
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
+            // Nearly always it is not, and nothing is written that other threads read.
+            None if self.is_failing.load(Ordering::Relaxed) => self.is_failing.store(false, Ordering::Relaxed),
+            None => {}
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        if !self.is_failing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().filter(|(at, _)| at.elapsed() < FAILURE_COUNTS).map(|(_, error)| error.clone())
+    }
 }
 
 /// What a request carries.
@@ -89,9 +126,19 @@ pub(crate) enum Refusal {
     Busy(String),
     /// The store failed.
     Failed(String),
+    /// It did not come in time.
+    TooSlow(String),
 }
 
 impl Refusal {
+    /// Of a body that ended before its time.
+    fn cut_off(error: &(dyn std::error::Error + 'static)) -> Self {
+        match net::too_slow(error) {
+            Some(slow) => Self::TooSlow(slow.to_string()),
+            None => Self::Malformed(format!("the body was cut off: {error}")),
+        }
+    }
+
     /// For an allocation that failed: the budget allows it, and what the system lets the process have does not.
     fn no_memory() -> Self {
         Self::Busy("the system has no memory for it at the moment (setting --memory)".to_owned())
@@ -121,7 +168,13 @@ impl Receiver {
             port: Port::OtlpHttp,
             sdks: Arc::default(),
             origins: Arc::new(origins),
+            appending: Arc::default(),
         }
+    }
+
+    /// Why the store does not take spans, if the last were refused.
+    pub fn problem(&self) -> Option<String> {
+        self.appending.problem()
     }
 
     /// The counters, and what SDKs have told.
@@ -132,6 +185,11 @@ impl Receiver {
 
     fn counters(&self) -> &PortCounters {
         self.stats.of(self.port)
+    }
+
+    /// OTLP over HTTP and gRPC on a port, told apart by what is sent: senders mix up the two ports.
+    pub(crate) fn router(&self, port: Port, metrics: &Metrics) -> Router {
+        either::router(&Self { port, ..self.clone() }, metrics)
     }
 
     /// OTLP/HTTP: `POST /v1/traces` and `/v1/metrics`.
@@ -190,6 +248,9 @@ impl Receiver {
             metrics::decode_metered(encoding, body, &limits.request, &mut meter)
         })
         .await?;
+        if metrics.points.is_empty() {
+            self.counters().foreign_metrics();
+        }
         self.sdks.tell(metrics.points);
         Ok(Accepted { rejected: 0, message: metrics.message })
     }
@@ -214,7 +275,9 @@ impl Receiver {
             // The log's record is made of the body, and may be as long if it cannot be compressed.
             admitted.settle(2 * body.len() + decoded.batch.size_bytes())?;
             let append = Append { batch: decoded.batch, body, format };
-            self.store.append(&Tenant::default(), append).await.map_err(|error| match error {
+            let appended = self.store.append(&Tenant::default(), append).await;
+            self.appending.note(appended.as_ref().err());
+            appended.map_err(|error| match error {
                 StoreError::Busy(message) | StoreError::Unavailable(message) => Refusal::Busy(message),
                 StoreError::TooLarge(message) => Refusal::TooLarge(message),
                 StoreError::Closed => Refusal::Busy("the server is stopping".to_owned()),

@@ -21,10 +21,11 @@ pub(super) struct PortCounters {
     bytes: AtomicU64,
     rejected_spans: AtomicU64,
     refused: [AtomicU64; REASONS.len()],
+    foreign_metrics: AtomicU64,
 }
 
 /// Why a request is refused as a whole, in the order of the counters.
-const REASONS: [&str; 6] = ["malformed", "too_large", "busy", "failed", "unsupported", "not_found"];
+const REASONS: [&str; 7] = ["malformed", "too_large", "busy", "failed", "unsupported", "not_found", "too_slow"];
 
 /// Refusals of what is no `Refusal`, because it did not get so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,10 @@ impl IngestStats {
                 }
             }
         }
+        let metrics = [&self.otlp_http, &self.otlp_grpc].map(|port| port.foreign_metrics.load(Relaxed)).iter().sum();
+        if metrics > 0 {
+            all.dropped.push(Loss { reason: "foreign_metrics".to_owned(), requests: metrics, spans: 0 });
+        }
         ReceiverStats { ports, ..all }
     }
 }
@@ -88,12 +93,18 @@ impl PortCounters {
             Refusal::TooLarge(_) => 1,
             Refusal::Busy(_) => 2,
             Refusal::Failed(_) => 3,
+            Refusal::TooSlow(_) => 6,
         };
         self.refused[reason].fetch_add(1, Relaxed);
     }
 
     pub(super) fn turned(&self, turned: Turned) {
         self.refused[turned as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Metrics that are no SDK's of itself: taken, and not kept.
+    pub(super) fn foreign_metrics(&self) {
+        self.foreign_metrics.fetch_add(1, Relaxed);
     }
 
     /// What was accepted, and what was refused by those reasons that occurred.

@@ -43,7 +43,7 @@ impl Setup {
 
     fn with(limits: ReceiveLimits, memory: MemoryOptions) -> Self {
         let store = Arc::new(MemoryStore::new(memory));
-        let origins = AllowedOrigins { origins: vec!["https://shop.example".to_owned()] };
+        let origins = AllowedOrigins::parse(&["https://shop.example".to_owned()]).unwrap();
         let receiver = Receiver::new(store.clone(), limits, &MemoryBudget::new(512 << 20), origins);
         Self { receiver, store }
     }

@@ -153,6 +153,17 @@ impl EmbeddedStore {
         self.read(|shared| shared.flush.wait_until_merged()).await
     }
 
+    /// A thread that ended though the store is open, by name: what is appended from then on is not kept, or never written.
+    pub fn ended_thread(&self) -> Option<String> {
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = threads.iter().find(|thread| thread.is_finished())?;
+        // It may have been closed in between.
+        (!self.shared.closed.load(Ordering::SeqCst)).then(|| ended.thread().name().unwrap_or("?").to_owned())
+    }
+
     /// What is damaged, by file and offset, as far as it was met.
     pub fn damages(&self) -> Vec<String> {
         self.shared.damages.list()

@@ -439,8 +439,6 @@ async fn the_server_tells_about_itself() {
     assert_eq!(stats["addresses"], value!({"otlp_http": "[::]:4318", "otlp_grpc": "127.0.0.1:4317"}));
     assert_eq!(stats["sdks"][0]["dropped"], value!([{"reason": "queue_full", "spans": 1}]));
     assert_eq!(json(&app, "/api/v1/version").await["version"], env!("CARGO_PKG_VERSION"));
-    let health = get(&app, "/healthz").await;
-    assert_eq!((health.status, &health.body[..]), (StatusCode::OK, &b"ok"[..]));
 }
 
 fn index(number: &Json) -> usize {
