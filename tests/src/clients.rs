@@ -74,6 +74,21 @@ pub fn duckdb() -> Command {
     command
 }
 
+/// `python parse.py ...` in an environment that has Prometheus' parsers.
+pub fn prometheus() -> Command {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    let place = once(&PLACE, || {
+        install("prometheus", "requirements.txt", |target| {
+            run(Command::new("python3").args(["-m", "venv"]).arg(target))?;
+            let requirements = sources("prometheus").join("requirements.txt");
+            run(Command::new(target.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(requirements))
+        })
+    });
+    let mut command = Command::new(place.join("bin/python"));
+    command.arg(sources("prometheus").join("parse.py"));
+    command
+}
+
 /// `node client.js ...` beside the OpenTelemetry SDK.
 pub fn node() -> Command {
     static PLACE: OnceLock<PathBuf> = OnceLock::new();
