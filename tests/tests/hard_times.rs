@@ -131,24 +131,63 @@ fn a_full_disk_puts_senders_off_and_is_recovered_from_when_space_returns() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written_is_named() {
+fn a_disk_that_cannot_be_written_is_named_and_served() {
     let Some(disk) = Disk::mount(8) else { return };
     let server = Server::start(&disk.data()).unwrap();
-    for batch in Workload::new(6).spans(500).requests(500) {
-        assert_eq!(send(&server, &batch).0, 200);
+    let batches: Vec<SpanBatch> = Workload::new(6).spans(500).requests(500).collect();
+    for batch in &batches {
+        assert_eq!(send(&server, batch).0, 200);
     }
-    server.stop().unwrap();
+    server.kill();
     disk.remount("ro");
-    let output = Command::new(tracewell())
-        .args(["serve", "--http", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--data"])
-        .arg(disk.data())
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success());
-    assert!(error.contains(disk.data().to_str().unwrap()) && error.contains("Read-only"), "{error}");
+    let server = Server::start(&disk.data()).unwrap();
+    assert_kept(&server, &batches);
+    assert_eq!(send(&server, &batches[0]).0, 503);
+    let refusing = stats(&server)["refusing"].as_str().unwrap().to_owned();
+    assert!(refusing.contains(disk.data().to_str().unwrap()) && refusing.contains("Read-only"), "{refusing}");
+    // Everything is well when it can be written, without a start.
     disk.remount("rw");
+    wait_until("spans are taken again", || stats(&server)["refusing"].is_null());
+    assert_eq!(send(&server, &batches[0]).0, 200);
+    server.stop().unwrap();
     Server::start(&disk.data()).unwrap().stop().unwrap();
+}
+
+fn stats(server: &Server) -> serde_json::Value {
+    server.get("/api/v1/stats").unwrap().1["store"].take()
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{what}: not after a minute");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn retention_empties_a_full_disk_and_a_start_on_it_serves() {
+    let Some(disk) = Disk::mount(24) else { return };
+    let arguments = ["--retention", "5s", "--memory", "4MiB", "--min-free-disk", "1"];
+    let server = Server::start_with(&disk.data(), &arguments).unwrap();
+    let mut requests = Workload::new(15).spans(2_000_000).max_trace_spans(500).requests(500);
+    wait_until("there are segments", || {
+        let now = requests.next().unwrap();
+        assert_eq!(send(&server, &now).0, 200);
+        stats(&server)["segments"].as_u64().unwrap() > 2
+    });
+    let mut ballast = std::fs::File::create(disk.folder.join("ballast")).unwrap();
+    while ballast.write_all(&[1; 4096]).is_ok() {}
+    wait_until("expired segments are deleted", || stats(&server)["segments"] == 0);
+    server.kill();
+    while ballast.write_all(&[1; 4096]).is_ok() {}
+    let server = Server::start_with(&disk.data(), &arguments).unwrap();
+    assert_eq!(server.get("/api/v1/traces?limit=1").unwrap().0, 200);
+    drop(ballast);
+    std::fs::remove_file(disk.folder.join("ballast")).unwrap();
+    let next = requests.next().unwrap();
+    wait_until("spans are taken again", || send(&server, &next).0 == 200);
+    server.stop().unwrap();
 }
 
 /// The most memory that the server has had, in MiB.

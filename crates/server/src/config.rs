@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tracewell_store::BucketOptions;
+use tracewell_store::{BucketOptions, OddTimes, TimeRules};
 use tracewell_wire::Limits;
 
 use crate::budget::MemoryBudget;
@@ -59,6 +59,24 @@ pub struct Settings {
     /// When segments take more bytes than this, the oldest are deleted, such as `10GiB` [default: without limit]
     #[arg(long, env = "TRACEWELL_RETENTION_SIZE", value_name = "SIZE")]
     pub retention_size: Option<String>,
+    /// Deletes by what the clock says even while nothing confirms it. Without, a clock that leaps, or that is far from the
+    /// times in the store at a start, deletes nothing until it has stayed there for ten minutes and the spans that arrive
+    /// agree with it
+    #[arg(long, env = "TRACEWELL_TRUST_CLOCK")]
+    #[serde(skip_serializing_if = "is_false")]
+    pub trust_clock: bool,
+    /// A span that starts more than this ahead of the time at which it arrives is odd, as is one before 2000
+    /// [default: 24h]
+    #[arg(long, env = "TRACEWELL_FUTURE", value_name = "AGE")]
+    pub future: Option<String>,
+    /// What is done with spans of odd times, which are always counted: `keep`, `refuse`, or `clamp`, which lets them start
+    /// when they arrive. Retention goes by the earlier of start and arrival whatever is done [default: keep]
+    #[arg(long, env = "TRACEWELL_ODD_TIMES", value_name = "keep|refuse|clamp")]
+    pub odd_times: Option<String>,
+    /// Spans are refused while less than this is free on the disk of the data directory; questions go on
+    /// [default: 1GiB, or 5 % of the disk if that is less]
+    #[arg(long, env = "TRACEWELL_MIN_FREE_DISK", value_name = "SIZE")]
+    pub min_free_disk: Option<String>,
     /// Memory for the whole process: 3/8 for requests on their way in, 1/4 for spans that are not in segments yet, 3/16 for
     /// questions, 1/16 for answers that are not sent yet, and 1/8 for all else. Over its part, senders and askers are told
     /// to come again. Less than 96MiB only makes segments smaller: the parts stay as they are for 96MiB. [default: half of
@@ -207,6 +225,10 @@ pub struct Config {
     pub retention_age: Option<Duration>,
     /// Bytes of segments after which the oldest are deleted.
     pub retention_bytes: Option<u64>,
+    /// Whether retention goes by a clock that nothing confirms.
+    pub trust_clock: bool,
+    /// Bytes that stay free on the disk; `None` is the store's default.
+    pub min_free_bytes: Option<u64>,
     /// Memory for the whole process.
     pub memory_bytes: usize,
     /// Memory for requests on their way in, if it is not a part of the whole.
@@ -258,6 +280,10 @@ impl Settings {
             otlp_grpc: self.otlp_grpc.or(other.otlp_grpc),
             retention: self.retention.or(other.retention),
             retention_size: self.retention_size.or(other.retention_size),
+            trust_clock: self.trust_clock || other.trust_clock,
+            future: self.future.or(other.future),
+            odd_times: self.odd_times.or(other.odd_times),
+            min_free_disk: self.min_free_disk.or(other.min_free_disk),
             memory: self.memory.or(other.memory),
             commit: self.commit.or(other.commit),
             body_size: self.body_size.or(other.body_size),
@@ -299,7 +325,9 @@ impl Settings {
             u32::try_from(size(given, name, default.into())?)
                 .with_context(|| format!("{}: more than 4GiB", named(name)))
         };
+        let times = times(self.odd_times.as_deref(), self.future.as_deref())?;
         let receive = ReceiveLimits {
+            times,
             body_bytes: size(self.body_size, "body_size", defaults.body_bytes as u64)? as usize,
             decompressed_bytes: size(self.decompressed_size, "decompressed_size", defaults.decompressed_bytes as u64)?
                 as usize,
@@ -382,6 +410,11 @@ impl Settings {
                 None => None,
                 given => Some(size(given, "retention_size", 0)?),
             },
+            trust_clock: self.trust_clock,
+            min_free_bytes: match self.min_free_disk {
+                None => None,
+                given => Some(size(given, "min_free_disk", 0)?),
+            },
             memory_bytes: size(self.memory, "memory", MemoryBudget::default_bytes() as u64)? as usize,
             in_flight_bytes: match self.in_flight_size {
                 None => None,
@@ -412,6 +445,27 @@ pub(crate) fn without_credentials(url: &str) -> Option<String> {
 
 fn shown_without_credentials<S: serde::Serializer>(url: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     url.as_deref().map(|url| without_credentials(url).unwrap_or_else(|| url.to_owned())).serialize(serializer)
+}
+
+/// What is done with spans of odd times.
+fn times(odd: Option<&str>, future: Option<&str>) -> Result<TimeRules> {
+    let mut rules = TimeRules::default();
+    rules.odd = match odd {
+        None | Some("keep") => OddTimes::Keep,
+        Some("refuse") => OddTimes::Refuse,
+        Some("clamp") => OddTimes::Clamp,
+        Some(other) => anyhow::bail!("{}: {other:?} is neither keep nor refuse nor clamp", named("odd_times")),
+    };
+    if let Some(text) = future {
+        let future = age(text).with_context(|| format!("{}: {text:?} is not an age such as 24h", named("future")))?;
+        rules.future_nanos =
+            u64::try_from(future.as_nanos()).with_context(|| format!("{}: {text:?} is too long", named("future")))?;
+    }
+    Ok(rules)
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A number with a unit: the unit's multiple of it, or `None`.
@@ -478,6 +532,19 @@ mod tests {
         let settings = Settings { memory: Some("lots".to_owned()), ..Settings::default() };
         let error = format!("{:#}", settings.check().unwrap_err());
         assert!(error.contains("memory") && error.contains("lots"), "{error}");
+    }
+
+    #[test]
+    fn what_is_done_with_odd_times_can_be_set() {
+        let check = |text: &str| toml::from_str::<Settings>(text).unwrap().check();
+        let config =
+            check("odd_times = \"clamp\"\nfuture = \"2h\"\nmin_free_disk = \"7MiB\"\ntrust_clock = true\n").unwrap();
+        let rules = TimeRules { odd: OddTimes::Clamp, future_nanos: 7_200_000_000_000 };
+        assert_eq!((config.receive.times, config.min_free_bytes, config.trust_clock), (rules, Some(7 << 20), true));
+        let error = format!("{:#}", check("odd_times = \"drop\"\n").unwrap_err());
+        assert!(error.contains("odd_times") && error.contains("drop"), "{error}");
+        let error = format!("{:#}", check("future = \"soon\"\n").unwrap_err());
+        assert!(error.contains("future") && error.contains("soon"), "{error}");
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let budget = config.budget();
     memory::watch(budget.clone()).context("start the thread that watches memory")?;
     let store = open_store(&config, &budget, &health)?;
-    let receiver = Receiver::new(store.clone(), config.receive, &budget, config.cors_origins.clone());
+    let receiver = Receiver::new(store.clone(), config.receive, &budget, config.cors_origins.clone())
+        .with_retention(config.retention_age);
     checks::watch(&health, &config, &store, &receiver);
     let (receivers, heads) = (receiver.clone(), connections.clone());
     let addresses = listeners.addresses()?;
@@ -146,6 +147,9 @@ fn open_store(config: &Config, budget: &MemoryBudget, health: &Health) -> Result
         retention_bytes: config.retention_bytes,
         segments: config.segments.clone(),
         limits: config.receive.request,
+        times: config.receive.times,
+        trust_clock: config.trust_clock,
+        min_free_bytes: config.min_free_bytes,
         ..EmbeddedOptions::default()
     };
     let store =

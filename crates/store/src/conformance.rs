@@ -11,8 +11,11 @@ use crate::{Append, AttributeScope, Field, Literal, Op, Predicate, Projection, S
 /// A batch as a receiver would hand it over.
 pub fn append_of(batch: SpanBatch) -> Append {
     let body = Bytes::from(otlp::encode_protobuf(&batch));
-    Append { batch, body, format: Format::OtlpProtobuf }
+    Append { batch, body, format: Format::OtlpProtobuf, arrival_unix_nano: LATER }
 }
+
+/// An arrival after every start, so that spans are dated by their start.
+const LATER: u64 = u64::MAX;
 
 /// Plain spans of one trace that start at 1000 plus their id.
 pub fn batch_of(trace: u64, ids: &[u64]) -> SpanBatch {

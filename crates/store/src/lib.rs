@@ -11,6 +11,7 @@ mod error;
 mod memory;
 mod memtable;
 mod names;
+mod odd_times;
 mod predicate;
 mod scan;
 
@@ -28,6 +29,7 @@ pub use embedded::{
 };
 pub use error::StoreError;
 pub use memory::{MemoryOptions, MemoryStore};
+pub use odd_times::{OddCounts, OddTimes, TimeRules};
 pub use predicate::{AttributeScope, Field, Literal, Op, Predicate};
 pub use scan::{Projection, Scan, ScanPage, ScanPosition};
 
@@ -78,6 +80,8 @@ pub struct Append {
     pub body: Bytes,
     /// How `body` is written.
     pub format: Format,
+    /// When it was received, by the clock of who received it. Retention goes by the earlier of this and a span's start.
+    pub arrival_unix_nano: u64,
 }
 
 /// What a store holds, for people and for metrics.
@@ -103,6 +107,12 @@ pub struct StoreStats {
     pub bucket: Option<BucketStats>,
     /// What the store does in the background, for all tenants.
     pub work: WorkStats,
+    /// Of the disk with the log, if there is one.
+    pub disk: Option<DiskStats>,
+    /// Why appends are refused now, if they are.
+    pub refusing: Option<String>,
+    /// What retention does, and what holds it up.
+    pub retention: RetentionStats,
 }
 
 /// Work in the background, since the store was opened.
@@ -124,6 +134,26 @@ pub struct WorkStats {
     pub merge_nanos: u64,
     /// Segments that retention deleted.
     pub retired_segments: u64,
+}
+
+/// What is known of the disk that a store is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Bytes that can still be written.
+    pub free_bytes: u64,
+    /// Bytes of the whole file system.
+    pub total_bytes: u64,
+    /// With less than this free, appends are refused.
+    pub min_free_bytes: u64,
+}
+
+/// What retention does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetentionStats {
+    /// By how much the oldest segment is older than it may be by now: zero unless something holds retention up.
+    pub lag_nanos: u64,
+    /// Why the clock is not believed, if so: nothing is deleted by what it says.
+    pub clock_doubt: Option<String>,
 }
 
 /// What is known of the bucket that segments are in.

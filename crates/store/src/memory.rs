@@ -71,7 +71,7 @@ impl SpanStore for MemoryStore {
         if state.closed {
             return Err(StoreError::Closed);
         }
-        let kept = Kept::new(append.batch);
+        let kept = Kept::new(append.batch, Some(append.arrival_unix_nano));
         if kept.bytes() > self.options.most_bytes {
             return Err(StoreError::too_large(kept.bytes(), self.options.most_bytes));
         }

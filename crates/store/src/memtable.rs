@@ -18,22 +18,28 @@ pub(crate) struct Memtable {
     bytes: usize,
     /// The earliest and the latest start.
     starts: Option<(u64, u64)>,
+    /// The earliest and the latest date; none if one of the batches has none.
+    dates: Option<(u64, u64)>,
 }
 
 /// A batch with what finds its spans.
 pub(crate) struct Kept {
     pub(crate) batch: SpanBatch,
     starts: (u64, u64),
+    /// The earliest and the latest date of a span: the earlier of its start and its arrival. None if the arrival is not
+    /// known.
+    dates: Option<(u64, u64)>,
     traces: TraceFilter,
     names: OnceLock<Names>,
 }
 
 impl Kept {
-    pub(crate) fn new(batch: SpanBatch) -> Self {
+    pub(crate) fn new(batch: SpanBatch, arrival_unix_nano: Option<u64>) -> Self {
         let starts = &batch.spans().start_unix_nano;
         let first = starts.iter().copied().min().unwrap_or(0);
         let last = starts.iter().copied().max().unwrap_or(0);
-        Self { starts: (first, last), traces: TraceFilter::new(&batch), names: OnceLock::new(), batch }
+        let dates = arrival_unix_nano.map(|arrival| (first.min(arrival), last.min(arrival)));
+        Self { starts: (first, last), dates, traces: TraceFilter::new(&batch), names: OnceLock::new(), batch }
     }
 
     /// Bytes held, for budgets.
@@ -50,8 +56,23 @@ impl Kept {
     }
 }
 
+/// When a batch was sent, as its senders say: the start of one span of three, neither the earliest nor the latest of them, so
+/// that a few of odd times do not count.
+pub(crate) fn sent_unix_nano(batch: &SpanBatch) -> u64 {
+    let starts = &batch.spans().start_unix_nano;
+    let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return 0 };
+    let mut three = [*first, starts[starts.len() / 2], *last];
+    three.sort_unstable();
+    three[1]
+}
+
 impl Memtable {
     pub(crate) fn insert(&mut self, kept: Arc<Kept>) {
+        self.dates = match (self.dates, kept.dates) {
+            (None, dates) if self.batches.is_empty() => dates,
+            (Some(ours), Some(theirs)) => Some((ours.0.min(theirs.0), ours.1.max(theirs.1))),
+            _ => None,
+        };
         let (first, last) = self.starts.get_or_insert(kept.starts);
         *first = (*first).min(kept.starts.0);
         *last = (*last).max(kept.starts.1);
@@ -70,6 +91,10 @@ impl Memtable {
 
     pub(crate) fn starts(&self) -> Option<(u64, u64)> {
         self.starts
+    }
+
+    pub(crate) fn dates(&self) -> Option<(u64, u64)> {
+        self.dates
     }
 
     pub(crate) fn names(&self) -> Names {

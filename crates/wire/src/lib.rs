@@ -94,5 +94,31 @@ fn as_tree(
     Ok(decoded)
 }
 
+/// Reads a body that was read before, in parts: the spans are those that [`decode`] gives, in batches of which each is made
+/// from about `part_bytes` of the body, so that no more is in memory at once. Only OTLP protobuf is cut; other bodies are
+/// one part.
+pub fn decode_in_parts(
+    format: Format,
+    body: &[u8],
+    limits: &Limits,
+    part_bytes: usize,
+    each: &mut dyn FnMut(SpanBatch),
+) -> Result<(), DecodeError> {
+    if format != Format::OtlpProtobuf || body.len() <= part_bytes {
+        each(decode(format, body, limits)?.batch);
+        return Ok(());
+    }
+    let mut failed = None;
+    let walked = otlp::split::split(body, part_bytes, &mut |part| match decode(format, part, limits) {
+        Ok(decoded) => each(decoded.batch),
+        Err(error) => {
+            failed.get_or_insert(error);
+        }
+    });
+    let broken = |protobuf::Broken(what)| DecodeError::Malformed(format!("the body is not OTLP protobuf: {what}"));
+    walked.map_err(broken)?;
+    failed.map_or(Ok(()), Err)
+}
+
 #[cfg(test)]
 mod tests;

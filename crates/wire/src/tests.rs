@@ -576,3 +576,14 @@ fn lists_with_too_much_in_them_refuse_their_span_before_it_is_a_tree() {
         assert!(told < 16 << 20, "{why}: {told}");
     }
 }
+
+proptest! {
+    #[test]
+    fn a_request_decoded_in_parts_has_the_same_spans(request in request(), part_bytes in 1usize..2000) {
+        let body = request.encode_to_vec();
+        let Ok(whole) = decode(Format::OtlpProtobuf, &body, &limits()) else { return Ok(()) };
+        let mut parts = SpanBatch::new();
+        decode_in_parts(Format::OtlpProtobuf, &body, &limits(), part_bytes, &mut |batch| parts.append(&batch)).unwrap();
+        prop_assert_eq!(flat(&reread(&parts)), flat(&reread(&whole.batch)));
+    }
+}

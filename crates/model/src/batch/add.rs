@@ -185,6 +185,25 @@ impl SpanBatch {
         self.links.attributes_end.push(self.link_attributes.key.len() as u32);
     }
 
+    /// Lets a span start at another time. With `whole`, its end and its events move with it, as far as times reach;
+    /// otherwise they stay where they are.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn move_span(&mut self, row: usize, start_unix_nano: u64, whole: bool) {
+        let before = std::mem::replace(&mut self.spans.start_unix_nano[row], start_unix_nano);
+        if whole {
+            let moved = |time: u64| {
+                let time = i128::from(time) - i128::from(before) + i128::from(start_unix_nano);
+                time.clamp(0, i128::from(u64::MAX)) as u64
+            };
+            let end = &mut self.spans.end_unix_nano[row];
+            *end = moved(*end);
+            let events = self.event_range(row);
+            self.events.time_unix_nano[events].iter_mut().for_each(|time| *time = moved(*time));
+        }
+    }
+
     /// Makes room for more attributes of spans.
     pub fn reserve_attributes(&mut self, attributes: usize) {
         self.span_attributes.key.reserve(attributes);

@@ -179,7 +179,7 @@ proptest! {
         let request = SearchRequest { time, ..request(conditions, limit) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let memory = MemoryStore::new(MemoryOptions::default());
-        let append = Append { batch: store.spans().clone(), body: Bytes::new(), format: Format::OtlpProtobuf };
+        let append = Append { batch: store.spans().clone(), body: Bytes::new(), format: Format::OtlpProtobuf, arrival_unix_nano: u64::MAX };
         runtime.block_on(memory.append(&Tenant::default(), append)).unwrap();
         let expected = reference(&spans, tag, service, time);
         prop_assert_eq!(&runtime.block_on(all_pages(&store, request.clone())), &expected);

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_store::{BucketStats, CacheStats};
+use tracewell_store::{BucketStats, CacheStats, DiskStats};
 
 use crate::budget::{MemoryBudget, Part};
 
@@ -66,6 +66,22 @@ struct StoreView {
     newest_unix_nano: Option<String>,
     damages: Vec<String>,
     bucket: Option<BucketView>,
+    disk: Option<DiskView>,
+    refusing: Option<String>,
+    retention: RetentionView,
+}
+
+#[derive(Serialize)]
+struct DiskView {
+    free_bytes: u64,
+    total_bytes: u64,
+    min_free_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct RetentionView {
+    lag_nanos: u64,
+    clock_doubt: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +114,13 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         newest_unix_nano: stats.newest_unix_nano.map(|nanos| nanos.to_string()),
         damages: stats.damages,
         bucket: stats.bucket.map(BucketView::from),
+        disk: stats.disk.map(|DiskStats { free_bytes, total_bytes, min_free_bytes }| DiskView {
+            free_bytes,
+            total_bytes,
+            min_free_bytes,
+        }),
+        refusing: stats.refusing,
+        retention: RetentionView { lag_nanos: stats.retention.lag_nanos, clock_doubt: stats.retention.clock_doubt },
     };
     let memory = MemoryView::from(&state.budget);
     let (connections, receivers) = (state.connections(), state.receivers());

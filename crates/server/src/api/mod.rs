@@ -42,7 +42,9 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-pub use state::{ApiLimits, ApiState, Loss, OtlpAddresses, PortStats, Received, ReceiverStats, SdkDrops, SdkStats};
+pub use state::{
+    ApiLimits, ApiState, Loss, OddTimesStats, OtlpAddresses, PortStats, Received, ReceiverStats, SdkDrops, SdkStats,
+};
 
 use error::ApiError;
 

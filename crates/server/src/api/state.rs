@@ -79,9 +79,20 @@ pub struct ReceiverStats {
     pub sdks: Vec<SdkStats>,
     /// Numbers that were told and not kept, because of too many services.
     pub sdk_points_left_out: u64,
+    /// Spans of odd times, whatever was done with them.
+    pub odd_times: OddTimesStats,
     /// The same by port, which `/metrics` shows.
     #[serde(skip)]
     pub ports: Vec<PortStats>,
+}
+
+/// Spans whose start makes no sense.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OddTimesStats {
+    /// Spans that start more than `--future` after they arrive.
+    pub future: u64,
+    /// Spans that start before 2000.
+    pub past: u64,
 }
 
 /// What one receiver did.

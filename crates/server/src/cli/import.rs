@@ -237,6 +237,9 @@ impl Import {
                 if *times > 1 { format!(" (in {times} documents)") } else { String::new() }
             ));
         }
+        if let Some(warning) = self.sender.expired() {
+            self.line(&warning);
+        }
         if *refused > 0 {
             self.line(&format!("{refused} spans were refused by the server: {}", reasons.join("; ")));
         }

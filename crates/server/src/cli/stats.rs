@@ -31,6 +31,17 @@ fn lines(stats: &Value, width: usize) -> Vec<String> {
         format!("received  {} spans in {} requests", count(&received["spans"]), count(&received["requests"])),
     ];
     lines.extend(bucket_lines(&store["bucket"]));
+    if let Some(why) = store["refusing"].as_str() {
+        lines.push(format!("refusing  spans: {why}"));
+    }
+    if let Some(why) = store["retention"]["clock_doubt"].as_str() {
+        lines.push(format!("clock     not believed, nothing is deleted by it: {why}"));
+    }
+    let odd = &stats["odd_times"];
+    if count(&odd["future"]) + count(&odd["past"]) > 0 {
+        let (future, past) = (count(&odd["future"]), count(&odd["past"]));
+        lines.push(format!("odd       {future} spans started too far in the future, {past} before 2000"));
+    }
     for (title, field) in [("refused", "refused"), ("dropped", "dropped")] {
         for loss in stats[field].as_array().into_iter().flatten() {
             let (requests, spans) = (count(&loss["requests"]), count(&loss["spans"]));

@@ -14,6 +14,9 @@ use super::decompress::ContentEncoding;
 use super::stats::Turned;
 use super::{Accepted, RETRY_AFTER_SECONDS, Receiver, Refusal, Signal};
 
+/// Tells importers after which age spans are deleted, so that they can say which of theirs that concerns.
+pub(crate) const RETENTION_SECONDS: &str = "tracewell-retention-seconds";
+
 /// Logs are among what is not here: a sender that is told so by name can be told not to send them.
 const NOT_FOUND: &str = "spans are received at /v1/traces and the metrics of SDKs at /v1/metrics; logs are not kept here \
                          (OTEL_LOGS_EXPORTER=none)";
@@ -45,7 +48,12 @@ async fn export(signal: Signal, receiver: Receiver, request: Request) -> Respons
     let mut response = match content_type(&parts.headers) {
         Ok(encoding) => match receive(&receiver, signal, encoding, &parts.headers, body).await {
             Ok(accepted) => {
-                answer(encoding, StatusCode::OK, encode_response(encoding, accepted.rejected, &accepted.message))
+                let body = encode_response(encoding, accepted.rejected, &accepted.message);
+                let mut response = answer(encoding, StatusCode::OK, body);
+                if let Some(age) = receiver.retention_age {
+                    response.headers_mut().insert(RETENTION_SECONDS, HeaderValue::from(age.as_secs()));
+                }
+                response
             }
             Err(refusal) => {
                 receiver.counters().refused(&refusal);

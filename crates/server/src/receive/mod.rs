@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
-use tracewell_store::{Append, SpanStore, StoreError, Tenant};
+use tracewell_store::{Append, OddCounts, SpanStore, StoreError, Tenant, TimeRules};
 use tracewell_wire::otlp::{Encoding, metrics};
 use tracewell_wire::{DecodeError, Format, Limits, Meter};
 
@@ -34,6 +34,7 @@ use crate::net;
 use admission::{Admission, Admitted, Decoding};
 pub use cors::AllowedOrigins;
 use decompress::ContentEncoding;
+pub(crate) use http::RETENTION_SECONDS;
 use sdks::Sdks;
 use stats::{IngestStats, PortCounters};
 
@@ -55,12 +56,20 @@ pub struct ReceiveLimits {
     pub decoded_bytes: usize,
     /// What one request may hold.
     pub request: Limits,
+    /// What is done with spans of odd times.
+    pub times: TimeRules,
 }
 
 impl Default for ReceiveLimits {
     /// 16 MiB as sent, 64 MiB decompressed, 64 MiB decoded.
     fn default() -> Self {
-        Self { body_bytes: 16 << 20, decompressed_bytes: 64 << 20, decoded_bytes: 64 << 20, request: Limits::default() }
+        Self {
+            body_bytes: 16 << 20,
+            decompressed_bytes: 64 << 20,
+            decoded_bytes: 64 << 20,
+            request: Limits::default(),
+            times: TimeRules::default(),
+        }
     }
 }
 
@@ -76,6 +85,8 @@ pub struct Receiver {
     sdks: Arc<Sdks>,
     origins: Arc<AllowedOrigins>,
     appending: Arc<Appending>,
+    /// Spans older than this are deleted, which importers are told.
+    retention_age: Option<Duration>,
 }
 
 /// Whether the store takes spans, by what it did with the last ones.
@@ -169,7 +180,14 @@ impl Receiver {
             sdks: Arc::default(),
             origins: Arc::new(origins),
             appending: Arc::default(),
+            retention_age: None,
         }
+    }
+
+    /// The same, which tells senders after which age spans are deleted.
+    #[must_use]
+    pub fn with_retention(self, retention_age: Option<Duration>) -> Self {
+        Self { retention_age, ..self }
     }
 
     /// Why the store does not take spans, if the last were refused.
@@ -270,11 +288,22 @@ impl Receiver {
             Ok(decoded)
         })
         .await?;
-        let (spans, bytes) = (decoded.batch.len() as u64, body.len() as u64);
+        let arrival_unix_nano = now_unix_nano();
+        let mut rejected = decoded.rejected;
+        let mut message = decoded.message;
+        let received = decoded.batch.len();
+        let times = self.limits.times;
+        let (batch, odd) = times.apply(decoded.batch, Some(arrival_unix_nano));
+        let refused = (received - batch.len()) as u64;
+        if refused > 0 {
+            rejected += refused;
+            message = join(message, &refused_times(times, odd));
+        }
+        let (spans, bytes) = (batch.len() as u64, body.len() as u64);
         if spans > 0 {
             // The log's record is made of the body, and may be as long if it cannot be compressed.
-            admitted.settle(2 * body.len() + decoded.batch.size_bytes())?;
-            let append = Append { batch: decoded.batch, body, format };
+            admitted.settle(2 * body.len() + batch.size_bytes())?;
+            let append = Append { batch, body, format, arrival_unix_nano };
             let appended = self.store.append(&Tenant::default(), append).await;
             self.appending.note(appended.as_ref().err());
             appended.map_err(|error| match error {
@@ -288,9 +317,32 @@ impl Receiver {
             })?;
         }
         self.counters().received(spans, bytes);
-        self.counters().rejected(decoded.rejected);
-        Ok(Accepted { rejected: decoded.rejected, message: decoded.message })
+        self.counters().rejected(rejected);
+        self.counters().odd_times(odd);
+        Ok(Accepted { rejected, message })
     }
+}
+
+fn now_unix_nano() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Why spans of odd times were refused.
+fn refused_times(rules: TimeRules, odd: OddCounts) -> String {
+    let seconds = rules.future_nanos / 1_000_000_000;
+    let mut reasons = Vec::new();
+    if odd.future > 0 {
+        reasons.push(format!("{} spans start more than {seconds} s after they arrive (--future)", odd.future));
+    }
+    if odd.past > 0 {
+        reasons.push(format!("{} spans start before 2000", odd.past));
+    }
+    format!("span.start_time_unix_nano: {}; they are refused (--odd-times)", reasons.join(", "))
+}
+
+fn join(first: String, second: &str) -> String {
+    if first.is_empty() { second.to_owned() } else { format!("{first}; {second}") }
 }
 
 /// Decodes off the threads that serve connections when it may take long.

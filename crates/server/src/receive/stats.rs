@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use tracewell_store::OddCounts;
+
 use super::Refusal;
 use crate::api::{Loss, PortStats, Received, ReceiverStats};
 use crate::metrics::Port;
@@ -22,6 +24,8 @@ pub(super) struct PortCounters {
     rejected_spans: AtomicU64,
     refused: [AtomicU64; REASONS.len()],
     foreign_metrics: AtomicU64,
+    future: AtomicU64,
+    past: AtomicU64,
 }
 
 /// Why a request is refused as a whole, in the order of the counters.
@@ -54,6 +58,10 @@ impl IngestStats {
             })
             .collect();
         let mut all = ReceiverStats::default();
+        for port in [&self.otlp_http, &self.otlp_grpc] {
+            all.odd_times.future += port.future.load(Relaxed);
+            all.odd_times.past += port.past.load(Relaxed);
+        }
         for port in &ports {
             all.received.requests += port.received.requests;
             all.received.spans += port.received.spans;
@@ -96,6 +104,13 @@ impl PortCounters {
             Refusal::TooSlow(_) => 6,
         };
         self.refused[reason].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn odd_times(&self, odd: OddCounts) {
+        if odd.total() > 0 {
+            self.future.fetch_add(odd.future, Relaxed);
+            self.past.fetch_add(odd.past, Relaxed);
+        }
     }
 
     pub(super) fn turned(&self, turned: Turned) {

@@ -159,7 +159,12 @@ fn ingest(runtime: &tokio::runtime::Runtime, folder: &Path, spans: usize) -> Res
                     for body in portion.iter().skip(sender).step_by(SENDERS) {
                         let decoded = tracewell_wire::decode(Format::OtlpProtobuf, body, &Limits::default());
                         let Ok(decoded) = decoded else { continue };
-                        let append = Append { batch: decoded.batch, body: body.clone(), format: Format::OtlpProtobuf };
+                        let append = Append {
+                            batch: decoded.batch,
+                            body: body.clone(),
+                            format: Format::OtlpProtobuf,
+                            arrival_unix_nano: u64::MAX,
+                        };
                         while let Err(StoreError::Busy(_)) = store.append(&Tenant::default(), append.clone()).await {
                             tokio::time::sleep(Duration::from_millis(20)).await;
                         }
@@ -203,7 +208,7 @@ fn restart(runtime: &tokio::runtime::Runtime, folder: &Path, spans: usize) -> Re
     let store = EmbeddedStore::open(folder, options.clone())?;
     for body in bodies(spans) {
         let decoded = tracewell_wire::decode(Format::OtlpProtobuf, &body, &Limits::default())?;
-        let append = Append { batch: decoded.batch, body, format: Format::OtlpProtobuf };
+        let append = Append { batch: decoded.batch, body, format: Format::OtlpProtobuf, arrival_unix_nano: u64::MAX };
         runtime.block_on(store.append(&Tenant::default(), append))?;
     }
     drop(store);

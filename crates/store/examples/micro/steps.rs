@@ -139,7 +139,12 @@ impl Ready {
 
     fn append(&self, store: &EmbeddedStore, part: std::ops::Range<usize>) -> Result<()> {
         for (batch, body) in self.batches[part.clone()].iter().zip(&self.bodies[part]) {
-            let append = Append { batch: batch.clone(), body: body.clone(), format: Format::OtlpProtobuf };
+            let append = Append {
+                batch: batch.clone(),
+                body: body.clone(),
+                format: Format::OtlpProtobuf,
+                arrival_unix_nano: u64::MAX,
+            };
             self.runtime.block_on(store.append(&Tenant::default(), append))?;
         }
         Ok(())

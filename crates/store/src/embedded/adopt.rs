@@ -59,9 +59,27 @@ impl Flusher {
             shared.release(frozen.bytes());
         }
         self.catalog = catalog;
+        self.replay.forget_before(self.catalog.first_log);
+        self.expect_time(shared);
         if !is_rebuilt && !self.is_to_claim() {
             self.sweep(shared);
             remove_flushed_logs(shared, self.catalog.first_log);
+        }
+    }
+
+    /// Lets the clock know at what time the store was written last.
+    fn expect_time(&self, shared: &Shared) {
+        let (wall, passing) = ((shared.options.now_unix_nano)(), (shared.options.passing)());
+        match self.catalog.written_unix_nano {
+            Some(written) => shared.clock().expect(written, passing),
+            // The catalog is from before that was kept. Segments tell it, too, but those with spans of the future.
+            None => {
+                let dates = self.catalog.segments.iter().map(SegmentEntry::last_date);
+                let plausible = dates.filter(|date| *date <= wall.saturating_add(shared.options.times.future_nanos));
+                if let Some(last) = plausible.max() {
+                    shared.clock().note_sent(last, wall);
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! One file of JSON and a checksum, replaced as a whole: whoever opens the store sees the state before a change or after
 //! it. If it is damaged it is made again from the segments, which tell where their spans came from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,6 +45,9 @@ pub(crate) struct Catalog {
     /// Directories whose own catalog was taken in. Their segments are moved into the bucket one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) moved: Vec<String>,
+    /// The time when it was written, by a clock that was believed: no later start is before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) written_unix_nano: Option<u64>,
 }
 
 /// A live segment.
@@ -56,6 +59,24 @@ pub(crate) struct SegmentEntry {
     pub(crate) bytes: u64,
     pub(crate) first_start_unix_nano: u64,
     pub(crate) last_start_unix_nano: u64,
+    /// The earliest and the latest date of a span, which is the earlier of its start and its arrival: what retention goes
+    /// by. Unknown of segments from before arrivals were kept, until a clock is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_date_unix_nano: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_date_unix_nano: Option<u64>,
+}
+
+impl SegmentEntry {
+    /// The earliest and the latest date, as far as they are known.
+    pub(crate) fn dates(&self) -> Option<(u64, u64)> {
+        self.first_date_unix_nano.zip(self.last_date_unix_nano)
+    }
+
+    /// The latest date; the latest start where that is all that is known.
+    pub(crate) fn last_date(&self) -> u64 {
+        self.last_date_unix_nano.unwrap_or(self.last_start_unix_nano)
+    }
 }
 
 /// A process that has claimed a bucket.
@@ -92,6 +113,7 @@ impl Default for Catalog {
             owner: None,
             former: Vec::new(),
             moved: Vec::new(),
+            written_unix_nano: None,
         }
     }
 }
@@ -137,18 +159,30 @@ impl Catalog {
     pub(crate) fn rebuild(files: &dyn SegmentFiles, own_logs: std::ops::Range<u64>) -> Result<Self, StoreError> {
         let mut catalog = Self { first_log: own_logs.start, ..Self::default() };
         let mut replaced = BTreeSet::new();
+        // Of a log file that was being written in several segments, all or none count.
+        let mut logs: BTreeMap<u64, (bool, Vec<u64>)> = BTreeMap::new();
         let context = |source| StoreError::io(format!("list beside {}", files.catalog_name()), source);
         for number in files.list().map_err(context)? {
             catalog.next_segment = catalog.next_segment.max(number + 1);
             match Segment::find(files, number) {
                 Ok((entry, origin)) => {
                     replaced.extend(origin.merged);
-                    let log = origin.log.filter(|log| own_logs.contains(log));
-                    catalog.first_log = log.map_or(0, |log| log + 1).max(catalog.first_log);
+                    if let Some(log) = origin.log.filter(|log| own_logs.contains(log)) {
+                        let (is_whole, numbers) = logs.entry(log).or_default();
+                        *is_whole |= !origin.has_more;
+                        numbers.push(number);
+                    }
                     catalog.segments.push(entry);
                 }
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => tracing::error!(%error, "a segment cannot be read"),
+            }
+        }
+        for (log, (is_whole, numbers)) in logs {
+            if is_whole || !files.has_log(log) {
+                catalog.first_log = catalog.first_log.max(log + 1);
+            } else {
+                replaced.extend(numbers);
             }
         }
         catalog.segments.retain(|entry| !replaced.contains(&entry.number));

@@ -32,10 +32,12 @@ impl SpanStore for EmbeddedStore {
             return Ok(());
         }
         self.shared.check_owned()?;
-        let kept = Arc::new(Kept::new(append.batch));
+        self.shared.health.check_taking()?;
+        let arrival = self.shared.arrival(&append);
+        let kept = Arc::new(Kept::new(append.batch, arrival.believed()));
         let bytes = kept.bytes();
         self.reserve(bytes).await?;
-        let record = log::encode_record(tenant, append.format, &append.body);
+        let record = log::encode_record(tenant, append.format, &append.body, arrival);
         drop(append.body);
         let (done, answer) = oneshot::channel();
         let request = Request::Append(Waiting { tenant: tenant.clone(), kept, record, done });
@@ -136,7 +138,7 @@ impl SpanStore for EmbeddedStore {
     async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError> {
         let mut stats = StoreStats::default();
         let mut starts: Vec<(u64, u64)> = Vec::new();
-        let Looked { tables, segments, unopened } = self.shared.look(tenant);
+        let Looked { tables, segments, unopened, .. } = self.shared.look(tenant);
         for table in tables {
             stats.spans += table.spans() as u64;
             stats.memtable_bytes += table.bytes() as u64;
@@ -155,6 +157,9 @@ impl SpanStore for EmbeddedStore {
         stats.damages = self.damages();
         stats.bucket = self.bucket_stats();
         stats.work = self.work_stats();
+        stats.disk = self.shared.health.disk();
+        stats.refusing = self.shared.health.refusing();
+        stats.retention = self.retention_stats();
         stats.oldest_unix_nano = starts.iter().map(|(first, _)| *first).min();
         stats.newest_unix_nano = starts.iter().map(|(_, last)| *last).max();
         Ok(stats)

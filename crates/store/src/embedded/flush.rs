@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::clock::Clock;
 use super::moving::Moving;
 use super::place::LateClaim;
-use super::segment::{self, Origin, Segment};
+use super::replay::{Replay, retire_log};
+use super::reserve::Reserve;
+use super::segment::{self, Segment};
 use super::signal::Failed;
-use super::{Catalog, Frozen, SegmentEntry, Shared, log_path};
+use super::{Catalog, Frozen, SegmentEntry, Shared};
 use crate::StoreError;
 
 /// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
@@ -36,7 +37,10 @@ pub(super) struct Flusher {
     pub(super) moving: Option<Moving>,
     /// Whether the last round ended because the bucket could not be reached.
     is_away: bool,
-    clock: Clock,
+    pub(super) replay: Replay,
+    pub(super) reserve: Reserve,
+    /// Whether it was said that the clock is not believed.
+    is_in_doubt: bool,
 }
 
 /// What is to be deleted.
@@ -69,7 +73,9 @@ impl Flusher {
             saved: Instant::now(),
             moving: None,
             is_away: false,
-            clock: Clock::default(),
+            replay: Replay::default(),
+            reserve: Reserve::default(),
+            is_in_doubt: false,
         }
     }
 
@@ -100,7 +106,7 @@ impl Flusher {
                     }
                     self.is_away = matches!(error, StoreError::Unavailable(_));
                     failed = Some(Failed::from(&error));
-                    if self.is_away || self.is_to_claim() {
+                    if self.is_away || self.is_to_claim() || shared.health.is_lost() {
                         break;
                     }
                 }
@@ -110,6 +116,9 @@ impl Flusher {
             }
             was_failing = failed.is_some();
             self.remove_dropped(shared);
+            if !shared.health.is_lost() {
+                self.reserve.keep(shared, self.catalog.segments.len());
+            }
             if !was_failing && self.swept.elapsed() > SWEEP {
                 self.sweep(shared);
             }
@@ -123,7 +132,7 @@ impl Flusher {
                 shared.flush.end();
                 return;
             }
-            shared.flush.wait_for_work();
+            shared.flush.wait_for_work(shared.options.retention_age);
         }
     }
 
@@ -142,6 +151,7 @@ impl Flusher {
         drop: &[u64],
         flushed: Option<&Frozen>,
     ) -> Result<(), StoreError> {
+        shared.health.check_folder(&*shared.disk)?;
         let files = &*shared.files;
         let opened =
             add.iter().map(|entry| Segment::open(files, entry.clone()).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
@@ -153,7 +163,11 @@ impl Flusher {
         }
         // Counted even if it fails, so that no two attempts are the same.
         self.catalog.writes += 1;
-        next.commit(files)?;
+        let reading = shared.read_clock();
+        if reading.is_believed {
+            next.written_unix_nano = Some(reading.safe_unix_nano);
+        }
+        self.write_catalog(shared, &mut next)?;
         self.catalog = next;
         // No catalog that names them can come about any more.
         self.dropped.extend(self.in_doubt.drain(..).map(Dropped::File));
@@ -173,9 +187,26 @@ impl Flusher {
         Ok(())
     }
 
+    /// Replaces the catalog. Where that fails for want of space, the reserve makes room for it: a full disk is emptied by
+    /// what the new catalog no longer names.
+    fn write_catalog(&mut self, shared: &Shared, next: &mut Catalog) -> Result<(), StoreError> {
+        let files = &*shared.files;
+        match next.commit(files) {
+            Err(error @ StoreError::Io { .. }) if next.segments.len() < self.catalog.segments.len() => {
+                if !self.reserve.give_up(&*shared.disk, &shared.folder) {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "the reserve makes room for the catalog");
+                next.commit(files)
+            }
+            other => other,
+        }
+    }
+
     /// An error if nothing can be written: then no segment is made in vain.
     fn check_reachable(&mut self, shared: &Shared) -> Result<(), StoreError> {
         shared.check_owned()?;
+        shared.health.check_folder(&*shared.disk)?;
         if self.is_away {
             Catalog::open(&*shared.files)?;
             self.is_away = false;
@@ -184,6 +215,8 @@ impl Flusher {
     }
 
     pub(super) fn flush_all(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        // What is in memory was received later.
+        self.replay_rest(shared)?;
         loop {
             let oldest = shared.state().frozen.first().cloned();
             let Some(frozen) = oldest else { return Ok(()) };
@@ -196,23 +229,13 @@ impl Flusher {
 
     /// Writes a frozen memtable as segments, one for each tenant.
     pub(super) fn flush(&mut self, shared: &Shared, frozen: &Frozen) -> Result<(), StoreError> {
-        let files = &*shared.files;
-        let mut entries = Vec::new();
+        let mut entries = frozen.written.clone();
         let mut written = Ok(());
-        for (tenant, table) in &frozen.tables {
-            let batches: Vec<_> = table.batches().collect();
-            let number = self.next_number();
-            let origin = Origin { log: Some(frozen.log_number), merged: Vec::new() };
-            match segment::write(files, number, tenant, origin, &batches) {
+        for (place, (tenant, table)) in frozen.tables.iter().enumerate() {
+            let has_more = place + 1 < frozen.tables.len();
+            match self.write_table(shared, tenant, table, frozen.log_number, has_more) {
                 Ok(entry) => entries.push(entry),
-                // What was sent so far is swept when the bucket is back.
-                Err(error @ StoreError::Unavailable(_)) => {
-                    written = Err(error);
-                    break;
-                }
                 Err(error) => {
-                    // What was written so far takes space that may be what is missing.
-                    segment::remove(files, number);
                     written = Err(error);
                     break;
                 }
@@ -224,10 +247,7 @@ impl Flusher {
             return Err(error);
         }
         shared.release(frozen.bytes());
-        let path = log_path(&shared.folder, frozen.log_number);
-        if let Err(error) = shared.disk.remove(&path) {
-            tracing::warn!(path = %path.display(), %error, "cannot delete a log file that is in a segment");
-        }
+        retire_log(shared, frozen.log_number, frozen.is_damaged);
         shared.flush.tell();
         Ok(())
     }
@@ -250,6 +270,9 @@ impl Flusher {
 
     /// Deletes what the catalog no longer names, as soon as nobody reads it.
     pub(super) fn remove_dropped(&mut self, shared: &Shared) {
+        if shared.health.is_lost() {
+            return;
+        }
         self.dropped.retain(|dropped| match dropped {
             Dropped::Segment(segment) if Arc::strong_count(segment) > 1 => true,
             Dropped::Segment(segment) => {
@@ -263,17 +286,41 @@ impl Flusher {
         });
     }
 
+    /// Gives segments from before arrivals were kept the dates that are known by now: no span arrived later.
+    fn date_segments(&mut self, now_unix_nano: u64) {
+        for entry in self.catalog.segments.iter_mut().filter(|entry| entry.dates().is_none()) {
+            entry.first_date_unix_nano = Some(entry.first_start_unix_nano.min(now_unix_nano));
+            entry.last_date_unix_nano = Some(entry.last_start_unix_nano.min(now_unix_nano));
+        }
+    }
+
+    /// Says once that the clock is not believed, and once that it is again.
+    fn note_doubt(&mut self, doubt: Option<&str>) {
+        match doubt {
+            Some(why) if !self.is_in_doubt => {
+                tracing::warn!(why, "retention deletes nothing by this clock (--trust-clock does)");
+            }
+            None if self.is_in_doubt => tracing::info!("retention goes by the clock again"),
+            _ => {}
+        }
+        self.is_in_doubt = doubt.is_some();
+    }
+
     /// Drops segments all of whose spans are too old, and the oldest ones while all together are too large.
     fn retain(&mut self, shared: &Shared) -> Result<(), StoreError> {
         let options = &shared.options;
+        let reading = shared.read_clock();
+        self.note_doubt(reading.doubt.as_deref());
+        if reading.is_confirmed {
+            self.date_segments(reading.safe_unix_nano);
+        }
         let mut kept: Vec<&SegmentEntry> = self.catalog.segments.iter().collect();
-        kept.sort_by_key(|entry| entry.last_start_unix_nano);
+        kept.sort_by_key(|entry| (entry.last_date(), entry.number));
         let mut dropped = Vec::new();
         if let Some(age) = options.retention_age {
-            let now = self.clock.now((options.now_unix_nano)(), Instant::now());
-            let oldest = now.saturating_sub(age.as_nanos() as u64);
-            dropped.extend(kept.iter().filter(|entry| entry.last_start_unix_nano < oldest).map(|entry| entry.number));
-            kept.retain(|entry| entry.last_start_unix_nano >= oldest);
+            let oldest = reading.safe_unix_nano.saturating_sub(age.as_nanos() as u64);
+            dropped.extend(kept.iter().filter(|entry| entry.last_date() < oldest).map(|entry| entry.number));
+            kept.retain(|entry| entry.last_date() >= oldest);
         }
         if let Some(most) = options.retention_bytes {
             let mut bytes: u64 = kept.iter().map(|entry| entry.bytes).sum();

@@ -160,7 +160,7 @@ fn rewrite(files: &dyn SegmentFiles, entry: &SegmentEntry, catalog: &mut Catalog
         let all: Vec<&SpanBatch> = batches.iter().collect();
         let spans: usize = all.iter().map(|batch| batch.len()).sum();
         if spans > 0 {
-            let origin = Origin { log: None, merged: vec![entry.number] };
+            let origin = Origin { merged: vec![entry.number], dates: entry.dates(), ..Origin::default() };
             catalog.segments.push(segment::write(files, catalog.next_segment, &tenant, origin, &all)?);
             catalog.next_segment += 1;
         }

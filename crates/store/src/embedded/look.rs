@@ -7,10 +7,12 @@ use tracewell_model::SpanBatch;
 
 use super::catalog::Catalog;
 use super::disk::{Disk, LocalDisk};
+use super::log_read::{LogReader, acknowledged_before};
 use super::open::open_all;
 use super::place::Opened;
+use super::replay::{decode, set_aside_in};
 use super::segment::Segment;
-use super::{Place, log, log_path, logs_in};
+use super::{Place, log_path, logs_in};
 use crate::{CacheStats, StoreError, Tenant};
 
 /// So often it is looked again when the store changed in the midst of it.
@@ -95,24 +97,32 @@ pub(super) fn read_log(
             continue;
         }
         let path = log_path(folder, number);
-        let acknowledged = log::acknowledged_before(disk, &log_path(folder, number + 1)).unwrap_or(u64::MAX);
-        let end = log::read(disk, &path, acknowledged, |record, limits| {
-            match tracewell_wire::decode(record.format, &record.body, limits) {
-                Ok(decoded) => {
-                    report.spans += decoded.batch.len() as u64;
-                    each(number, record.tenant, decoded.batch);
-                }
-                Err(error) => {
-                    report.damages.push(format!("log {}: a record does not decode: {error}", path.display()));
-                }
+        let acknowledged = acknowledged_before(disk, &log_path(folder, number + 1));
+        let mut reader = LogReader::open(disk, &path, acknowledged)?;
+        let rules = *reader.rules();
+        while let Some(record) = reader.next()? {
+            let damaged = |why: &str| format!("log {} at offset {}: {why}", path.display(), record.offset);
+            let Some(body) = reader.body(&record)? else {
+                report.damages.push(damaged("its body does not unpack"));
+                continue;
+            };
+            let decoded = decode(&record, &body, &rules, &mut |batch| {
+                report.spans += batch.len() as u64;
+                each(number, record.tenant.clone(), batch);
+            });
+            if let Err(why) = decoded {
+                report.damages.push(damaged(&why));
             }
-            Ok(())
-        })?;
+        }
+        let end = reader.end().clone();
         report.files += 1;
         report.bytes += end.bytes;
-        for (from, to) in end.unreadable {
+        for (from, to) in end.unreadable.into_iter().filter(|(from, to)| from < to) {
             report.damages.push(format!("log {} at offset {from}: {} bytes are no records", path.display(), to - from));
         }
+    }
+    for path in set_aside_in(disk, folder) {
+        report.damages.push(format!("{}: a part of the log that could not be read back", path.display()));
     }
     Ok(report)
 }

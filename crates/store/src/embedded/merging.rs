@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::Shared;
 use super::flush::Flusher;
 use super::segment::{self, Merge, Segment};
+use super::{SegmentEntry, Shared};
 use crate::{StoreError, Tenant};
 
 /// So many segments of about one size become one: each span is written once more for each eightfold of data.
@@ -45,23 +45,35 @@ impl Flusher {
     /// Segments of one tenant and about one size that lie together in time; `None` if there are too few.
     fn find_mergeable(&mut self, shared: &Shared) -> Option<(Tenant, Vec<Arc<Segment>>)> {
         let open = shared.state().segments.clone();
-        let mut tiers: BTreeMap<(String, u32), Vec<Arc<Segment>>> = BTreeMap::new();
+        // Those without dates get them as soon as the clock is believed, and until then are merged by themselves.
+        let dates: BTreeMap<u64, (bool, u64)> = self
+            .catalog
+            .segments
+            .iter()
+            .map(|entry| (entry.number, (entry.dates().is_some(), entry.last_date())))
+            .collect();
+        let mut tiers: BTreeMap<(String, u32, bool), Vec<Arc<Segment>>> = BTreeMap::new();
         for segment in open {
             let number = segment.entry.number;
-            if !self.left_alone.contains(&number) && !shared.files.is_to_be_moved(number) {
+            if let Some((is_dated, _)) = dates.get(&number)
+                && !self.left_alone.contains(&number)
+                && !shared.files.is_to_be_moved(number)
+            {
                 let tier = segment.entry.spans.max(1).ilog2() / MERGE_SEGMENTS.ilog2();
-                tiers.entry((segment.entry.tenant.clone(), tier)).or_default().push(segment);
+                tiers.entry((segment.entry.tenant.clone(), tier, *is_dated)).or_default().push(segment);
             }
         }
-        for ((tenant, _), mut tier) in tiers {
+        for ((tenant, ..), mut tier) in tiers {
             if tier.len() < MERGE_SEGMENTS {
                 continue;
             }
-            tier.sort_by_key(|segment| (segment.entry.first_start_unix_nano, segment.entry.number));
+            // By the date by which they will be deleted: a single span of an odd time says nothing of its neighbours.
+            let last_date = |segment: &Arc<Segment>| dates.get(&segment.entry.number).map_or(0, |(_, last)| *last);
+            tier.sort_by_key(|segment| (last_date(segment), segment.entry.number));
             tier.truncate(MERGE_SEGMENTS);
             let spans: u64 = tier.iter().map(|segment| segment.entry.spans).sum();
-            let first = tier.iter().map(|segment| segment.entry.first_start_unix_nano).min()?;
-            let last = tier.iter().map(|segment| segment.entry.last_start_unix_nano).max()?;
+            let first = tier.iter().map(last_date).min()?;
+            let last = tier.iter().map(last_date).max()?;
             let most_nanos = shared.options.retention_age.map(|age| age.as_nanos() as u64 / RETENTION_PARTS);
             let bytes: u64 = tier.iter().map(|segment| segment.entry.bytes).sum();
             let most_bytes = shared.options.retention_bytes.map(|most| most / RETENTION_PARTS);
@@ -87,10 +99,21 @@ impl Flusher {
         None
     }
 
+    /// The earliest and the latest date of a span in some segments.
+    fn dates_of(&self, segments: &[Arc<Segment>]) -> Option<(u64, u64)> {
+        let numbers: Vec<u64> = segments.iter().map(|segment| segment.entry.number).collect();
+        let entries = self.catalog.segments.iter().filter(|entry| numbers.contains(&entry.number));
+        entries.map(SegmentEntry::dates).reduce(|ours, theirs| {
+            let ((first, last), (other_first, other_last)) = (ours?, theirs?);
+            Some((first.min(other_first), last.max(other_last)))
+        })?
+    }
+
     fn merge(&mut self, shared: &Shared, tenant: &Tenant, segments: &[Arc<Segment>]) -> Result<(), StoreError> {
         let files = &*shared.files;
         let number = self.next_number();
-        let merged = Merge::new(files, number, tenant, segments).and_then(|merge| {
+        let dates = self.dates_of(segments);
+        let merged = Merge::new(files, number, tenant, segments, dates).and_then(|merge| {
             merge.run(|| {
                 if shared.closed.load(Ordering::SeqCst) {
                     return Err(StoreError::Closed);

@@ -25,7 +25,9 @@ mod files;
 mod flush;
 mod fsck;
 pub mod fuzzing;
+mod health;
 mod log;
+mod log_read;
 mod look;
 mod merging;
 mod moving;
@@ -34,6 +36,9 @@ mod options;
 mod parquet;
 mod place;
 mod reads;
+mod replay;
+mod replay_mark;
+mod reserve;
 mod segment;
 mod signal;
 mod upgrade;
@@ -42,22 +47,24 @@ mod work;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::memtable::{Kept, Memtable};
-use crate::{BucketStats, SpanStore, StoreError, Tenant, WorkStats};
+use crate::memtable::{Kept, Memtable, sent_unix_nano};
+use crate::{Append, BucketStats, RetentionStats, SpanStore, StoreError, Tenant, WorkStats};
 use append::LogThread;
 pub use backup::{BackupReport, RestoreReport, backup, restore};
 use catalog::{Catalog, SegmentEntry};
+use clock::{Clock, Reading};
 use damage::Damages;
 use disk::Disk;
 use files::SegmentFiles;
 pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
+use health::Health;
 pub use options::{BucketOptions, Commit, EmbeddedOptions};
 pub use parquet::export_parquet;
 pub use place::Place;
@@ -95,6 +102,8 @@ struct Shared {
     flush: signal::Signal,
     damages: Damages,
     work: work::Work,
+    clock: Mutex<Clock>,
+    health: Health,
     closed: AtomicBool,
 }
 
@@ -106,6 +115,8 @@ struct State {
     segments: Vec<Arc<Segment>>,
     /// Segments of a bucket that could not be reached so far: no answer that may need one is made without it.
     unopened: Vec<Unopened>,
+    /// Why a part of the log is not read back yet, if so: no answer is made without it either.
+    unread_log: Option<String>,
     log_bytes: u64,
 }
 
@@ -121,11 +132,19 @@ struct Frozen {
     log_number: u64,
     log_bytes: u64,
     tables: HashMap<Tenant, Memtable>,
+    /// Spans of the same log file that are in segments already, which no catalog names yet.
+    written: Vec<SegmentEntry>,
+    /// Whether some of the log file could not be read, so that it is kept.
+    is_damaged: bool,
 }
 
 enum Request {
     Append(Waiting),
-    Freeze { done: oneshot::Sender<Result<(), StoreError>> },
+    Freeze {
+        done: oneshot::Sender<Result<(), StoreError>>,
+    },
+    /// What could not be done is to be tried again.
+    Retry,
 }
 
 /// An append that waits for the log.
@@ -204,6 +223,17 @@ impl EmbeddedStore {
         Some(stats)
     }
 
+    /// What retention does, and what holds it up.
+    fn retention_stats(&self) -> RetentionStats {
+        let clock_doubt = self.shared.read_clock().doubt;
+        let oldest = self.shared.state().segments.iter().map(|segment| segment.entry.last_date()).min();
+        let lag_nanos = self.shared.options.retention_age.zip(oldest).map_or(0, |(age, oldest)| {
+            let due = oldest.saturating_add(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+            (self.shared.options.now_unix_nano)().saturating_sub(due)
+        });
+        RetentionStats { lag_nanos, clock_doubt }
+    }
+
     fn sender(&self) -> Result<mpsc::Sender<Request>, StoreError> {
         self.appends.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
@@ -266,6 +296,7 @@ impl Drop for EmbeddedStore {
         self.shared.closed.store(true, Ordering::SeqCst);
         self.appends.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.flush.wake();
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|thread| thread.thread().unpark());
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
@@ -299,6 +330,30 @@ impl Shared {
         self.files.taken_over().map_or(Ok(()), |by| Err(StoreError::Unavailable(by)))
     }
 
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time to delete by.
+    fn read_clock(&self) -> Reading {
+        let (wall, passing) = ((self.options.now_unix_nano)(), (self.options.passing)());
+        self.clock().read(wall, passing)
+    }
+
+    /// When a request arrived, and whether the clock that says so can be believed. Its senders have a say in that.
+    fn arrival(&self, append: &Append) -> log::Arrival {
+        let (wall, passing) = ((self.options.now_unix_nano)(), (self.options.passing)());
+        let mut clock = self.clock();
+        let sent = sent_unix_nano(&append.batch);
+        clock.note_sent(sent, wall);
+        log::Arrival { unix_nano: append.arrival_unix_nano, is_doubtful: clock.is_behind(sent, wall, passing) }
+    }
+
+    /// Under what rules requests become spans.
+    fn rules(&self) -> log::Rules {
+        log::Rules { limits: self.options.limits, times: self.options.times }
+    }
+
     /// Gives memory back.
     fn release(&self, bytes: usize) {
         self.table_bytes.fetch_sub(bytes, Ordering::SeqCst);
@@ -313,6 +368,10 @@ impl Frozen {
 }
 
 #[cfg(test)]
+mod clock_simulation;
+#[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod retention_tests;
 #[cfg(test)]
 mod tests;

@@ -1,27 +1,25 @@
 //! Opening a store: what a crash left is put in order, what is damaged is told, what the log holds is read back.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, mpsc};
 
 use super::catalog::SegmentEntry;
+use super::clock::Clock;
 use super::damage::Damages;
 use super::disk::Disk;
 use super::files::SegmentFiles;
 use super::flush::Flusher;
-use super::log::{self, LogEnd, LogWriter};
+use super::health::{self, Health};
 use super::place::{Opened, Place};
+use super::replay::ReplayedTo;
 use super::segment::Segment;
 use super::signal::Signal;
-use super::{
-    EmbeddedOptions, EmbeddedStore, Frozen, LogThread, MEMTABLES_PER_BUDGET, MOST_WAITING_APPENDS, Shared, Unopened,
-};
-use crate::memtable::{Kept, Memtable};
-use crate::{StoreError, Tenant};
+use super::{EmbeddedOptions, EmbeddedStore, LogThread, MOST_WAITING_APPENDS, Shared, Unopened};
+use crate::StoreError;
 
 impl EmbeddedStore {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
@@ -42,6 +40,8 @@ impl EmbeddedStore {
         let Opened { files, catalog, damage, late_claim } = opened;
         let is_rebuilt = damage.is_some();
         let table_bytes = options.used_bytes.clone();
+        let clock = if options.trust_clock { Clock::trusted() } else { Clock::default() };
+        let health = Health::begin(&*disk, folder, options.min_free_bytes);
         let shared = Arc::new(Shared {
             disk,
             folder: folder.to_owned(),
@@ -53,20 +53,26 @@ impl EmbeddedStore {
             flush: Signal::default(),
             damages: Damages::default(),
             work: super::work::Work::default(),
+            clock: Mutex::new(clock),
+            health,
             closed: AtomicBool::new(false),
         });
         let mut flusher = Flusher::new(late_claim);
         flusher.adopt(&shared, catalog, damage);
-        if is_rebuilt {
-            flusher.catalog.commit(&*shared.files)?;
+        if is_rebuilt && let Err(error) = flusher.catalog.commit(&*shared.files) {
+            // Every other commit writes it, too.
+            tracing::error!(%error, "cannot write the catalog that was made again; trying again later");
         }
-        let (number, before) = replay(&shared, &mut flusher)?;
-        let path = super::log_path(folder, number);
-        let writer = LogWriter::create(&*shared.disk, &path, &shared.options.limits, before)?;
+        let ReplayedTo { next, before } = flusher.replay(&shared)?;
         let (appends, waiting) = mpsc::channel(MOST_WAITING_APPENDS);
-        let log_thread = LogThread { shared: shared.clone(), writer, number, before, failed: false };
+        let log_thread = LogThread::begin(shared.clone(), next, before);
+        let watched = appends.downgrade();
         let threads = vec![
             spawn("tracewell-log", move || log_thread.run(waiting))?,
+            spawn("tracewell-watch", {
+                let shared = shared.clone();
+                move || health::watch(&shared, &watched)
+            })?,
             spawn("tracewell-flush", {
                 let shared = shared.clone();
                 move || flusher.run(&shared)
@@ -122,8 +128,12 @@ pub(super) fn open_all(files: &dyn SegmentFiles, entries: &[SegmentEntry]) -> Ve
 /// Makes the directory and takes its lock.
 pub(super) fn lock(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn Send + Sync>, StoreError> {
     let io = |step: &str, path: &Path, source| StoreError::io(format!("{step} {}", path.display()), source);
-    for path in [folder.to_owned(), folder.join("log"), folder.join("segments")] {
-        disk.create_folder(&path).map_err(|source| io("create", &path, source))?;
+    disk.create_folder(folder).map_err(|source| io("create", folder, source))?;
+    for path in [folder.join("log"), folder.join("segments")] {
+        if let Err(error) = disk.create_folder(&path) {
+            // What can be read is served all the same.
+            tracing::error!(path = %path.display(), %error, "cannot create a directory of the store");
+        }
     }
     let path = folder.join("lock");
     let lock = disk.lock(&path).map_err(|source| io("open", &path, source))?;
@@ -137,90 +147,4 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .name(name.to_owned())
         .spawn(run)
         .map_err(|source| StoreError::io(format!("start thread {name}"), source))
-}
-
-/// Reads the log files that are not in segments into frozen memtables. Returns the number of the next file, and how much
-/// of the one before it counts.
-fn replay(shared: &Shared, flusher: &mut Flusher) -> Result<(u64, u64), StoreError> {
-    let first = flusher.catalog.first_log;
-    let mut numbers = super::logs_in(&*shared.disk, &shared.folder)?;
-    numbers.retain(|number| *number >= first);
-    let mut whole = 0;
-    for (place, number) in numbers.iter().enumerate() {
-        let expected = if place == 0 { first } else { numbers[place - 1] + 1 };
-        if *number != expected {
-            shared.damages.note(&format!(
-                "{} is missing: its spans are lost",
-                super::log_path(&shared.folder, expected).display()
-            ));
-        }
-        let path = super::log_path(&shared.folder, *number);
-        let next = super::log_path(&shared.folder, number + 1);
-        let acknowledged = log::acknowledged_before(&*shared.disk, &next);
-        let mut tables: HashMap<Tenant, Memtable> = HashMap::new();
-        let mut spans = 0;
-        let read = log::read(&*shared.disk, &path, acknowledged.unwrap_or(u64::MAX), |record, limits| {
-            match tracewell_wire::decode(record.format, &record.body, limits) {
-                Ok(decoded) => {
-                    spans += decoded.batch.len();
-                    tables.entry(record.tenant).or_default().insert(Arc::new(Kept::new(decoded.batch)));
-                }
-                Err(error) => {
-                    shared.damages.note(&format!("log {}: a record does not decode: {error}", path.display()));
-                }
-            }
-            Ok(())
-        });
-        let Some(end) = shared.damages.tolerate(read)? else { continue };
-        note_damage(shared, &path, &end, acknowledged);
-        whole = whole_bytes(&end);
-        if spans > 0 {
-            tracing::info!(path = %path.display(), spans, "read the log back");
-        }
-        let frozen = Arc::new(Frozen { log_number: *number, log_bytes: end.bytes, tables });
-        shared.table_bytes.fetch_add(frozen.bytes(), Ordering::SeqCst);
-        {
-            let mut state = shared.state_mut();
-            state.log_bytes += end.bytes;
-            state.frozen.push(frozen.clone());
-        }
-        // More than the memory budget is written before more is read.
-        let budget = shared.options.memory_bytes / MEMTABLES_PER_BUDGET * (MEMTABLES_PER_BUDGET - 1);
-        while !flusher.is_to_claim() && shared.table_bytes.load(Ordering::SeqCst) > budget.max(1) {
-            let Some(oldest) = shared.state().frozen.first().cloned() else { break };
-            if let Err(error) = flusher.flush(shared, &oldest) {
-                tracing::error!(%error, "cannot flush what was read back; trying again later");
-                break;
-            }
-        }
-    }
-    Ok((numbers.last().map_or(first, |last| last + 1), whole))
-}
-
-/// The bytes up to the last whole record.
-fn whole_bytes(end: &LogEnd) -> u64 {
-    match end.unreadable.last() {
-        Some((from, to)) if *to == end.bytes => *from,
-        _ => end.bytes,
-    }
-}
-
-/// Says which parts of a log file cannot be read. `acknowledged` is how much of it was, if that is known.
-fn note_damage(shared: &Shared, path: &Path, end: &LogEnd, acknowledged: Option<u64>) {
-    if let Some(acknowledged) = acknowledged.filter(|acknowledged| *acknowledged > end.bytes) {
-        let bytes = acknowledged - end.bytes;
-        shared.damages.note(&format!(
-            "log {} at offset {}: it is cut off: the spans in {bytes} bytes are lost",
-            path.display(),
-            end.bytes
-        ));
-    }
-    for (from, to) in &end.unreadable {
-        let bytes = to - from;
-        let is_end = *to == end.bytes && acknowledged.is_none();
-        let what = if is_end { "the end, which was never acknowledged, or is damaged" } else { "damaged" };
-        shared
-            .damages
-            .note(&format!("log {} at offset {from}: {what}: the spans in {bytes} bytes are lost", path.display()));
-    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracewell_wire::Limits;
 
 use super::MEMTABLES_PER_BUDGET;
+use crate::TimeRules;
 
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +59,38 @@ pub struct EmbeddedOptions {
     pub segments: Option<BucketOptions>,
     /// The limits that requests were decoded under, and the log is read back under.
     pub limits: Limits,
+    /// What was done with spans of odd times, and is done again when the log is read back.
+    pub times: TimeRules,
+    /// Delete by what the clock says, even where nothing confirms it.
+    pub trust_clock: bool,
+    /// Appends are refused while less than this is free on the disk; `None` is the smaller of 1 GiB and a twentieth of it.
+    pub min_free_bytes: Option<u64>,
     /// Nanoseconds since 1970; tests set it.
     pub now_unix_nano: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Time that only passes, also while the machine sleeps; tests set it.
+    pub passing: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+/// The time since the machine was started, which no change of the clock touches, and which goes on while it sleeps.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(clock);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 impl EmbeddedOptions {
     /// A memtable of so many bytes is frozen: one fills while others are written.
     pub(super) fn freeze_bytes(&self) -> usize {
         self.flush_bytes.unwrap_or(self.memory_bytes / MEMTABLES_PER_BUDGET)
+    }
+
+    /// Reading the log back holds no more than so many bytes: as much as waits for a flush when all goes well.
+    pub(super) fn replay_bytes(&self) -> usize {
+        let share = |bytes: usize| bytes / MEMTABLES_PER_BUDGET * (MEMTABLES_PER_BUDGET - 1);
+        share(self.memory_bytes).min(self.freeze_bytes().saturating_mul(MEMTABLES_PER_BUDGET - 1))
     }
 }
 
@@ -81,6 +106,10 @@ impl Default for EmbeddedOptions {
             retention_bytes: None,
             segments: None,
             limits: Limits::default(),
+            times: TimeRules::default(),
+            trust_clock: false,
+            min_free_bytes: None,
+            passing: Arc::new(since_boot),
             now_unix_nano: Arc::new(|| {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 since.map_or(0, |since| since.as_nanos() as u64)

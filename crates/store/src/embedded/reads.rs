@@ -20,11 +20,16 @@ pub(super) struct Looked {
     pub(super) segments: Vec<Arc<Segment>>,
     /// What is there, too, and cannot be read.
     pub(super) unopened: Vec<Unopened>,
+    /// Why a part of the log is missing, if so.
+    pub(super) unread_log: Option<String>,
 }
 
 impl Looked {
     /// Those of which spans may start in a time, if all of them can be read.
     pub(super) fn whole(mut self, time: TimeRange) -> Result<(Vec<Memtable>, Vec<Arc<Segment>>), StoreError> {
+        if let Some(why) = self.unread_log {
+            return Err(StoreError::Unavailable(why));
+        }
         self.restrict(time);
         match self.unopened.pop() {
             Some(unopened) => Err(StoreError::Unavailable(unopened.why)),
@@ -57,6 +62,7 @@ impl Shared {
             tables: frozen.chain(state.active.get(tenant)).cloned().collect(),
             segments: state.segments.iter().filter(|segment| is_own(&segment.entry)).cloned().collect(),
             unopened: state.unopened.iter().filter(|unopened| is_own(&unopened.entry)).cloned().collect(),
+            unread_log: state.unread_log.clone(),
         }
     }
 
@@ -135,7 +141,10 @@ impl Shared {
         let mut top = Top::new(scan);
         let mut looked = self.look(tenant);
         looked.restrict(scan.time);
-        let Looked { tables, mut segments, mut unopened } = looked;
+        let Looked { tables, mut segments, mut unopened, unread_log } = looked;
+        if let Some(why) = unread_log {
+            return Err(StoreError::Unavailable(why));
+        }
         for (part, table) in tables.iter().enumerate() {
             table.scan(scan, part as u32, &mut top);
         }

@@ -8,6 +8,8 @@ use crate::StoreError;
 
 /// How often retention is looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(10);
+/// The same for those who keep spans for seconds.
+const MIN_TICK: Duration = Duration::from_secs(1);
 /// How soon what failed is tried again: a full disk may have space by then.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often who waits looks for himself.
@@ -66,9 +68,11 @@ impl Signal {
         self.changed.notify_all();
     }
 
-    pub(super) fn wait_for_work(&self) {
+    /// Waits until there is something to do, or until retention by this age is to be looked at.
+    pub(super) fn wait_for_work(&self, retention_age: Option<Duration>) {
         let is_failing = self.state().failed.is_some();
-        self.wait_at_most(if is_failing { RETRY } else { TICK });
+        let tick = retention_age.map_or(TICK, |age| (age / 4).clamp(MIN_TICK, TICK));
+        self.wait_at_most(if is_failing { RETRY } else { tick });
     }
 
     /// Waits until there is something to do, but no longer than so.

@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::StoreError;
 
 /// The version of the store's layout. A newer one is refused.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 /// The oldest that can be read.
 const OLDEST: u64 = 2;
 
 /// The steps, the first from [`OLDEST`] to the next.
-const STEPS: [fn(&mut Value); (FORMAT as u64 - OLDEST) as usize] = [from_2_to_3];
+const STEPS: [fn(&mut Value); (FORMAT as u64 - OLDEST) as usize] = [from_2_to_3, from_3_to_4];
 
 /// Refuses what is too new or too old.
 pub(crate) fn check(format: u64, name: &str) -> Result<(), StoreError> {
@@ -42,6 +42,12 @@ pub(crate) fn to_this_format(mut catalog: Value) -> Value {
 fn from_2_to_3(catalog: &mut Value) {
     catalog["format"] = 3.into();
     catalog["writes"] = 0.into();
+}
+
+/// Format 4 has the time of arrival in the log, and dates of segments. Both are optional, but an older version would take
+/// log files that it does not know for damaged.
+fn from_3_to_4(catalog: &mut Value) {
+    catalog["format"] = 4.into();
 }
 
 #[cfg(test)]

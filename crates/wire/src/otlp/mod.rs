@@ -7,6 +7,7 @@ mod json_encode;
 pub mod metrics;
 pub mod parts;
 mod response;
+pub(crate) mod split;
 
 pub use encode::encode_protobuf;
 pub use json_encode::{any_value_json, encode_json};

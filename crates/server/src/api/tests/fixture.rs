@@ -114,7 +114,7 @@ pub(super) async fn app_limited(batch: SpanBatch, limits: ApiLimits) -> Router {
     let store = MemoryStore::new(MemoryOptions::default());
     // As the receivers do, nothing is not appended.
     if !batch.is_empty() {
-        let append = Append { batch, body: Bytes::new(), format: Format::OtlpProtobuf };
+        let append = Append { batch, body: Bytes::new(), format: Format::OtlpProtobuf, arrival_unix_nano: u64::MAX };
         store.append(&Tenant::default(), append).await.unwrap();
     }
     let addresses =

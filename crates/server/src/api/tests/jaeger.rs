@@ -176,7 +176,7 @@ async fn answers_are_the_joined_traces_whether_they_lie_in_memory_or_in_segments
         for (number, batch) in mixed(seed).into_iter().enumerate() {
             all.append(&batch);
             let body = tracewell_wire::otlp::encode_protobuf(&batch).into();
-            let append = Append { batch, body, format: Format::OtlpProtobuf };
+            let append = Append { batch, body, format: Format::OtlpProtobuf, arrival_unix_nano: u64::MAX };
             store.append(&Tenant::default(), append).await.unwrap();
             // Some in one segment, some in another, and the last ones in memory.
             if number == 4 || number == 9 {
@@ -232,7 +232,8 @@ async fn every_tag_that_an_answer_shows_is_found_by_it() {
     let store = Arc::new(EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap());
     let decoded = tracewell_wire::decode(Format::OtlpJson, SHOWN.as_bytes(), &Default::default()).unwrap();
     assert_eq!((decoded.batch.len(), decoded.message.as_str()), (3, ""));
-    let append = Append { batch: decoded.batch, body: SHOWN.into(), format: Format::OtlpJson };
+    let append =
+        Append { batch: decoded.batch, body: SHOWN.into(), format: Format::OtlpJson, arrival_unix_nano: u64::MAX };
     store.append(&Tenant::default(), append).await.unwrap();
     let app = router(ApiState::new(store.clone()));
     for place in ["in memory", "in a segment"] {

@@ -1,6 +1,6 @@
 //! Spans to a server, in requests that it takes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tracewell_model::SpanBatch;
@@ -8,6 +8,7 @@ use tracewell_wire::otlp;
 
 use crate::cli::client::Client;
 use crate::output::visible;
+use crate::receive::RETENTION_SECONDS;
 
 /// Spans in one request.
 pub(super) const SPANS_PER_REQUEST: usize = 5_000;
@@ -27,6 +28,10 @@ pub(super) struct Sender {
     /// Spans that were refused, and why, each reason once.
     pub(super) refused: u64,
     pub(super) reasons: Vec<String>,
+    /// After which age the server deletes spans, as it says.
+    retention: Option<Duration>,
+    /// Spans that are older than that.
+    expired: u64,
 }
 
 enum Answer {
@@ -37,7 +42,7 @@ enum Answer {
 impl Sender {
     pub(super) fn new(receiver: &Client) -> Self {
         let (agent, url) = (receiver.agent().clone(), format!("{}/v1/traces", receiver.url()));
-        Self { agent, url, kept: 0, refused: 0, reasons: Vec::new() }
+        Self { agent, url, kept: 0, refused: 0, reasons: Vec::new(), retention: None, expired: 0 }
     }
 
     /// Sends all spans of a batch.
@@ -54,7 +59,10 @@ impl Sender {
             None
         } else {
             match self.post(&body, rows.len() as u64)? {
-                Answer::Taken => return Ok(()),
+                Answer::Taken => {
+                    self.count_expired(batch, rows);
+                    return Ok(());
+                }
                 Answer::TooLarge(why) => Some(why),
             }
         };
@@ -73,6 +81,9 @@ impl Sender {
                 request.send(body).with_context(|| format!("cannot reach {}; is its server running?", self.url))?;
             match response.status().as_u16() {
                 200..=299 => {
+                    let retention = response.headers().get(RETENTION_SECONDS);
+                    let seconds = retention.and_then(|value| value.to_str().ok()?.parse().ok());
+                    self.retention = seconds.map(Duration::from_secs);
                     // An empty answer is the usual one; else it says what was refused.
                     let (refused, message) = otlp::partial_success(&response.body_mut().read_to_vec()?);
                     self.kept += spans.saturating_sub(refused);
@@ -89,6 +100,23 @@ impl Sender {
             }
         }
         bail!("{} stayed busy through {MAX_TRIES} tries", self.url)
+    }
+
+    /// What is to be said of spans that the server is about to delete, if there are some.
+    pub(super) fn expired(&self) -> Option<String> {
+        let age = self.retention.filter(|_| self.expired > 0)?;
+        let (spans, seconds) = (self.expired, age.as_secs());
+        Some(format!(
+            "warning: {spans} spans are older than the {seconds} s for which the server keeps spans (--retention): it deletes them at once"
+        ))
+    }
+
+    fn count_expired(&mut self, batch: &SpanBatch, rows: &[usize]) {
+        let Some(age) = self.retention else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let oldest = now.saturating_sub(age).as_nanos();
+        let starts = &batch.spans().start_unix_nano;
+        self.expired += rows.iter().filter(|row| u128::from(starts[**row]) < oldest).count() as u64;
     }
 
     fn refuse(&mut self, spans: u64, why: &str) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::{Copied, FORMAT, Manifest};
 use crate::StoreError;
 use crate::embedded::disk::{Disk, LocalDisk, ReadFile};
-use crate::embedded::log;
+use crate::embedded::log_read::LogReader;
 
 const MANIFEST: &str = "manifest.json";
 /// What stands between the manifest's JSON and its CRC-32 in hexadecimal, as in a catalog.
@@ -133,14 +133,11 @@ impl Target {
         let mut kept = bytes;
         if is_last {
             let mut records = 0;
-            let end = log::read(&LocalDisk, &unfinished, u64::MAX, |_, _| {
+            let mut reader = LogReader::open(&LocalDisk, &unfinished, None)?;
+            while reader.next()?.is_some() {
                 records += 1;
-                Ok(())
-            })?;
-            kept = match end.unreadable.last() {
-                Some((from, to)) if *to == end.bytes => *from,
-                _ => end.bytes,
-            };
+            }
+            kept = reader.end().whole_bytes();
             if records == 0 {
                 return Ok(None);
             }

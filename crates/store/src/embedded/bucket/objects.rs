@@ -225,6 +225,10 @@ impl Shared {
 }
 
 impl SegmentFiles for BucketFiles {
+    fn has_log(&self, number: u64) -> bool {
+        self.shared.own.has_log(number)
+    }
+
     fn name(&self, number: u64) -> String {
         if is_in_directory(number) { self.shared.own.name(number) } else { self.shared.bucket.name(&key(number)) }
     }

@@ -3,10 +3,10 @@
 #[cfg(test)]
 pub(crate) mod simulated;
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a store needs of a file system. Paths are those of the store's directory.
@@ -29,6 +29,36 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Takes a lock file for as long as the result lives; `None` if another has it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// What a name stands for now; `None` where nobody can tell.
+    fn identity(&self, _: &Path) -> io::Result<Option<FileId>> {
+        Ok(None)
+    }
+    /// How much space there is; `None` where nobody can tell.
+    fn space(&self, _: &Path) -> io::Result<Option<Space>> {
+        Ok(None)
+    }
+    /// Who may do what with a directory, where there is such a thing.
+    fn mode(&self, _: &Path) -> Option<u32> {
+        None
+    }
+    /// Makes a file that takes so many bytes, or makes one that is there as large.
+    fn reserve(&self, _: &Path, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Tells a file from every other: the device and the number on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    number: u64,
+}
+
+/// Space on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Space {
+    pub(crate) free_bytes: u64,
+    pub(crate) total_bytes: u64,
 }
 
 impl dyn Disk {
@@ -80,11 +110,11 @@ pub(crate) struct LocalDisk;
 
 impl Disk for LocalDisk {
     fn create_folder(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        Ok(Box::new(File::create(path)?))
+        Ok(Box::new(create_private(path, true)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
@@ -114,13 +144,77 @@ impl Disk for LocalDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let file = File::create(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        // The directory is locked, too: its lock stays when somebody deletes the lock file. Not every file system has locks
+        // for directories.
+        let folder = path.parent().and_then(|folder| File::open(folder).ok());
+        let locked = folder.as_ref().map(File::try_lock);
+        if matches!(locked, Some(Err(TryLockError::WouldBlock))) {
+            return Ok(None);
         }
+        let is_folder_locked = matches!(locked, Some(Ok(())));
+        let file = match create_private(path, false) {
+            Ok(file) => Some(file),
+            // Where nothing can be written, a lock that is there can still be taken; else the directory's has to do.
+            Err(error) => match File::open(path) {
+                Ok(file) => Some(file),
+                Err(_) if is_folder_locked => None,
+                Err(_) => return Err(error),
+            },
+        };
+        if let Some(file) = &file {
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            if id_of(&file.metadata()?) != id_of(&std::fs::metadata(path)?) {
+                return Err(io::Error::other("it was replaced while it was taken"));
+            }
+        }
+        Ok(Some(Box::new((folder, file))))
     }
+
+    fn identity(&self, path: &Path) -> io::Result<Option<FileId>> {
+        std::fs::metadata(path).map(|metadata| Some(id_of(&metadata)))
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Option<Space>> {
+        let stats = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stats.f_frsize);
+        Ok(Some(Space { free_bytes: bytes(stats.f_bavail), total_bytes: bytes(stats.f_blocks) }))
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        Some(std::fs::metadata(path).ok()?.permissions().mode())
+    }
+
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut file = create_private(path, false)?;
+        let reserved = match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all(&vec![0; bytes as usize]),
+            other => Ok(other?),
+        };
+        if reserved.is_err() {
+            // A part of it is of no use.
+            let _ = std::fs::remove_file(path);
+        }
+        reserved
+    }
+}
+
+/// Opens a file that is this user's alone, whatever the mask of the process; one that is there is emptied if asked.
+fn create_private(path: &Path, truncate: bool) -> io::Result<File> {
+    const PRIVATE: u32 = 0o600;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(truncate).mode(PRIVATE).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o777 != PRIVATE {
+        // Another user's file that this one may write stays as it is.
+        let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
+    }
+    Ok(file)
+}
+
+fn id_of(metadata: &std::fs::Metadata) -> FileId {
+    FileId { device: metadata.dev(), number: metadata.ino() }
 }
 
 impl WriteFile for File {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::SegmentFiles;
 use crate::embedded::disk::{Disk, ReadFile, WriteFile, numbers_in};
+use crate::embedded::log_path;
 
 /// What the name of a segment's file ends with.
 const EXTENSION: &str = "segment";
@@ -45,6 +46,10 @@ fn file_name(number: u64) -> String {
 }
 
 impl SegmentFiles for LocalFiles {
+    fn has_log(&self, number: u64) -> bool {
+        self.disk.open(&log_path(&self.folder, number)).is_ok()
+    }
+
     fn name(&self, number: u64) -> String {
         self.path(number).display().to_string()
     }

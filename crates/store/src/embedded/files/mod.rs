@@ -24,6 +24,11 @@ pub(crate) trait SegmentFiles: Send + Sync + 'static {
     /// The numbers of all segments' files, sorted.
     fn list(&self) -> io::Result<Vec<u64>>;
 
+    /// Whether a log file of the directory beside is still there.
+    fn has_log(&self, _: u64) -> bool {
+        false
+    }
+
     /// What messages call the catalog.
     fn catalog_name(&self) -> String;
     /// The catalog; `None` if there is none yet.

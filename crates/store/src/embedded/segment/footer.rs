@@ -52,6 +52,10 @@ pub(crate) struct Origin {
     pub(crate) log: Option<u64>,
     /// The segments that this one replaces.
     pub(crate) merged: Vec<u64>,
+    /// Whether more of the log file's spans are in other segments, which were written after this one.
+    pub(crate) has_more: bool,
+    /// The earliest and the latest date of a span, if they are known.
+    pub(crate) dates: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,6 +101,11 @@ impl Footer {
         put_varint(out, self.filter_lines);
         self.places.put(out);
         self.postings.iter().for_each(|section| section.put(out));
+        put_varint(out, u64::from(self.origin.has_more));
+        if let Some((first, last)) = self.origin.dates {
+            put_varint(out, first);
+            put_varint(out, last);
+        }
     }
 
     /// The parts of a file of some length that questions need before any row, those that matter most last: the filter spares
@@ -134,6 +143,8 @@ impl Footer {
         let filter_lines = input.varint()?;
         let places = IndexPlaces::get(input)?;
         let postings = (!input.0.is_empty()).then(|| SectionPlace::get(input)).transpose()?;
+        let has_more = !input.0.is_empty() && input.varint()? != 0;
+        let dates = if input.0.is_empty() { None } else { Some((input.varint()?, input.varint()?)) };
         let fits = blocks.iter().all(|block| {
             block.header_length <= block.length && (1..=super::block::MOST_BLOCK_ROWS as u32).contains(&block.rows)
         });
@@ -142,7 +153,7 @@ impl Footer {
         }
         Ok(Self {
             tenant,
-            origin: Origin { log, merged },
+            origin: Origin { log, merged, has_more, dates },
             spans,
             traces,
             blocks,

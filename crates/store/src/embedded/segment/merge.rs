@@ -108,6 +108,7 @@ impl<'a> Merge<'a> {
         number: u64,
         tenant: &Tenant,
         segments: &'a [Arc<Segment>],
+        dates: Option<(u64, u64)>,
     ) -> Result<Self, StoreError> {
         let mut joined = Joined::default();
         let mut inputs = Vec::new();
@@ -134,7 +135,7 @@ impl<'a> Merge<'a> {
         let table = joined.finish(spans);
         let merged = segments.iter().map(|segment| segment.entry.number).collect();
         let logs = segments.iter().filter_map(|segment| segment.footer.origin.log);
-        let origin = Origin { log: logs.max(), merged };
+        let origin = Origin { log: logs.max(), merged, has_more: false, dates };
         let lists = Lists::of(&table.columns);
         let mut writer = SegmentWriter::create(files, number, tenant, origin, table, MERGE_LEVEL)?;
         for segment in segments {

@@ -84,6 +84,8 @@ impl Segment {
             bytes: file.length().unwrap_or(0),
             first_start_unix_nano: starts.clone().map(|(first, _)| first).min().unwrap_or(0),
             last_start_unix_nano: starts.map(|(_, last)| last).max().unwrap_or(0),
+            first_date_unix_nano: footer.origin.dates.map(|(first, _)| first),
+            last_date_unix_nano: footer.origin.dates.map(|(_, last)| last),
         };
         Ok((entry, footer.origin))
     }

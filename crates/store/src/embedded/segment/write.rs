@@ -23,6 +23,11 @@ use crate::{AttributeScope, StoreError, Tenant};
 /// Blocks are gathered until there are so many bytes, and then written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// A block whose values take more ends early: spans may have thousands of events and links each.
+const MAX_BLOCK_BYTES: usize = 8 << 20;
+/// How often it is looked at that.
+const ROWS_PER_LOOK: usize = 64;
+
 /// Names beyond are not looked at.
 const MOST_NAMED: usize = 100_000;
 
@@ -126,9 +131,11 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Ends the block if it is full.
+    /// Ends the block if it is full, in rows or in bytes.
     pub(super) fn after_row(&mut self) -> Result<(), StoreError> {
-        if self.rows.len() >= BLOCK_ROWS { self.end_block(false) } else { Ok(()) }
+        let is_full = self.rows.len() >= BLOCK_ROWS
+            || self.rows.len().is_multiple_of(ROWS_PER_LOOK) && self.rows.size_bytes() >= MAX_BLOCK_BYTES;
+        if is_full { self.end_block(false) } else { Ok(()) }
     }
 
     /// Ends the block, with the end of a trace or where one may go on.
@@ -305,6 +312,8 @@ impl SegmentWriter {
             bytes: self.written,
             first_start_unix_nano: first.unwrap_or(0),
             last_start_unix_nano: last.unwrap_or(0),
+            first_date_unix_nano: footer.origin.dates.map(|(first, _)| first),
+            last_date_unix_nano: footer.origin.dates.map(|(_, last)| last),
         })
     }
 

@@ -91,7 +91,11 @@ async fn retention_frees_what_it_drops_in_the_bucket_and_in_the_cache() {
     assert!(held(&world) >= 5);
     let bytes = world.bucket.bytes().await;
     // Spans start in 1970, so that all of them are too old.
-    let options = || EmbeddedOptions { retention_age: Some(Duration::from_secs(3600)), ..EmbeddedOptions::default() };
+    let options = || EmbeddedOptions {
+        retention_age: Some(Duration::from_secs(3600)),
+        trust_clock: true,
+        ..EmbeddedOptions::default()
+    };
     let store = world.open_with(options()).unwrap();
     store.settle().await.unwrap();
     assert_eq!(store.stats(&Tenant::default()).await.unwrap().segments, 0);
