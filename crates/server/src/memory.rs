@@ -58,6 +58,9 @@ pub(crate) fn give_back() {
 const LOOK: Duration = Duration::from_millis(100);
 /// Trimming walks through all that is free, so it is not done at every look.
 const TRIM: Duration = Duration::from_secs(1);
+/// How often what is kept is given back while nobody is at work, and how much may be kept for ever.
+const IDLE_TRIM: Duration = Duration::from_secs(10);
+const IDLE_BYTES: usize = 96 << 20;
 /// What the process may take beyond its budget: a quarter for what is freed and not given back, and this for the rest.
 const ALLOWANCE_BYTES: usize = 32 << 20;
 
@@ -73,6 +76,10 @@ pub(crate) fn watch(budget: MemoryBudget) -> std::io::Result<()> {
             // Where it cannot be known, there is no backstop.
             let Some(taken) = taken_bytes() else { return };
             let is_over = taken > ceiling;
+            if !is_over && is_idle(&budget, taken) && trimmed.is_none_or(|at| at.elapsed() > IDLE_TRIM) {
+                give_back();
+                trimmed = Some(Instant::now());
+            }
             if is_over && trimmed.is_none_or(|at| at.elapsed() > TRIM) {
                 give_back();
                 trimmed = Some(Instant::now());
@@ -96,6 +103,12 @@ pub(crate) fn watch(budget: MemoryBudget) -> std::io::Result<()> {
         }
     };
     std::thread::Builder::new().name("memory".to_owned()).stack_size(128 << 10).spawn(watch).map(drop)
+}
+
+/// Whether nobody is at work, and much is kept for what comes next: then a burst is over, and its memory is others' again.
+fn is_idle(budget: &MemoryBudget, taken: usize) -> bool {
+    let at_work = [budget.ingest(), budget.queries(), budget.answers()];
+    at_work.iter().all(|part| part.used_bytes() == 0) && taken > budget.memtables().used_bytes() + IDLE_BYTES
 }
 
 /// What the process takes of memory that is not a file's.

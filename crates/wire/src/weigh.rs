@@ -44,14 +44,14 @@ impl<'m> Scales<'m> {
         Self { bytes: text_bytes, told_bytes: 0, tell, over: None }
     }
 
-    /// A value, of an object its first node.
+    /// A value that is no text.
     pub(crate) fn value<E: Error>(&mut self) -> Result<(), E> {
-        self.add(VALUE_BYTES + NODE_BYTES)
+        self.add(VALUE_BYTES)
     }
 
-    /// An entry of an object.
-    pub(crate) fn entry<E: Error>(&mut self, name_bytes: usize) -> Result<(), E> {
-        self.add(ENTRY_BYTES + TEXT_BYTES + name_bytes)
+    /// An entry of an object, the first of which makes a node.
+    pub(crate) fn entry<E: Error>(&mut self, is_first: bool, name_bytes: usize) -> Result<(), E> {
+        self.add(ENTRY_BYTES + TEXT_BYTES + name_bytes + if is_first { NODE_BYTES } else { 0 })
     }
 
     fn add<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
@@ -117,8 +117,10 @@ impl<'a> Visitor<'a> for Weigh<'_, '_> {
 
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
         self.0.value()?;
+        let mut is_first = true;
+        // The key adds its own length.
         while map.next_key_seed(Weigh(self.0))?.is_some() {
-            self.0.add(ENTRY_BYTES)?;
+            self.0.entry(std::mem::take(&mut is_first), 0)?;
             map.next_value_seed(Weigh(self.0))?;
         }
         Ok(())

@@ -413,6 +413,50 @@ async fn over_a_budget_the_sender_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn what_can_never_fit_is_refused_for_good_and_names_the_setting() {
+    let many = |spans: u64| {
+        let ids: Vec<[u8; 8]> = (1..=spans).map(u64::to_be_bytes).collect();
+        request_of(&ids.iter().map(|id| &id[..]).collect::<Vec<_>>()).encode_to_vec()
+    };
+    let small = ReceiveLimits { decoded_bytes: 20_000, ..ReceiveLimits::default() };
+    let decoded = Setup::with(small, MemoryOptions::default());
+    let stored =
+        Setup::with(ReceiveLimits::default(), MemoryOptions { most_bytes: 20_000, ..MemoryOptions::default() });
+    for (setup, setting) in [(&decoded, "--decoded-size"), (&stored, "--memory")] {
+        let answer = setup.post(&[("content-type", PROTOBUF)], many(500)).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(!answer.headers.contains_key(header::RETRY_AFTER), "nobody is to come again with it");
+        let (code, message) = answer.error();
+        assert_eq!(code, Code::InvalidArgument as i64);
+        assert!(message.contains(setting), "{message}");
+        let refused = setup.call(many(500), None).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(setting), "{refused:?}");
+        assert_eq!(setup.post(&[("content-type", PROTOBUF)], many(10)).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn what_a_request_took_is_given_back() {
+    let budget = MemoryBudget::new(512 << 20);
+    let receiver = Receiver::new(
+        Arc::new(MemoryStore::new(MemoryOptions::default())),
+        ReceiveLimits::default(),
+        &budget,
+        AllowedOrigins::default(),
+    );
+    let setup = Setup { receiver, store: Arc::new(MemoryStore::new(MemoryOptions::default())) };
+    let body = one_span().encode_to_vec();
+    for (encoding, body) in [("", body.clone()), ("gzip", compress("gzip", &body)), ("zstd", b"nothing".to_vec())] {
+        setup.post(&[("content-type", PROTOBUF), ("content-encoding", encoding)], body).await;
+        assert_eq!(budget.ingest().used_bytes(), 0, "{encoding}");
+    }
+    setup.call(body, Some(CompressionEncoding::Zstd)).await.unwrap();
+    assert_eq!(budget.ingest().used_bytes(), 0);
+    assert!(budget.ingest().peak_bytes() > 0);
+}
+
+#[tokio::test]
 async fn grpc_takes_plain_gzip_and_zstd() {
     for compression in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Zstd)] {
         let setup = Setup::new();

@@ -24,8 +24,8 @@ pub(super) const SPAN: Part = Part { attributes: "span.attributes", is_span: tru
 const EVENT: Part = Part { attributes: "span.events.attributes", is_span: false };
 const LINK: Part = Part { attributes: "span.links.attributes", is_span: false };
 
-/// A value passes through three forms: the tree, the value in it, and its bytes.
-const FORMS: usize = 3;
+/// A value is there twice for a while: in the tree, and as what goes into the batch.
+const FORMS: usize = 2;
 
 /// The reason is which list has too many items. Syntax is left to who makes the tree.
 pub(super) fn screen(
@@ -37,7 +37,7 @@ pub(super) fn screen(
 ) -> Result<Result<(), Refused>, DecodeError> {
     let mut weigher = |bytes: usize| watch.hold(FORMS * bytes, batch);
     let mut scales = Scales::new(text.len(), &mut weigher);
-    let mut screen = Screen { part, limits, scales: &mut scales, refused: None };
+    let mut screen = Screen { part, limits, scales: &mut scales, refused: None, has_entries: false };
     let read = ReadObject(&mut screen).deserialize(&mut serde_json::Deserializer::from_str(text));
     let refused = screen.refused.take();
     let (over, bytes) = (scales.over.take(), scales.bytes);
@@ -56,11 +56,12 @@ struct Screen<'s, 'm> {
     limits: &'s Limits,
     scales: &'s mut Scales<'m>,
     refused: Option<Refused>,
+    has_entries: bool,
 }
 
 impl<'a> Object<'a> for Screen<'_, '_> {
     fn field<M: MapAccess<'a>>(&mut self, name: &str, map: &mut M) -> Result<(), M::Error> {
-        self.scales.entry(name.len())?;
+        self.scales.entry(!std::mem::replace(&mut self.has_entries, true), name.len())?;
         let (bound, field, of) = match name {
             "attributes" => (self.limits.attributes(), self.part.attributes, None),
             "events" if self.part.is_span => (self.limits.events(), "span.events", Some(EVENT)),
@@ -90,7 +91,7 @@ impl<'a> Items<'a> for List<'_, '_, '_> {
             None => items.next_element_seed(Weigh(scales))?.is_some(),
             Some(part) => {
                 scales.value()?;
-                let mut item = Screen { part, limits, scales, refused: None };
+                let mut item = Screen { part, limits, scales, refused: None, has_entries: false };
                 let shape: Option<Shape> = items.next_element_seed(ReadObject(&mut item))?;
                 *refused = item.refused.take().or(refused.take());
                 shape.is_some()
