@@ -60,6 +60,7 @@ impl Metrics {
         let mut text = Text::new(dialect);
         collect::build(&mut text);
         collect::memory(&mut text, &state.budget);
+        collect::connections(&mut text, &state.connections());
         collect::receivers(&mut text, &state.receivers());
         self.0.requests.write(&mut text);
         // Everything else is told when the store has nothing to say, too.

@@ -10,6 +10,7 @@ use tracewell_store::StoreStats;
 use super::text::{Kind, Text};
 use crate::api::{Loss, ReceiverStats};
 use crate::budget::MemoryBudget;
+use crate::net::{Count, PortConnections};
 
 /// Why SDKs drop spans, in the words of Tracewell's; what others say is one more.
 const SDK_REASONS: [&str; 4] = ["queue_full", "rejected", "unreachable", "shutdown"];
@@ -29,6 +30,40 @@ pub(super) fn memory(text: &mut Text, budget: &MemoryBudget) {
     let name = "tracewell_memory_refusals_total";
     let mut family = text.family(Kind::Counter, name, "How often a part had no memory to give.");
     budget.parts().iter().for_each(|part| family.sample(&[("part", part.name())], part.refused() as f64));
+}
+
+/// Connections of every port.
+pub(super) fn connections(text: &mut Text, ports: &[PortConnections]) {
+    let mut family = text.family(Kind::Gauge, "tracewell_connections_open", "Connections that are open now, by port.");
+    ports.iter().for_each(|port| family.sample(&[("port", port.port)], port.open as f64));
+    let name = "tracewell_connections_accepted_total";
+    let mut family = text.family(Kind::Counter, name, "Connections accepted, by port.");
+    ports.iter().for_each(|port| family.sample(&[("port", port.port)], port.accepted as f64));
+    for (name, help, of) in [
+        (
+            "tracewell_connections_refused_total",
+            "Connections refused or ended before their time, by port and reason.",
+            (|port| &port.refused) as fn(&PortConnections) -> &Vec<Count>,
+        ),
+        (
+            "tracewell_connections_timed_out_total",
+            "Connections and requests that took too long, by port and what they were slow at.",
+            |port| &port.timed_out,
+        ),
+    ] {
+        let mut family = text.family(Kind::Counter, name, help);
+        for port in ports {
+            for Count { reason, count } in of(port) {
+                family.sample(&[("port", port.port), ("reason", reason)], *count as f64);
+            }
+        }
+    }
+    let name = "tracewell_accept_errors_total";
+    let mut family = text.family(Kind::Counter, name, "Connections that could not be accepted, by port.");
+    ports.iter().for_each(|port| family.sample(&[("port", port.port)], port.accept_errors as f64));
+    let name = "tracewell_request_panics_total";
+    let mut family = text.family(Kind::Counter, name, "Requests whose handling panicked, by port. Report any.");
+    ports.iter().for_each(|port| family.sample(&[("port", port.port)], port.panics as f64));
 }
 
 pub(super) fn receivers(text: &mut Text, stats: &ReceiverStats) {

@@ -29,4 +29,4 @@ mod stream;
 pub(crate) use body::too_slow;
 pub(crate) use front::{Front, Port, free_descriptors};
 pub use limits::ConnectionLimits;
-pub use stats::{ConnectionStats, PortConnections};
+pub use stats::{ConnectionStats, Count, PortConnections};

@@ -30,7 +30,7 @@ async fn every_route_is_described_and_every_description_has_a_route() {
     let document = document();
     let mut described: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     let mut routed: Vec<&str> = NATIVE_PATHS.to_vec();
-    routed.extend(["/healthz", "/livez", "/readyz"]);
+    routed.extend(["/healthz", "/livez", "/metrics", "/readyz"]);
     described.sort_unstable();
     routed.sort_unstable();
     assert_eq!(described, routed);
