@@ -267,8 +267,8 @@ impl Context {
     /// Whether this tracer records the span.
     #[must_use]
     pub fn is_recorded_by(&self, tracer: &Tracer) -> bool {
-        let pipeline = tracer.pipeline();
-        self.recording().is_some_and(|recording| pipeline.is_some_and(|pipeline| recording.is_of(&pipeline)))
+        let Some(recording) = self.recording() else { return false };
+        tracer.with_pipeline(|pipeline| pipeline.is_some_and(|pipeline| recording.is_of(pipeline)))
     }
 
     /// Without a recording.

@@ -4,19 +4,19 @@ use crate::Value;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Display, Write as _};
+use std::ops::Deref;
 
 /// Causes of causes that are looked at.
 const MAX_CAUSES: usize = 32;
 
 /// Why something failed: an error, with its causes, or a text. `Kind` tells the two apart and is never written.
 ///
-/// For something else that can be printed write [`crate::display`] around it; for an error in a container, such as
-/// `anyhow::Error`, `&*error`.
+/// Errors of any type (`Box<dyn Error + Send + Sync>`, `anyhow::Error`) are errors, too. For something else that can be
+/// printed write [`crate::display`] around it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither an error nor a text",
     label = "write `tracewell::display(..)` around it",
-    note = "what implements `std::error::Error` is recorded with its causes; of other types that implement `Display` write `tracewell::display(value)`",
-    note = "of an error in a container, such as `anyhow::Error`, write `&*error`"
+    note = "what implements `std::error::Error` is recorded with its causes; of other types that implement `Display` write `tracewell::display(value)`"
 )]
 pub trait Failure<Kind> {
     /// What there is to record.
@@ -41,6 +41,10 @@ pub enum AnError {}
 #[derive(Debug)]
 #[doc(hidden)]
 pub enum AText {}
+/// Of [`Failure`]: what contains an error of any type.
+#[derive(Debug)]
+#[doc(hidden)]
+pub enum AContainer {}
 /// Of [`Failure`]: an error of any type.
 #[derive(Debug)]
 #[doc(hidden)]
@@ -90,7 +94,20 @@ macro_rules! boxes {
     };
 }
 
-boxes!(Box<dyn Error>, Box<dyn Error + Send>, Box<dyn Error + Send + Sync>);
+boxes!(Box<dyn Error>, Box<dyn Error + Send>);
+
+/// `Box<dyn Error + Send + Sync>`, `anyhow::Error`.
+impl<T: Deref<Target = dyn Error + Send + Sync>> Failure<AContainer> for T {
+    fn described(&self) -> Described<'_> {
+        Described { text: &**self, error: Some(("", &**self)) }
+    }
+}
+
+impl<T: Deref<Target = dyn Error + Send + Sync>> Failure<&AContainer> for &T {
+    fn described(&self) -> Described<'_> {
+        Described { text: &***self, error: Some(("", &***self)) }
+    }
+}
 
 impl<T: Failure<AnyError>> Failure<AnyError> for &T {
     fn described(&self) -> Described<'_> {
@@ -147,7 +164,7 @@ pub mod caught {
     /// `Box<dyn Error + Send + Sync>`, `anyhow::Error`.
     impl<E: std::ops::Deref<Target = dyn Error + Send + Sync>> AsContainer for &Caught<'_, E> {
         fn record(&self) {
-            Context::current().error(&**self.0);
+            Context::current().error(self.0);
         }
     }
 

@@ -7,7 +7,7 @@ use std::io::Write as _;
 pub(crate) fn say(is_quiet: bool, message: fmt::Arguments<'_>) {
     if log::max_level() != log::LevelFilter::Off {
         log::warn!(target: "tracewell", "{message}");
-    } else if !is_quiet {
+    } else if !is_quiet && !cfg!(feature = "loom") {
         // There is nobody to tell that stderr is closed.
         let _ = writeln!(std::io::stderr(), "tracewell: {message}");
     }

@@ -225,8 +225,14 @@ impl Pipeline {
             }
             Err(_) => {
                 self.collect();
-                let state = lock(&self.state);
-                if state.stopped { 0 } else { state.queue.ended() + state.in_flight }
+                let mut state = lock(&self.state);
+                if state.stopped {
+                    // It has come to its end in the meantime: nothing of it is needed any more.
+                    state.threads.clear();
+                    0
+                } else {
+                    state.queue.ended() + state.in_flight
+                }
             }
         };
         let report = ShutdownReport { stats: self.stats(), unfinished };

@@ -59,7 +59,7 @@ impl Tracer {
     /// # Errors
     /// [`Error::Timeout`] when it is not in time; it goes on in the background.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
-        self.pipeline().map_or(Ok(()), |pipeline| pipeline.flush(timeout))
+        self.with_pipeline(|pipeline| pipeline.map_or(Ok(()), |pipeline| pipeline.flush(timeout)))
     }
 
     /// Flushes, and ends the exporter's thread. Spans that end later are counted as dropped.
@@ -69,7 +69,7 @@ impl Tracer {
     /// # Errors
     /// [`Error::Forked`].
     pub fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, Error> {
-        self.pipeline().map_or_else(|| Ok(ShutdownReport::default()), |pipeline| pipeline.shutdown(timeout))
+        self.with_pipeline(|pipeline| pipeline.map_or_else(|| Ok(ShutdownReport::default()), |p| p.shutdown(timeout)))
     }
 
     /// The formats in which its layers send and understand contexts.
@@ -84,11 +84,17 @@ impl Tracer {
     /// What has happened to spans so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.pipeline().map_or_else(Stats::default, |pipeline| pipeline.stats())
+        self.with_pipeline(|pipeline| pipeline.map_or_else(Stats::default, |pipeline| pipeline.stats()))
     }
 
-    pub(crate) fn pipeline(&self) -> Option<Arc<Pipeline>> {
-        with_current(|around| self.pipeline_around(around).cloned())
+    /// Does something with its pipeline in the current context.
+    pub(crate) fn with_pipeline<R>(&self, work: impl FnOnce(Option<&Arc<Pipeline>>) -> R) -> R {
+        if !self.inherits {
+            return work(self.pipeline.as_ref());
+        }
+        // Not while the current context is read: the work may wait, or change it.
+        let pipeline = with_current(|around| self.pipeline_around(around).cloned());
+        work(pipeline.as_ref())
     }
 
     /// Its pipeline in this context.

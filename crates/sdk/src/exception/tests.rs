@@ -57,7 +57,7 @@ fn errors_of_any_type_and_texts_are_failures() {
     let boxed: Box<dyn Error + Send + Sync> = failing().into();
     let span = after(|span| _ = span.error(&boxed));
     assert_eq!(span.events[0].tags.len(), 2, "a type that is not known is not told");
-    let span = after(|span| _ = span.error(&*boxed));
+    let span = after(|span| _ = span.error(boxed));
     assert_eq!(tags(&span.events[0])[1].1, "cannot save\ncaused by: disk on fire");
     for span in [
         after(|span| _ = span.error("text")),

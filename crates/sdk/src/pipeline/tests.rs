@@ -124,7 +124,7 @@ fn an_unreachable_receiver_costs_bounded_memory_and_each_lost_span_is_counted() 
     // The exporter is now busy with the first batch; everything else has to wait.
     assert_eq!(rig.offered.recv_timeout(LONG).unwrap().len(), 64);
     rig.record(64 * 20);
-    assert_eq!(lock(&rig.tracer.pipeline().unwrap().state).queue.spans(), 640);
+    assert_eq!(rig.tracer.with_pipeline(|pipeline| lock(&pipeline.unwrap().state).queue.spans()), 640);
     assert_eq!(rig.tracer.stats().dropped_queue_full, 64 * 10);
     // Eight attempts, then the batch is given up.
     for _ in 0..8 {
@@ -146,7 +146,7 @@ fn buffers_of_threads_that_ended_are_bounded_while_the_exporter_is_busy() {
         let tracer = rig.tracer.clone();
         std::thread::spawn(move || tracer.span("short").start().end()).join().unwrap();
     }
-    assert!(lock(&rig.tracer.pipeline().unwrap().state).threads.len() <= 129);
+    assert!(rig.tracer.with_pipeline(|pipeline| lock(&pipeline.unwrap().state).threads.len()) <= 129);
     drop(rig.answer);
     rig.tracer.shutdown(LONG).unwrap();
     let stats = rig.tracer.stats();
