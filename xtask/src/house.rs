@@ -94,6 +94,7 @@ fn the_links_in_the_documents_lead_somewhere() {
         "docs/why.md",
         "docs/metrics.md",
         "docs/instrument-libraries.md",
+        "docs/environment-variables.md",
         "docs/instrument-a-service.md",
         "docs/instrument-service-n-plus-one.md",
         "docs/from-tracing.md",

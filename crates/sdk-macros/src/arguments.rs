@@ -84,8 +84,9 @@ impl Tag {
         if key.is_empty() || expression.is_empty() {
             return Err(wrong());
         }
-        // An argument stays where it is; what an expression gives is taken as it is.
-        let mut inside = if wrapper.is_some() || is_argument { source("&") } else { TokenStream::new() };
+        // An argument and its fields stay where they are; what an expression gives is taken as it is.
+        let is_place = wrapper.is_some() || is_argument || is_place(&value[value_at..]);
+        let mut inside = if is_place { source("&") } else { TokenStream::new() };
         inside.extend([TokenTree::from(Group::new(Delimiter::Parenthesis, expression))]);
         let value = match wrapper {
             Some(wrapper) => {
@@ -97,6 +98,17 @@ impl Tag {
         };
         Ok(Self { key, value })
     }
+}
+
+/// Whether it is an argument or a field of one: `id`, `self.id`, `pair.0.name`.
+fn is_place(tokens: &[TokenTree]) -> bool {
+    tokens.iter().enumerate().all(|(at, token)| match token {
+        TokenTree::Ident(_) => at % 2 == 0,
+        // `pair.0.name` has one token for `0`, `pair.0.1` one for `0.1`.
+        TokenTree::Literal(_) => at % 2 == 0 && at > 0,
+        token => at % 2 == 1 && is(token, '.'),
+    }) && tokens.len() % 2 == 1
+        && !matches!(tokens, [TokenTree::Ident(word)] if ["true", "false"].contains(&word.to_string().as_str()))
 }
 
 /// The non-empty parts between commas.

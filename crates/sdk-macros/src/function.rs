@@ -2,6 +2,7 @@
 
 use crate::Problem;
 use crate::arguments::is;
+use crate::future::{Returns, is_word};
 use proc_macro::{Delimiter, Ident, Span, TokenStream, TokenTree};
 
 pub(crate) struct Function {
@@ -15,6 +16,16 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    /// What it returns, unless a span cannot cover that.
+    pub(crate) fn returns(&self) -> Result<Returns, Problem> {
+        let output: Vec<TokenTree> = self.output.clone().into_iter().collect();
+        if !self.is_async && is_stream(&output) {
+            let text = "#[traced] would end the span before the first item of the stream: write `stream.in_span(tracewell::span(\"name\").start())` with `use tracewell::StreamExt as _;` instead";
+            return Err(Problem::new(text, output[0].span()));
+        }
+        Ok(Returns::of(&output))
+    }
+
     pub(crate) fn parse(item: TokenStream) -> Result<Self, Problem> {
         let mut head: Vec<TokenTree> = item.into_iter().collect();
         let wrong = |text: &str| Problem::new(text, Span::call_site());
@@ -22,8 +33,6 @@ impl Function {
             Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => group.stream(),
             _ => return Err(wrong("#[traced] is for functions with a body")),
         };
-        let is_word =
-            |token: &TokenTree, word: &str| matches!(token, TokenTree::Ident(ident) if ident.to_string() == word);
         let at = head.iter().position(|token| is_word(token, "fn"));
         let (Some(at), Some(TokenTree::Ident(name))) = (at, at.and_then(|at| head.get(at + 1))) else {
             return Err(wrong("#[traced] is for functions"));
@@ -39,6 +48,18 @@ impl Function {
             body,
         })
     }
+}
+
+/// Whether the type, as it is written, is a stream's.
+fn is_stream(output: &[TokenTree]) -> bool {
+    let begins = |words: &[&str]| output.first().is_some_and(|token| words.iter().any(|word| is_word(token, word)));
+    let has = |word: &str| output.iter().any(|token| is_word(token, word));
+    let end = output.iter().position(|token| is(token, '<')).unwrap_or(output.len());
+    let last = output[..end].iter().rev().find(|token| matches!(token, TokenTree::Ident(_)));
+    let is_alias = last.is_some_and(|token| is_word(token, "BoxStream") || is_word(token, "LocalBoxStream"));
+    is_alias
+        || (begins(&["impl"]) && output[..end].iter().any(|token| is_word(token, "Stream")))
+        || (last.is_some_and(|token| is_word(token, "Pin")) && has("dyn") && has("Stream") && !has("Future"))
 }
 
 /// From the `->` after the arguments to `where` or the end. Arrows of function pointers and closures stand inside the

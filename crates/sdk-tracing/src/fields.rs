@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tracewell::{EventTags, Key, Span, SpanKind, Status, debug};
+use tracewell::{EventTags, Key, Span, SpanKind, Status, debug, display};
 use tracing_core::field::{Field, Visit};
 use tracing_core::{Event, Metadata};
 
@@ -82,11 +82,19 @@ macro_rules! visit_by_tagging {
 
         fn record_u64(&mut self, field: &Field, value: u64) {
             if !$except(field) {
-                match i64::try_from(value) {
-                    Ok(value) => self.0.tag(field.name(), value),
-                    // OTLP has no integer that large.
-                    Err(_) => self.0.tag(field.name(), value.to_string()),
-                };
+                self.0.tag(field.name(), value);
+            }
+        }
+
+        fn record_u128(&mut self, field: &Field, value: u128) {
+            if !$except(field) {
+                self.0.tag(field.name(), value);
+            }
+        }
+
+        fn record_i128(&mut self, field: &Field, value: i128) {
+            if !$except(field) {
+                self.0.tag(field.name(), value);
             }
         }
 
@@ -116,6 +124,14 @@ struct EventTagger<'a, 'b>(&'a mut EventTags<'b>);
 
 impl Visit for EventTagger<'_, '_> {
     visit_by_tagging!(|field: &Field| field.name() == "message" || field.name().starts_with("log."));
+
+    /// An error is an exception of the semantic conventions, too, with its causes.
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.0.tag(field.name(), display(value)).tag("exception.message", display(value));
+        if value.source().is_some() {
+            self.0.tag("exception.stacktrace", causes(value));
+        }
+    }
 }
 
 /// What an event says.
@@ -123,9 +139,24 @@ impl Visit for EventTagger<'_, '_> {
 pub(crate) struct EventFields {
     message: Option<String>,
     error: Option<String>,
+    /// Of an event that was a record of `log`.
+    log_target: Option<String>,
+}
+
+/// Causes of causes that are looked at.
+const MAX_CAUSES: usize = 32;
+
+/// The error with its causes, a line each.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source()).take(MAX_CAUSES);
+    causes.fold(error.to_string(), |lines, cause| format!("{lines}\ncaused by: {cause}"))
 }
 
 impl EventFields {
+    pub(crate) fn log_target(&self) -> Option<&str> {
+        self.log_target.as_deref()
+    }
+
     pub(crate) fn of(event: &Event<'_>) -> Self {
         let mut fields = Self::default();
         event.record(&mut fields);
@@ -151,6 +182,7 @@ impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             "message" => self.message = Some(format!("{value:?}")),
+            "log.target" => self.log_target = Some(format!("{value:?}")),
             "error" | "err" => self.error = Some(format!("{value:?}")),
             _ => {}
         }

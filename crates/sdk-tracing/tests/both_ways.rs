@@ -197,9 +197,102 @@ fn every_log_line_within_a_span_names_it() {
     let lines = Lines::default();
     let coloured = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(true);
     tracing::subscriber::with_default(coloured.event_format(tracewell_tracing::with_ids(format())).finish(), log);
-    assert!(
-        lines.text().starts_with(&format!("\x1b[2mtrace_id={trace_id} span_id={span_id} request_id=r-\"7\x1b[0m ")),
-        "{}",
-        lines.text()
-    );
+    let text = lines.text();
+    let within = text.lines().next().unwrap();
+    assert!(within.starts_with("\x1b[2m20"), "the time comes first: {within}");
+    let ids = format!("\x1b[2mtrace_id={trace_id} span_id={span_id} request_id=r-\"7\x1b[0m");
+    assert!(within.contains("\x1b[32m INFO\x1b[0m") && within.ends_with(&ids), "{within:?}");
+}
+
+#[test]
+fn two_layers_keep_apart_what_each_has_opened() {
+    let tracers = [tracer(), tracer()];
+    let layers = [0, 1].map(|n| tracewell_tracing::layer().tracer(tracers[n].0.clone()));
+    let [first, second] = layers;
+    let subscriber = tracing_subscriber::registry().with(first).with(second);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("outer").in_scope(|| {
+            tracing::info!("happened");
+            tracing::info_span!("inner").in_scope(|| {});
+        });
+    });
+    for (tracer, exporter) in &tracers {
+        flush(tracer);
+        assert_eq!(exporter.tree(&[]), "outer\n  * happened\n  inner\n");
+    }
+}
+
+#[test]
+fn a_parent_that_is_filtered_out_is_replaced_by_its_own() {
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::filter::LevelFilter;
+    let (tracer, exporter) = tracer();
+    let layer = tracewell_tracing::layer().tracer(tracer.clone()).with_filter(LevelFilter::INFO);
+    // Another layer, which sees all.
+    let subscriber =
+        tracing_subscriber::registry().with(layer).with(tracing_subscriber::fmt::layer().with_writer(std::io::sink));
+    tracing::subscriber::with_default(subscriber, || {
+        let seen = tracing::info_span!("seen");
+        let filtered = tracing::debug_span!(parent: &seen, "filtered");
+        let deeper = tracing::trace_span!(parent: &filtered, "deeper");
+        drop(tracing::info_span!(parent: &deeper, "child"));
+    });
+    flush(&tracer);
+    assert_eq!(exporter.tree(&[]), "seen\n  child\n");
+}
+
+#[test]
+fn libraries_that_move_bytes_are_left_out_unless_asked_for() {
+    for (with_transport, expected) in
+        [(false, "request\n  * own\n"), (true, "request\n  * own\n  Connection\n    * frame\n")]
+    {
+        let (tracer, exporter) = tracer();
+        let layer = tracewell_tracing::layer().tracer(tracer.clone());
+        let layer = if with_transport { layer.with_transport() } else { layer };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info_span!("request").in_scope(|| {
+                tracing::info!("own");
+                tracing::info_span!(target: "h2::client", "Connection").in_scope(|| {
+                    tracing::info!(target: "hyper_util::client", "frame");
+                });
+            });
+        });
+        flush(&tracer);
+        assert_eq!(exporter.tree(&[]), expected);
+    }
+}
+
+#[test]
+fn an_error_is_recorded_with_its_causes() {
+    #[derive(Debug)]
+    struct Failed(std::io::Error);
+    impl std::fmt::Display for Failed {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("cannot save")
+        }
+    }
+    impl std::error::Error for Failed {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let (tracer, exporter) = tracer();
+    let subscriber = tracing_subscriber::registry().with(tracewell_tracing::layer().tracer(tracer.clone()));
+    tracing::subscriber::with_default(subscriber, || {
+        let error = Failed(std::io::Error::other("disk on fire"));
+        tracing::info_span!("save").in_scope(|| {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed");
+        });
+    });
+    flush(&tracer);
+    let span = exporter.span("save").unwrap();
+    assert_eq!(span.status, Status::Error("cannot save".into()));
+    let tags = &span.events[0].tags;
+    for (key, value) in [
+        ("error", "cannot save"),
+        ("exception.message", "cannot save"),
+        ("exception.stacktrace", "cannot save\ncaused by: disk on fire"),
+    ] {
+        assert!(tags.contains(&(key.into(), value.into())), "{key}: {tags:?}");
+    }
 }

@@ -22,9 +22,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/sizes/{id}", get(async || "640"))
         .layer(ServerLayer::new());
     let listener = tokio::net::TcpListener::bind(ADDRESS).await?;
-    axum::serve(listener, app).with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) }).await?;
+    axum::serve(listener, app).with_graceful_shutdown(stopped()).await?;
     tracewell.shutdown()?;
     Ok(())
+}
+
+/// Ctrl-c, or what Kubernetes sends: either way `main` returns, and the last spans are exported.
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    drop(tokio::signal::ctrl_c().await);
 }
 
 async fn image(Path(id): Path<u32>, Extension(request_id): Extension<RequestId>) -> String {

@@ -1,12 +1,15 @@
 //! Configuration: built in code, read from OpenTelemetry's environment variables, or both.
 
-use crate::baggage::percent_decode;
+mod env;
+
 use crate::clock::TimeSource;
+use crate::exporter::Several;
 use crate::limits::Limits;
-use crate::otlp::OtlpExporter;
+use crate::otlp::{OtlpExporter, Receiver};
 use crate::retry::RetryPolicy;
 use crate::{Clock, Error, Exporter, Key, Propagators, Resource, Sampler, StdoutExporter, Value};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,14 +29,23 @@ pub struct Config {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) pending_after: Option<Duration>,
+    /// What to say when the exports fail and nobody listens to the log.
+    pub(crate) is_quiet: bool,
     exporter: Option<Box<dyn Exporter>>,
+    /// Print spans, too, or instead.
+    console: bool,
+    otlp: bool,
     endpoint: Option<String>,
     traces_endpoint: Option<String>,
     headers: Vec<(String, String)>,
     gzip: bool,
     export_timeout: Duration,
-    /// The first thing found wrong, which `init` reports.
-    problem: Option<String>,
+    pub(crate) ca_certificate: Option<PathBuf>,
+    pub(crate) client_certificate: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
+    /// What is wrong in the environment.
+    problems: Vec<String>,
+    is_strict: bool,
 }
 
 impl Config {
@@ -55,97 +67,51 @@ impl Config {
             shutdown_timeout: Duration::from_secs(2),
             retry: RetryPolicy::default(),
             pending_after: None,
+            is_quiet: false,
             exporter: None,
+            console: false,
+            otlp: true,
             endpoint: None,
             traces_endpoint: None,
             headers: Vec::new(),
             gzip: false,
             export_timeout: Duration::from_secs(10),
-            problem: None,
+            ca_certificate: None,
+            client_certificate: None,
+            client_key: None,
+            problems: Vec::new(),
+            is_strict: false,
         }
     }
 
-    /// The defaults, overruled by the environment. An empty variable counts as not set; a wrong one makes
-    /// [`crate::init`] fail with its name.
+    /// The defaults, overruled by OpenTelemetry's environment variables: `OTEL_SERVICE_NAME`,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER` and the others in
+    /// [environment-variables.md](https://github.com/tracewell/tracewell/blob/main/docs/environment-variables.md).
     ///
-    /// | variable | |
-    /// |---|---|
-    /// | `OTEL_SDK_DISABLED` | `true` records nothing |
-    /// | `OTEL_SERVICE_NAME` | instead of the given name |
-    /// | `OTEL_RESOURCE_ATTRIBUTES` | `key=value,key=value`, percent-encoded |
-    /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | such as `parentbased_traceidratio` and `0.1` |
-    /// | `OTEL_PROPAGATORS` | such as `tracecontext,baggage,b3`; also `b3multi`, `jaeger`, `none` |
-    /// | `OTEL_EXPORTER_OTLP_ENDPOINT` | such as `http://localhost:4318`; `/v1/traces` is appended |
-    /// | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the whole URL, used as it is |
-    /// | `OTEL_TRACES_EXPORTER` | `otlp`, `console` for the standard output, or `none`, which records nothing |
-    /// | `OTEL_EXPORTER_OTLP_PROTOCOL`, `..._TRACES_PROTOCOL` | `http/protobuf`, the only one |
-    /// | `OTEL_EXPORTER_OTLP_HEADERS`, `..._TRACES_HEADERS` | `name=value,name=value`, percent-encoded |
-    /// | `OTEL_EXPORTER_OTLP_TIMEOUT`, `..._TRACES_TIMEOUT` | milliseconds |
-    /// | `OTEL_EXPORTER_OTLP_COMPRESSION`, `..._TRACES_COMPRESSION` | `gzip` (with the feature `gzip`) or `none` |
+    /// An empty variable counts as not set. A value that is not understood is ignored with a warning in the log (or, when
+    /// the program has none, on stderr): these variables are often set for all services of a cluster, and none of them may
+    /// keep one from starting. [`Config::strict`] makes them errors.
     #[must_use]
     pub fn from_env(service_name: &str) -> Self {
-        Self::from_lookup(service_name, |name| std::env::var(name).ok())
+        Self::from_lookup(service_name, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// As [`Config::from_env`], with variables from elsewhere.
     #[must_use]
     pub fn from_lookup(service_name: &str, lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let get = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        let traces_or_general = |suffix: &str| {
-            get(&format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}")).or_else(|| get(&format!("OTEL_EXPORTER_OTLP_{suffix}")))
-        };
-        let mut config = Self::new(service_name);
-        config.disabled = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        if let Some(list) = get("OTEL_RESOURCE_ATTRIBUTES") {
-            for (key, value) in config.pairs("OTEL_RESOURCE_ATTRIBUTES", &list) {
-                config.resource.set(key, value);
-            }
-        }
-        if let Some(name) = get("OTEL_SERVICE_NAME") {
-            config.resource.set("service.name", name);
-        }
-        if let Some(name) = get("OTEL_TRACES_SAMPLER") {
-            match Sampler::from_names(&name, get("OTEL_TRACES_SAMPLER_ARG").as_deref()) {
-                Ok(sampler) => config.sampler = sampler,
-                Err(problem) => config.report(problem.to_owned()),
-            }
-        }
-        if let Some(names) = get("OTEL_PROPAGATORS") {
-            match Propagators::from_names(&names) {
-                Ok(propagators) => config.propagators = propagators,
-                Err(name) => config.report(format!("OTEL_PROPAGATORS names {name:?}, which is not known")),
-            }
-        }
-        config.endpoint = get("OTEL_EXPORTER_OTLP_ENDPOINT");
-        config.traces_endpoint = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        if let Some(list) = traces_or_general("HEADERS") {
-            config.headers = config.pairs("OTEL_EXPORTER_OTLP_HEADERS", &list);
-        }
-        if let Some(timeout) = traces_or_general("TIMEOUT") {
-            match timeout.parse() {
-                Ok(millis) => config.export_timeout = Duration::from_millis(millis),
-                Err(_) => config.report("OTEL_EXPORTER_OTLP_TIMEOUT must be a number of milliseconds".to_owned()),
-            }
-        }
-        match traces_or_general("PROTOCOL").as_deref() {
-            None | Some("http/protobuf") => {}
-            Some(_) => config.report("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, here as port 4318".to_owned()),
-        }
-        match get("OTEL_TRACES_EXPORTER").as_deref() {
-            None | Some("otlp") => {}
-            Some("none") => config.disabled = true,
-            Some("console") => config = config.exporter(StdoutExporter),
-            Some(_) => config.report("OTEL_TRACES_EXPORTER must be otlp, console or none".to_owned()),
-        }
-        match traces_or_general("COMPRESSION").as_deref() {
-            None | Some("none") => {}
-            Some("gzip") => config.gzip = true,
-            Some(_) => config.report("OTEL_EXPORTER_OTLP_COMPRESSION must be gzip or none".to_owned()),
-        }
-        config
+        env::read(service_name, &lookup)
     }
 
-    /// Where to send spans: the base URL of an OTLP/HTTP receiver. `/v1/traces` is appended.
+    /// Makes [`crate::init`] fail when an environment variable has a value that is not understood, instead of ignoring it
+    /// with a warning.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.is_strict = true;
+        self
+    }
+
+    /// Where to send spans: the base URL of an OTLP/HTTP receiver. `/v1/traces` is appended to its path; a query stays, a
+    /// user and password become a header.
     #[must_use]
     pub fn endpoint(mut self, url: &str) -> Self {
         self.endpoint = Some(url.to_owned());
@@ -174,10 +140,34 @@ impl Config {
         self
     }
 
-    /// How long one attempt to export may take; 10 s unless told.
+    /// How long one attempt to export may take; 10 s unless told. Zero is no limit.
     #[must_use]
     pub fn export_timeout(mut self, timeout: Duration) -> Self {
         self.export_timeout = timeout;
+        self
+    }
+
+    /// How long the attempts to export one batch may take together; zero, the default, is no limit but the number of
+    /// attempts, which take about a minute.
+    #[must_use]
+    pub fn batch_timeout(mut self, timeout: Duration) -> Self {
+        self.retry.max_elapsed = Some(timeout).filter(|timeout| !timeout.is_zero());
+        self
+    }
+
+    /// A file (PEM) with the certificates that the receiver's may be signed by, instead of the well-known authorities.
+    /// For `https://` endpoints, with the feature `tls`.
+    #[must_use]
+    pub fn ca_certificate(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_certificate = Some(path.into());
+        self
+    }
+
+    /// Files (PEM) with the certificate chain and the key that the receiver knows this service by.
+    #[must_use]
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_certificate = Some(certificate.into());
+        self.client_key = Some(key.into());
         self
     }
 
@@ -219,6 +209,42 @@ impl Config {
     #[must_use]
     pub fn exporter(mut self, exporter: impl Exporter) -> Self {
         self.exporter = Some(Box::new(exporter));
+        (self.console, self.otlp) = (false, false);
+        self
+    }
+
+    /// The greatest number of tags of one span, 128 unless told. More are dropped and counted in the span.
+    #[must_use]
+    pub fn max_tags(mut self, tags: usize) -> Self {
+        self.limits.tags = tags;
+        self
+    }
+
+    /// The greatest number of events of one span, 128 unless told. More are dropped and counted in the span.
+    #[must_use]
+    pub fn max_events(mut self, events: usize) -> Self {
+        self.limits.events = events;
+        self
+    }
+
+    /// The greatest number of links of one span, 128 unless told. More are dropped and counted in the span.
+    #[must_use]
+    pub fn max_links(mut self, links: usize) -> Self {
+        self.limits.links = links;
+        self
+    }
+
+    /// The greatest number of tags of one event, 128 unless told. More are dropped and counted in the event.
+    #[must_use]
+    pub fn max_event_tags(mut self, tags: usize) -> Self {
+        self.limits.event_tags = tags;
+        self
+    }
+
+    /// The greatest length of a text in a tag or status, in characters; 16,384 unless told. Longer ones are cut.
+    #[must_use]
+    pub fn max_value_chars(mut self, chars: usize) -> Self {
+        self.limits.value_chars = chars;
         self
     }
 
@@ -282,41 +308,57 @@ impl Config {
         self
     }
 
+    /// Says what is wrong in the environment, or fails for it.
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        let problems = std::mem::take(&mut self.problems);
+        if self.is_strict && !problems.is_empty() {
+            return Err(Error::Config(problems.join("; ")));
+        }
+        for problem in problems {
+            crate::notice::say(self.is_quiet, format_args!("{problem}"));
+        }
+        Ok(())
+    }
+
     /// The exporter, given or made; called once.
     pub(crate) fn take_exporter(&mut self) -> Result<Box<dyn Exporter>, Error> {
-        if let Some(problem) = self.problem.take() {
-            return Err(Error::Config(problem));
-        }
         if let Some(exporter) = self.exporter.take() {
             return Ok(exporter);
         }
-        let exporter = OtlpExporter::new(&self.url(), &self.headers, self.gzip, self.export_timeout);
-        exporter.map(|exporter| Box::new(exporter) as Box<dyn Exporter>).map_err(Error::Config)
+        let otlp = if self.otlp { Some(self.otlp_exporter()?) } else { None };
+        Ok(match (otlp, self.console) {
+            (Some(otlp), true) => Box::new(Several::new(vec![Box::new(StdoutExporter), otlp])),
+            (Some(otlp), false) => otlp,
+            (None, _) => Box::new(StdoutExporter),
+        })
+    }
+
+    fn otlp_exporter(&mut self) -> Result<Box<dyn Exporter>, Error> {
+        // The attempts of a batch are not longer than all of them together.
+        let timeout = [Some(self.export_timeout).filter(|timeout| !timeout.is_zero()), self.retry.max_elapsed];
+        let receiver = Receiver {
+            url: self.url(),
+            headers: std::mem::take(&mut self.headers),
+            gzip: self.gzip,
+            timeout: timeout.into_iter().flatten().min(),
+            ca_certificate: self.ca_certificate.take(),
+            client_certificate: self.client_certificate.take(),
+            client_key: self.client_key.take(),
+        };
+        OtlpExporter::new(receiver).map(|exporter| Box::new(exporter) as Box<dyn Exporter>).map_err(Error::Config)
     }
 
     fn url(&self) -> String {
         match (&self.traces_endpoint, &self.endpoint) {
             (Some(url), _) => url.clone(),
-            (None, Some(base)) => format!("{}/v1/traces", base.trim_end_matches('/')),
+            (None, Some(base)) => {
+                let base = base.split('#').next().unwrap_or_default();
+                let (path, query) = base.split_once('?').map_or((base, None), |(path, query)| (path, Some(query)));
+                let query = query.map_or_else(String::new, |query| format!("?{query}"));
+                format!("{}/v1/traces{query}", path.trim_end_matches('/'))
+            }
             (None, None) => "http://localhost:4318/v1/traces".to_owned(),
         }
-    }
-
-    fn pairs(&mut self, name: &str, list: &str) -> Vec<(String, String)> {
-        let mut pairs = Vec::new();
-        for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
-            match pair.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => {
-                    pairs.push((percent_decode(key.trim()), percent_decode(value.trim())));
-                }
-                _ => self.report(format!("{name} must be key=value pairs separated by commas")),
-            }
-        }
-        pairs
-    }
-
-    fn report(&mut self, problem: String) {
-        self.problem.get_or_insert(problem);
     }
 }
 
@@ -327,8 +369,7 @@ impl fmt::Debug for Config {
             .field("resource", &self.resource)
             .field("sampler", &self.sampler)
             .field("disabled", &self.disabled)
-            .field("endpoint", &self.endpoint)
-            .field("traces_endpoint", &self.traces_endpoint)
+            .field("url", &crate::otlp::shown(&self.url()))
             .finish_non_exhaustive()
     }
 }

@@ -1,10 +1,11 @@
 //! The context that travels with the work: the current span and the baggage.
 
+use crate::exception::{self, Failure};
 use crate::pipeline::Pipeline;
 use crate::recording::Recording;
 use crate::sync::{Arc, thread_local};
 use crate::tags::TagValue;
-use crate::{Baggage, EventTags, SpanContext, TraceState};
+use crate::{Baggage, EventTags, SpanContext, TraceState, Tracer};
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -245,12 +246,29 @@ impl Context {
         self
     }
 
-    /// Marks the span as failed; nothing happens when it is not recorded.
-    pub fn error(&self, error: impl fmt::Display) -> &Self {
+    /// Marks the span as failed, see [`crate::Span::error`]; nothing happens when it is not recorded.
+    pub fn error<K>(&self, error: impl Failure<K>) -> &Self {
         if let Some(recording) = self.recording() {
-            recording.error(&error);
+            recording.error(&error.described());
         }
         self
+    }
+
+    /// Adds the event of an error to the span, see [`crate::Span::exception`]; nothing happens when it is not recorded.
+    pub fn exception<E: std::error::Error + ?Sized>(&self, error: &E) -> &Self {
+        if let Some(recording) = self.recording().filter(|recording| recording.is_open()) {
+            // A reference to an error is one, also when the error is of any type.
+            let stacktrace = exception::causes(&error);
+            recording.exception(exception::type_name::<E>(), &error, stacktrace);
+        }
+        self
+    }
+
+    /// Whether this tracer records the span.
+    #[must_use]
+    pub fn is_recorded_by(&self, tracer: &Tracer) -> bool {
+        let Some(recording) = self.recording() else { return false };
+        tracer.with_pipeline(|pipeline| pipeline.is_some_and(|pipeline| recording.is_of(pipeline)))
     }
 
     /// Without a recording.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 /// The role of a span in a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SpanKind {
     /// Work inside the service.
     #[default]
@@ -21,6 +22,7 @@ pub enum SpanKind {
 
 /// How a span's work went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Status {
     /// Nobody said.
     #[default]
@@ -33,6 +35,7 @@ pub enum Status {
 
 /// Something that happened at one moment of a span.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Event {
     /// What happened.
     pub name: Key,

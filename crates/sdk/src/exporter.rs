@@ -1,9 +1,11 @@
 //! Where finished spans go.
 
 mod memory;
+mod several;
 mod stdout;
 
 pub use memory::InMemoryExporter;
+pub(crate) use several::Several;
 pub use stdout::StdoutExporter;
 
 use crate::{Resource, SpanData, Stats, otlp};
@@ -11,11 +13,36 @@ use std::fmt;
 use std::time::Duration;
 
 /// Takes batches of finished spans, on a thread of its own. Retries are the caller's: one call is one attempt.
+///
+/// To test an exporter of one's own, give it spans: record them with an [`InMemoryExporter`] and hand out what it kept.
+///
+/// ```
+/// use tracewell::{Batch, Config, ExportError, Exporter, InMemoryExporter, Tracer};
+///
+/// struct Counts(usize);
+///
+/// impl Exporter for Counts {
+///     fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError> {
+///         self.0 += batch.len();
+///         Ok(())
+///     }
+/// }
+///
+/// let recorded = InMemoryExporter::new();
+/// let tracer = Tracer::new(Config::new("test").exporter(recorded.clone()))?;
+/// tracer.span("work").start().end();
+/// tracer.flush(std::time::Duration::from_secs(5))?;
+///
+/// let mut counts = Counts(0);
+/// recorded.export_to(&mut counts)?;
+/// assert_eq!(counts.0, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Exporter: Send + 'static {
     /// Exports one batch.
     ///
     /// # Errors
-    /// [`ExportError::Retry`] has the same batch offered again, the others do not.
+    /// [`ExportError::Retry`] and [`ExportError::Unreachable`] have the same batch offered again, the others do not.
     fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError>;
 
     /// Takes what has become of spans so far: about once a minute when there is news, and at the shutdown. Does nothing
@@ -32,7 +59,13 @@ pub struct Report<'a> {
     pub(crate) otlp: &'a [u8],
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    /// What an exporter of one's own may be told in a test. `otlp` is a request in OTLP's form, or empty.
+    #[must_use]
+    pub fn new(stats: &'a Stats, otlp: &'a [u8]) -> Self {
+        Self { stats, otlp }
+    }
+
     /// In numbers.
     #[must_use]
     pub fn stats(&self) -> &Stats {
@@ -54,6 +87,7 @@ pub struct Batch<'a> {
     /// Where in `otlp` the spans begin.
     pub(crate) spans_at: usize,
     pub(crate) len: usize,
+    pub(crate) attempt: u32,
 }
 
 impl Batch<'_> {
@@ -68,6 +102,12 @@ impl Batch<'_> {
     #[allow(clippy::len_without_is_empty, reason = "there is no empty one")]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// How often it has been offered, this time included: 1 at first, more after [`ExportError::Retry`].
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// The batch as an OTLP `ExportTraceServiceRequest`, ready to be sent.
@@ -85,6 +125,7 @@ impl Batch<'_> {
 
 /// Why a batch was not exported, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ExportError {
     /// It may work later.
     Retry {
@@ -93,6 +134,9 @@ pub enum ExportError {
         /// What happened.
         reason: String,
     },
+    /// Nobody listens there, or there is no such host. Tried again while the program runs, but not at its end: what was
+    /// refused at once would be refused again.
+    Unreachable(String),
     /// The receiver took the batch but for some spans.
     PartlyRejected {
         /// How many.
@@ -107,7 +151,7 @@ pub enum ExportError {
 impl fmt::Display for ExportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retry { reason, .. } | Self::Rejected(reason) => f.write_str(reason),
+            Self::Retry { reason, .. } | Self::Unreachable(reason) | Self::Rejected(reason) => f.write_str(reason),
             Self::PartlyRejected { rejected, reason } => write!(f, "{rejected} spans rejected: {reason}"),
         }
     }

@@ -46,7 +46,8 @@ pub fn client_error<E: std::fmt::Display>(span: &Span, error: &E) {
 /// As [`client_span`], with a tracer of the caller's.
 pub fn client_span_of(tracer: &Tracer, method: &str, url: &str) -> Span {
     let (address, port) = authority(url);
-    let span = with_method(tracer, SpanKind::Client, method, None).tag_with("url.full", || redact_url(url));
+    let span = with_method(tracer.span(name(method, None)).kind(SpanKind::Client), method);
+    let span = span.tag_with("url.full", || redact_url(url));
     let span = match address {
         Some(address) => span.tag("server.address", address),
         None => span,
@@ -57,22 +58,23 @@ pub fn client_span_of(tracer: &Tracer, method: &str, url: &str) -> Span {
     }
 }
 
-/// A builder with the method, and `{method} {target}` as its name. Unknown methods would let strangers make up span
-/// names without bound; they are `HTTP`, with `_OTHER` as the method.
-pub(crate) fn with_method<'a>(
-    tracer: &'a Tracer,
-    kind: SpanKind,
-    method: &str,
-    target: Option<&str>,
-) -> SpanBuilder<'a> {
+/// Unknown methods would let strangers make up span names without bound.
+fn known(method: &str) -> Option<&'static str> {
     const KNOWN: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "QUERY"];
-    let known = KNOWN.into_iter().find(|known| *known == method);
-    let name: Key = match (known.unwrap_or("HTTP"), target) {
+    KNOWN.into_iter().find(|known| *known == method)
+}
+
+/// A span's name: `{method} {target}`, with `HTTP` for an unknown method.
+pub(crate) fn name(method: &str, target: Option<&str>) -> Key {
+    match (known(method).unwrap_or("HTTP"), target) {
         (method, Some(target)) => format!("{method} {target}").into(),
         (method, None) => method.into(),
-    };
-    let span = tracer.span(name).kind(kind);
-    match known {
+    }
+}
+
+/// Tags the span with its method, `_OTHER` for an unknown one.
+pub(crate) fn with_method<'a>(span: SpanBuilder<'a>, method: &str) -> SpanBuilder<'a> {
+    match known(method) {
         Some(known) => span.tag("http.request.method", crate::Value::from_static(known)),
         None => span
             .tag("http.request.method", crate::Value::from_static("_OTHER"))

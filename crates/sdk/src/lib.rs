@@ -62,7 +62,7 @@
 //! - Tags of a span that is not sampled are never evaluated.
 //!
 //! # Features
-//! `tower` (default): [`ServerLayer`] and [`ClientLayer`]. `axum`: routes from axum's `MatchedPath`. `gzip`: compressed
+//! `macros` (default): the attribute [`macro@traced`]. `tower` (default): [`ServerLayer`] and [`ClientLayer`]. `axum`: routes from axum's `MatchedPath`. `gzip`: compressed
 //! export. `tls`: `https://` endpoints. `off`: nothing is left of this library in the code that calls it; any crate of a
 //! program can turn it on, and the program is then the same without tracing. Contexts of others are not passed on.
 //! `stream`: spans around streams.
@@ -110,9 +110,13 @@ mod sync;
 
 mod config;
 mod error;
+mod exception;
 mod exporter;
 mod ids;
+mod notice;
 mod otlp;
+#[cfg(not(feature = "off"))]
+mod panics;
 #[cfg(not(feature = "off"))]
 mod pipeline;
 mod propagation;
@@ -137,6 +141,9 @@ pub use config::Config;
 pub use context::{Context, Entered};
 pub use data::{Event, SpanData, SpanKind, Status};
 pub use error::Error;
+pub use exception::Failure;
+#[doc(hidden)]
+pub use exception::caught as __caught;
 pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter, Report, StdoutExporter};
 #[cfg(not(feature = "off"))]
 pub use future::{FutureExt, InSpan, WithContext};
@@ -153,12 +160,14 @@ pub use sampler::{Decision, Sample, Sampler, SamplingInput};
 #[cfg(not(feature = "off"))]
 pub use span::{EventTags, Span, SpanBuilder};
 pub use span_context::{SpanContext, TraceFlags, TraceState};
-pub use stats::Stats;
+pub use stats::{ShutdownReport, Stats};
 #[cfg(feature = "stream")]
-pub use stream::{InSpanStream, StreamExt};
+pub use stream::{InSpanStream, StreamExt, WithContextStream};
 pub use tags::{Scalar, TagValue, ValueWriter, debug, display};
 #[cfg(feature = "tower")]
-pub use tower::{ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService};
+pub use tower::{
+    ClientFuture, ClientLayer, ClientService, RequestId, ServerFuture, ServerLayer, ServerService, TracedBody,
+};
 #[cfg(not(feature = "off"))]
 pub use tracer::{Guard, Tracer, init, tracer};
 #[cfg(feature = "macros")]
@@ -166,13 +175,14 @@ pub use tracewell_macros::traced;
 pub use value::{Key, Value};
 
 #[cfg(feature = "off")]
-#[cfg_attr(not(feature = "tower"), allow(unused_imports))]
-use off::{poll_in, run_in};
+#[cfg_attr(not(all(feature = "tower", feature = "stream")), allow(unused_imports))]
+use off::{poll_in, propagators_of, run_in};
 #[cfg(not(feature = "off"))]
-#[cfg_attr(not(feature = "tower"), allow(unused_imports))]
-use {context::run_in, future::poll_in};
+#[cfg_attr(not(all(feature = "tower", feature = "stream")), allow(unused_imports))]
+use {context::run_in, future::poll_in, tracer::propagators_of};
 
-/// A span of the global tracer, child of the current context unless told otherwise.
+/// A span, child of the current context unless told otherwise: of the tracer that records the current span, or else of the
+/// global one.
 #[inline(always)]
 pub fn span(name: impl Into<Key>) -> SpanBuilder<'static> {
     tracer().span(name)
@@ -190,10 +200,16 @@ pub fn event(name: impl AsRef<str>) {
     Context::current().event(name);
 }
 
-/// Marks the current span as failed.
+/// Marks the current span as failed, with an error and its causes or a text: see [`Span::error`].
 #[inline]
-pub fn error(error: impl std::fmt::Display) {
+pub fn error<K>(error: impl Failure<K>) {
     Context::current().error(error);
+}
+
+/// Adds the event of an error to the current span, which does not fail: see [`Span::exception`].
+#[inline]
+pub fn exception<E: std::error::Error + ?Sized>(error: &E) {
+    Context::current().exception(error);
 }
 
 #[cfg(not(feature = "off"))]

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unused_self, reason = "the methods have the shape of those that do something")]
 
-use crate::{Baggage, Config, Error, Extractor, Injector, Key, Propagators, SpanContext, SpanKind, Status, TagValue};
+use crate::{
+    Baggage, Config, Error, Extractor, Failure, Injector, Key, Propagators, ShutdownReport, SpanContext, SpanKind,
+    Status, TagValue,
+};
 use pin_project_lite::pin_project;
-use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -82,6 +84,11 @@ impl Context {
     }
 
     #[inline(always)]
+    pub fn is_recorded_by(&self, _tracer: &Tracer) -> bool {
+        false
+    }
+
+    #[inline(always)]
     pub fn tag(&self, _key: impl AsRef<str>, _value: impl TagValue) -> &Self {
         self
     }
@@ -97,9 +104,19 @@ impl Context {
     }
 
     #[inline(always)]
-    pub fn error(&self, _error: impl fmt::Display) -> &Self {
+    pub fn error<K>(&self, _error: impl Failure<K>) -> &Self {
         self
     }
+
+    #[inline(always)]
+    pub fn exception<E: std::error::Error + ?Sized>(&self, _error: &E) -> &Self {
+        self
+    }
+}
+
+#[inline(always)]
+pub(crate) fn propagators_of(_context: &Context) -> Propagators {
+    Propagators::NONE
 }
 
 #[inline(always)]
@@ -227,7 +244,12 @@ impl Span {
     }
 
     #[inline(always)]
-    pub fn error(&self, _error: impl fmt::Display) -> &Self {
+    pub fn error<K>(&self, _error: impl Failure<K>) -> &Self {
+        self
+    }
+
+    #[inline(always)]
+    pub fn exception<E: std::error::Error + ?Sized>(&self, _error: &E) -> &Self {
         self
     }
 
@@ -317,8 +339,8 @@ impl Tracer {
     }
 
     #[inline(always)]
-    pub fn shutdown(&self, _timeout: Duration) -> Result<(), Error> {
-        Ok(())
+    pub fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, Error> {
+        Ok(ShutdownReport::default())
     }
 
     #[inline(always)]
@@ -360,8 +382,8 @@ impl Guard {
     }
 
     #[inline(always)]
-    pub fn shutdown(self) -> Result<(), Error> {
-        Ok(())
+    pub fn shutdown(self) -> Result<ShutdownReport, Error> {
+        Ok(ShutdownReport::default())
     }
 }
 

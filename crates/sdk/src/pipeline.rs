@@ -20,7 +20,7 @@ use crate::clock::TimeSource;
 use crate::limits::Limits;
 use crate::recording::{Open, Recording};
 use crate::sync::{self, Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, lock};
-use crate::{Config, Error, Sampler, Stats, fork, otlp};
+use crate::{Config, Error, Propagators, Sampler, ShutdownReport, Stats, fork, notice, otlp, panics};
 use buffer::{BUFFERS, Buffer, CHUNK_SPANS, Own};
 use queue::{Bounds, Chunk, Queue};
 use std::fmt;
@@ -33,6 +33,7 @@ pub(crate) struct Pipeline {
     pub(crate) limits: Limits,
     pub(crate) sampler: Sampler,
     pub(crate) clock: TimeSource,
+    pub(crate) propagators: Propagators,
     /// Tells pipelines apart in a thread's list of buffers.
     id: u64,
     /// In the process that started it, and has its exporter's thread, this is what [`fork::count`] says.
@@ -50,6 +51,8 @@ pub(crate) struct Pipeline {
     /// Set before the last drain, so that a span is either in it or counted as dropped.
     closed: AtomicBool,
     counts: Counts,
+    /// Says nothing on stderr.
+    is_quiet: bool,
 }
 
 /// See [`Stats`].
@@ -67,6 +70,10 @@ struct Counts {
 struct State {
     queue: Queue,
     threads: Vec<Arc<Buffer>>,
+    /// Spans in the batch that is being exported.
+    in_flight: u64,
+    /// It was said that exports fail.
+    is_said: bool,
     /// Tickets of those who flush: given out, and served.
     flush_asked: u64,
     flush_done: u64,
@@ -82,9 +89,11 @@ impl Pipeline {
     pub(crate) fn start(mut config: Config) -> Result<Arc<Self>, Error> {
         // Not one of `sync`'s: it only counts.
         static LAST_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        config.check()?;
         let exporter = config.take_exporter()?;
         config.clock.check();
         fork::watch();
+        panics::watch();
         let bounds = Bounds {
             queue_spans: config.max_queue_spans,
             queue_bytes: config.max_queue_bytes,
@@ -95,6 +104,7 @@ impl Pipeline {
             limits: config.limits,
             sampler: config.sampler,
             clock: config.clock,
+            propagators: config.propagators,
             id: LAST_ID.fetch_add(1, Ordering::Relaxed),
             forks: fork::count(),
             bounds,
@@ -102,6 +112,8 @@ impl Pipeline {
             state: Mutex::new(State {
                 queue: Queue::new(bounds),
                 threads: Vec::new(),
+                in_flight: 0,
+                is_said: false,
                 flush_asked: 0,
                 flush_done: 0,
                 stop_before: None,
@@ -114,6 +126,7 @@ impl Pipeline {
             done: Condvar::new(),
             closed: AtomicBool::new(false),
             counts: Counts::default(),
+            is_quiet: config.is_quiet,
         });
         let worker =
             Worker::new(Arc::clone(&pipeline), exporter, config.resource, config.retry, config.export_interval);
@@ -191,7 +204,7 @@ impl Pipeline {
         self.wait_until(state, timeout, |state| state.flush_done >= ticket || state.stopped).map(drop)
     }
 
-    pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+    pub(crate) fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, Error> {
         if self.is_forked() {
             return Err(Error::Forked);
         }
@@ -203,12 +216,36 @@ impl Pipeline {
         state.stop_before.get_or_insert(until);
         self.closed.store(true, Ordering::Relaxed);
         self.work.notify_all();
-        let state = self.wait_until(state, timeout, |state| state.stopped)?;
-        // What is left of the time is for what the exporter is told of the library itself; no span depends on it.
-        let left = until.saturating_duration_since(Instant::now());
-        drop(self.wait_until(state, left, |state| state.ended));
-        let lost = self.counts.dropped_shutdown.load(Ordering::Relaxed) > 0;
-        if lost && !already { Err(Error::Timeout) } else { Ok(()) }
+        let unfinished = match self.wait_until(state, timeout, |state| state.stopped) {
+            Ok(state) => {
+                // What is left of the time is for what the exporter is told of the library itself; no span depends on it.
+                let left = until.saturating_duration_since(Instant::now());
+                drop(self.wait_until(state, left, |state| state.ended));
+                0
+            }
+            Err(_) => {
+                self.collect();
+                let mut state = lock(&self.state);
+                if state.stopped {
+                    // It has come to its end in the meantime: nothing of it is needed any more.
+                    state.threads.clear();
+                    0
+                } else {
+                    state.queue.ended() + state.in_flight
+                }
+            }
+        };
+        let report = ShutdownReport { stats: self.stats(), unfinished };
+        if report.lost() > 0 && !already {
+            self.say(&report);
+        }
+        Ok(report)
+    }
+
+    /// Says what is wrong, on stderr only once.
+    fn say(&self, problem: &dyn fmt::Display) {
+        let is_said = std::mem::replace(&mut lock(&self.state).is_said, true);
+        notice::say(self.is_quiet || is_said, format_args!("{problem}"));
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -7,7 +7,7 @@ mod w3c;
 
 #[cfg(not(feature = "off"))]
 use crate::{Baggage, SpanContext};
-use crate::{Context, tracer};
+use crate::{Context, propagators_of, tracer};
 use std::fmt;
 use std::ops::BitOr;
 
@@ -164,18 +164,19 @@ impl fmt::Debug for Propagators {
     }
 }
 
-/// Writes the context into a message that leaves the process, in the formats of the global tracer
-/// ([`crate::Config::propagators`]). Without a valid span and baggage nothing is written.
+/// Writes the context into a message that leaves the process, in the formats of its tracer
+/// ([`crate::Config::propagators`]) or else of the global one. Without a valid span and baggage nothing is written.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();
 /// tracewell::inject(&tracewell::Context::current(), &mut headers);
 /// ```
 pub fn inject(context: &Context, carrier: &mut impl Injector) {
-    tracer().propagators().inject(context, carrier);
+    propagators_of(context).inject(context, carrier);
 }
 
-/// Reads the context of a message that came from another process, in the formats of the global tracer. An invalid
+/// Reads the context of a message that came from another process, in the formats of the current context's
+/// tracer or else of the global one. An invalid
 /// parent counts as none, so that a new trace begins; the baggage is read either way.
 #[must_use]
 pub fn extract(carrier: &impl Extractor) -> Context {

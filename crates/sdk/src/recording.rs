@@ -1,5 +1,6 @@
 //! A span while it is recorded.
 
+use crate::exception::{Described, causes};
 use crate::limits::Limits;
 use crate::pipeline::Pipeline;
 use crate::proto;
@@ -7,7 +8,7 @@ use crate::span::EventTags;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::tags::{SpanTags, TagValue};
 use crate::value::truncated;
-use crate::{Key, SpanContext, SpanId, SpanKind, Status, TraceState, otlp};
+use crate::{Key, SpanContext, SpanId, SpanKind, Status, TraceState, otlp, panics};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -116,6 +117,11 @@ impl Recording {
     }
 
     #[inline]
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    #[inline]
     pub(crate) fn is_of(&self, pipeline: &Arc<Pipeline>) -> bool {
         Arc::ptr_eq(&self.pipeline, pipeline)
     }
@@ -200,22 +206,72 @@ impl Recording {
         });
     }
 
-    pub(crate) fn error(&self, error: &dyn fmt::Display) {
-        let mut text = error.to_string();
-        text.truncate(truncated(&text, self.pipeline.limits.value_bytes).len());
+    /// Marks the span as failed. An error is an event, too.
+    pub(crate) fn error(&self, failure: &Described<'_>) {
+        if !self.is_open() {
+            return;
+        }
+        if let Some((kind, error)) = failure.error {
+            self.exception(kind, failure.text, causes(error));
+        }
+        let mut text = failure.text.to_string();
+        text.truncate(truncated(&text, self.pipeline.limits.value_chars).len());
         self.update(|open, _| open.status = Status::Error(text.into()));
+    }
+
+    /// The event of an exception, by the semantic conventions.
+    pub(crate) fn exception(&self, kind: &str, message: &dyn fmt::Display, stacktrace: Option<String>) {
+        self.event("exception", |tags| {
+            if !kind.is_empty() {
+                tags.tag("exception.type", kind);
+            }
+            tags.tag("exception.message", message.to_string()).tag("exception.stacktrace", stacktrace);
+        });
+    }
+
+    /// The span is unwound by a panic of this thread.
+    #[cold]
+    fn panicked(&self) {
+        let Some(panic) = panics::current() else {
+            return self.update(|open, _| open.status = Status::Error("panicked".into()));
+        };
+        self.exception("panic", &panic.text, Some(panic.location).filter(|location| !location.is_empty()));
+        let status = match panic.text.as_str() {
+            "" => "panicked".into(),
+            text => format!("panicked: {}", truncated(text, self.pipeline.limits.value_chars)).into(),
+        };
+        self.update(|open, _| open.status = Status::Error(status));
+    }
+
+    /// Takes what was set on it before it started, for another one.
+    pub(crate) fn take_tags(&self) -> Option<(SpanTags, Repeated)> {
+        let mut open = self.lock()?;
+        Some((std::mem::take(&mut open.tags), std::mem::take(&mut open.links)))
+    }
+
+    /// Has the tags and links of another one.
+    pub(crate) fn set_tags(&self, (tags, links): (SpanTags, Repeated)) {
+        self.update(|open, _| (open.tags, open.links) = (tags, links));
+    }
+
+    /// So many tags and links were not looked at.
+    pub(crate) fn count_dropped(&self, tags: u32, links: u32) {
+        self.update(|open, _| {
+            open.tags.dropped += tags;
+            open.links.dropped += links;
+        });
     }
 
     /// Ends the span, unless it has ended, and hands it to the pipeline.
     pub(crate) fn end(&self, end_unix_nanos: Option<u64>) {
         let monotonic_nanos = if end_unix_nanos.is_none() { self.pipeline.clock.monotonic_nanos() } else { 0 };
+        if std::thread::panicking() {
+            self.panicked();
+        }
         let Some(mut open) = self.lock() else { return };
         let open = &mut *open;
         if !open.is_open {
             return;
-        }
-        if std::thread::panicking() {
-            open.status = Status::Error("panicked".into());
         }
         let end = end_unix_nanos.unwrap_or(open.offset_nanos.wrapping_add(monotonic_nanos)).max(open.start_unix_nanos);
         // Nothing locks a span that holds the lock of a thread's buffer.

@@ -9,6 +9,8 @@ pub(crate) struct RetryPolicy {
     pub(crate) first: Duration,
     pub(crate) longest: Duration,
     pub(crate) max_attempts: u32,
+    /// That the attempts of a batch may take together.
+    pub(crate) max_elapsed: Option<Duration>,
     /// In tests, called instead of waiting.
     pub(crate) wait: Option<Arc<dyn Fn(Duration) + Send + Sync>>,
 }
@@ -16,7 +18,13 @@ pub(crate) struct RetryPolicy {
 impl Default for RetryPolicy {
     /// Waits about 0.5, 1, 2, 4, 8, 16 and 30 seconds, then gives the batch up after about a minute.
     fn default() -> Self {
-        Self { first: Duration::from_millis(500), longest: Duration::from_secs(30), max_attempts: 8, wait: None }
+        Self {
+            first: Duration::from_millis(500),
+            longest: Duration::from_secs(30),
+            max_attempts: 8,
+            max_elapsed: None,
+            wait: None,
+        }
     }
 }
 

@@ -21,7 +21,13 @@ pub struct SamplingInput<'a> {
     pub kind: SpanKind,
 }
 
-impl SamplingInput<'_> {
+impl<'a> SamplingInput<'a> {
+    /// What a sampler of one's own may be asked in a test.
+    #[must_use]
+    pub fn new(parent: &'a SpanContext, trace_id: TraceId, name: &'a str, kind: SpanKind) -> Self {
+        Self { parent, trace_id, name, kind }
+    }
+
     /// 56 random bits that all processes of the trace see alike: `rv` of the trace state, or else of the trace id.
     #[must_use]
     pub fn randomness(&self) -> u64 {
@@ -47,6 +53,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Whether it is to record the span.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.is_sampled
+    }
+
     /// Not to record it.
     pub const DROP: Self = Self { is_sampled: false, threshold: None };
     /// To record it, with a probability that is not told.
@@ -145,28 +157,16 @@ impl Sampler {
         Self(Rule::Custom(Arc::new(sampler)))
     }
 
-    /// The sampler that OpenTelemetry's `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` name.
-    pub(crate) fn from_names(name: &str, argument: Option<&str>) -> Result<Self, &'static str> {
-        let ratio = || match argument.map(str::trim).filter(|argument| !argument.is_empty()) {
-            None => Ok(1.0),
-            Some(text) => text
-                .parse::<f64>()
-                .ok()
-                .filter(|ratio| (0.0..=1.0).contains(ratio))
-                .ok_or("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1"),
-        };
-        Ok(match name.trim() {
+    /// The sampler that OpenTelemetry's `OTEL_TRACES_SAMPLER` names, with the ratio of those that have one.
+    pub(crate) fn named(name: &str, ratio: f64) -> Option<Self> {
+        Some(match name {
             "always_on" => Self::always(),
             "always_off" => Self::never(),
-            "traceidratio" => Self::probabilistic(ratio()?),
+            "traceidratio" => Self::probabilistic(ratio),
             "parentbased_always_on" => Self::parent_based(Self::always()),
             "parentbased_always_off" => Self::parent_based(Self::never()),
-            "parentbased_traceidratio" => Self::parent_based(Self::probabilistic(ratio()?)),
-            _ => {
-                return Err(
-                    "OTEL_TRACES_SAMPLER must be always_on, always_off or traceidratio, or parentbased_ and one",
-                );
-            }
+            "parentbased_traceidratio" => Self::parent_based(Self::probabilistic(ratio)),
+            _ => return None,
         })
     }
 

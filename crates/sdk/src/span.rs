@@ -2,12 +2,12 @@
 
 use crate::clock::to_unix_nanos;
 use crate::context::{Entered, Shared, with_current};
+use crate::exception::Failure;
 use crate::limits::Limits;
 use crate::recording::Open;
 use crate::sampler::SamplingInput;
 use crate::tags::{EventTagList, TagValue};
 use crate::{Context, Key, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, Tracer};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -31,7 +31,11 @@ impl<'a> EventTags<'a> {
     }
 }
 
-/// A span before it starts. Set kind and parent before the first tag: the sampler is asked then.
+/// A span before it starts.
+///
+/// The sampler is asked at the first tag or link, or else at the start. Kind and parent are best set before: when one is
+/// set later the sampler is asked again, and if only its second answer is to record, the tags and links before are counted
+/// as dropped.
 //
 // Its parts stay in registers: nothing takes the builder's address. A builder that is moved through memory costs more than
 // all the rest of a span that is not sampled.
@@ -47,6 +51,9 @@ pub struct SpanBuilder<'a> {
     start_unix_nanos: u64,
     /// The sampler has been asked.
     is_decided: bool,
+    /// That have been set; what the sampler's first answer left out is counted by its second.
+    tags: u32,
+    links: u32,
     /// The span's own, once decided; with a recording when it is sampled.
     context: Context,
 }
@@ -55,21 +62,21 @@ impl<'a> SpanBuilder<'a> {
     #[inline(always)]
     pub(crate) fn new(tracer: &'a Tracer, name: Key) -> Self {
         let (kind, context) = (SpanKind::Internal, Context::EMPTY);
-        Self { tracer, name, kind, parent: None, start_unix_nanos: 0, is_decided: false, context }
+        Self { tracer, name, kind, parent: None, start_unix_nanos: 0, is_decided: false, tags: 0, links: 0, context }
     }
 
     /// The role; `Internal` unless told.
     #[inline(always)]
     pub fn kind(mut self, kind: SpanKind) -> Self {
         self.kind = kind;
-        self
+        self.decided_again()
     }
 
     /// The parent instead of the current context. [`Context::new`] starts a new trace.
     #[inline(always)]
     pub fn parent(mut self, parent: &'a Context) -> Self {
         self.parent = Some(parent);
-        self
+        self.decided_again()
     }
 
     /// When the work began, if that is not now.
@@ -82,7 +89,8 @@ impl<'a> SpanBuilder<'a> {
     /// Tags the span. The value is looked at only when the span is sampled.
     #[inline(always)]
     pub fn tag(self, key: impl AsRef<str>, value: impl TagValue) -> Self {
-        let decided = self.decided();
+        let mut decided = self.decided();
+        decided.tags += 1;
         if let Some(recording) = decided.context.recording() {
             recording.tag_quietly(key.as_ref(), value);
         }
@@ -92,7 +100,8 @@ impl<'a> SpanBuilder<'a> {
     /// Tags the span with what the closure returns, which is called only when the span is sampled.
     #[inline(always)]
     pub fn tag_with<V: TagValue>(self, key: impl AsRef<str>, value: impl FnOnce() -> V) -> Self {
-        let decided = self.decided();
+        let mut decided = self.decided();
+        decided.tags += 1;
         if let Some(recording) = decided.context.recording() {
             recording.tag(key.as_ref(), value());
         }
@@ -102,7 +111,8 @@ impl<'a> SpanBuilder<'a> {
     /// Links another span that led to this one without being its parent, such as that of a batch's message:
     /// OpenTracing's `follows from`.
     pub fn link(self, other: &SpanContext) -> Self {
-        let decided = self.decided();
+        let mut decided = self.decided();
+        decided.links += 1;
         if let Some(recording) = decided.context.recording() {
             recording.link(other);
         }
@@ -117,6 +127,17 @@ impl<'a> SpanBuilder<'a> {
             return start(context, name, kind, start_unix_nanos);
         }
         Span { context }
+    }
+
+    /// Asks the sampler again, if it was asked. The compiler knows whether it was.
+    #[inline(always)]
+    fn decided_again(mut self) -> Self {
+        if self.is_decided {
+            let before = std::mem::replace(&mut self.context, Context::EMPTY);
+            let set = (self.tags, self.links);
+            self.context = decide_again(self.tracer, &self.name, self.kind, self.parent, before, set);
+        }
+        self
     }
 
     /// Asks the sampler, once.
@@ -141,6 +162,27 @@ fn start(mut context: Context, name: Key, kind: SpanKind, start_unix_nanos: u64)
     Span { context }
 }
 
+/// The context of the span to be under another parent or of another kind, with what was set before.
+#[cold]
+#[inline(never)]
+fn decide_again(
+    tracer: &Tracer,
+    name: &str,
+    kind: SpanKind,
+    parent: Option<&Context>,
+    before: Context,
+    (tags, links): (u32, u32),
+) -> Context {
+    let context = decide(tracer, name, kind, parent);
+    if let Some(recording) = context.recording() {
+        match before.recording() {
+            Some(before) if before.is_open() => before.take_tags().into_iter().for_each(|set| recording.set_tags(set)),
+            _ => recording.count_dropped(tags, links),
+        }
+    }
+    context
+}
+
 /// The context of the span to be; the empty one when a user's sampler panics.
 //
 // Foreign functions do not unwind, and the compiler knows: without a way out of the middle of things it keeps the builder
@@ -149,16 +191,20 @@ fn start(mut context: Context, name: Key, kind: SpanKind, start_unix_nanos: u64)
 #[allow(improper_ctypes_definitions, reason = "it is called from Rust alone")]
 extern "C" fn decide(tracer: &Tracer, name: &str, kind: SpanKind, parent: Option<&Context>) -> Context {
     let decide = || match parent {
-        Some(parent) => decide_under(tracer, name, kind, parent),
-        None => with_current(|parent| decide_under(tracer, name, kind, parent)),
+        // Its own tracer, or else that of what is around.
+        Some(parent) if parent.recording().is_none() => {
+            with_current(|around| decide_under(tracer, name, kind, parent, around))
+        }
+        Some(parent) => decide_under(tracer, name, kind, parent, parent),
+        None => with_current(|parent| decide_under(tracer, name, kind, parent, parent)),
     };
     catch_unwind(AssertUnwindSafe(decide)).unwrap_or(Context::EMPTY)
 }
 
 #[inline]
-fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context) -> Context {
+fn decide_under(tracer: &Tracer, name: &str, kind: SpanKind, parent: &Context, around: &Context) -> Context {
     let parent_span = parent.span_context();
-    let Some(pipeline) = tracer.pipeline().filter(|pipeline| !pipeline.is_forked()) else {
+    let Some(pipeline) = tracer.pipeline_around(around).filter(|pipeline| !pipeline.is_forked()) else {
         // Without a tracer the parent passes through, so that a service that does not trace breaks no trace.
         return passed_on(parent, parent_span.flags);
     };
@@ -302,9 +348,27 @@ impl Span {
         self
     }
 
-    /// Sets the status to an error with this text.
-    pub fn error(&self, error: impl fmt::Display) -> &Self {
+    /// Marks the span as failed: sets the status to an error with this text. An error (`std::error::Error`) is an event, too,
+    /// as [`Span::exception`] says.
+    ///
+    /// ```
+    /// # let span = tracewell::span("save").start();
+    /// if let Err(error) = std::fs::write("/no/such/place", "text") {
+    ///     span.error(error);
+    /// }
+    /// span.error("the image is empty");
+    /// ```
+    pub fn error<K>(&self, error: impl Failure<K>) -> &Self {
         self.context.error(error);
+        self
+    }
+
+    /// Adds the event of an error that the work has dealt with, such as one before another attempt; the status stays.
+    ///
+    /// The event is `exception` of the semantic conventions: `exception.type`, `exception.message`, and, where the error
+    /// has causes, all of them in `exception.stacktrace`.
+    pub fn exception<E: std::error::Error + ?Sized>(&self, error: &E) -> &Self {
+        self.context.exception(error);
         self
     }
 

@@ -1,5 +1,6 @@
 //! What has become of spans.
 
+use std::fmt;
 use std::time::Duration;
 
 /// What has happened to the spans that ended, since the tracer started.
@@ -22,4 +23,45 @@ pub struct Stats {
     pub dropped_shutdown: u64,
     /// Why the latest attempt failed; `None` when it did not.
     pub last_error: Option<String>,
+}
+
+impl Stats {
+    /// Dropped for whatever reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped_queue_full + self.dropped_rejected + self.dropped_unreachable + self.dropped_shutdown
+    }
+}
+
+/// What became of the spans, at the end: see [`crate::Guard::shutdown`]. Printed, it is a line for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Since the tracer started.
+    pub stats: Stats,
+    /// Spans that were still waiting when the time was over.
+    pub unfinished: u64,
+}
+
+impl ShutdownReport {
+    /// Spans that were recorded and not exported.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.stats.dropped() + self.unfinished
+    }
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lost, all) = (self.lost(), self.lost() + self.stats.exported);
+        if lost == 0 {
+            return write!(f, "all {all} spans were exported");
+        }
+        write!(f, "{lost} of {all} spans were not exported")?;
+        match &self.stats.last_error {
+            Some(error) => write!(f, ": {error}"),
+            None if self.unfinished > 0 || self.stats.dropped_shutdown > 0 => f.write_str(": not in time"),
+            None => Ok(()),
+        }
+    }
 }

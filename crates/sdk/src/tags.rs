@@ -20,7 +20,8 @@ pub(crate) struct Tags<const FIELD: u8> {
 /// Of a `Span`.
 pub(crate) type SpanTags = Tags<9>;
 /// Of a `Span.Event`.
-pub(crate) type EventTagList = Tags<3>;
+pub(crate) type EventTagList = Tags<EVENT_TAGS>;
+const EVENT_TAGS: u8 = 3;
 
 impl<const FIELD: u8> Tags<FIELD> {
     const HEAD: u8 = FIELD << 3 | 2;
@@ -30,7 +31,8 @@ impl<const FIELD: u8> Tags<FIELD> {
     pub(crate) fn set(&mut self, limits: &Limits, key: &str, value: impl TagValue) {
         let begin = self.bytes.len();
         let earlier = if begin == 0 { None } else { self.find(key) };
-        if key.is_empty() || (earlier.is_none() && self.count as usize >= limits.tags) {
+        let max_tags = if FIELD == EVENT_TAGS { limits.event_tags } else { limits.tags };
+        if key.is_empty() || (earlier.is_none() && self.count as usize >= max_tags) {
             self.dropped = self.dropped.saturating_add(u32::from(!key.is_empty()));
             return;
         }
@@ -40,7 +42,7 @@ impl<const FIELD: u8> Tags<FIELD> {
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(&[0x12, 0]);
         let value_at = out.len();
-        value.write(&mut ValueWriter { out, max_bytes: limits.value_bytes });
+        value.write(&mut ValueWriter { out, max_chars: limits.value_chars });
         if out.len() == value_at {
             // An absent value is no tag.
             out.truncate(begin);
@@ -81,17 +83,40 @@ impl<const FIELD: u8> Tags<FIELD> {
     }
 }
 
-/// Something that a tag can be set to: text, integers, floats, booleans, lists of them, [`Value`], and `Option` of these,
-/// of which `None` sets no tag.
+/// Something that a tag can be set to: text, integers, floats, booleans, lists of them, [`Value`], pointers to these, and
+/// `Option` of these, of which `None` sets no tag.
 ///
-/// Texts are copied once, to where they are sent from. For a type that is only printable use [`display`].
+/// Texts are copied once, to where they are sent from. For a type that is only printable use [`display`] or [`debug`].
+/// OTLP has signed integers of 64 bits: an integer that does not fit is recorded as its text.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a value that a tag can have",
+    label = "write `tracewell::display(..)` or `tracewell::debug(..)` around it",
+    note = "texts, numbers, booleans, lists of them, and `Option`s and references of these are such values",
+    note = "for a type that implements `Display` write `tracewell::display(value)`, for one with `Debug` `tracewell::debug(value)`"
+)]
 pub trait TagValue: sealed::Sealed {
     /// Writes the value, or nothing when there is none.
     #[doc(hidden)]
     fn write(&self, out: &mut ValueWriter<'_>);
+
+    /// Whether it is an integer that OTLP has no type for, which is written as its text.
+    #[doc(hidden)]
+    fn is_large(&self) -> bool {
+        false
+    }
+
+    /// Writes an integer as its text.
+    #[doc(hidden)]
+    fn write_text(&self, out: &mut ValueWriter<'_>) {
+        self.write(out);
+    }
 }
 
 /// What lists can be of.
+#[diagnostic::on_unimplemented(
+    message = "a list of `{Self}` is not a value that a tag can have",
+    note = "lists are of texts, numbers or booleans; others are printed: `tracewell::debug(list)`"
+)]
 pub trait Scalar: TagValue {}
 
 /// The value's text, for types that can be printed but are not tag values. In a closure of
@@ -110,17 +135,17 @@ pub fn debug(value: impl std::fmt::Debug) -> Value {
 #[derive(Debug)]
 pub struct ValueWriter<'a> {
     out: &'a mut Vec<u8>,
-    max_bytes: usize,
+    max_chars: usize,
 }
 
 impl<'a> ValueWriter<'a> {
     pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, max_bytes: usize::MAX }
+        Self { out, max_chars: usize::MAX }
     }
 
     #[inline]
     fn text(&mut self, text: &str) {
-        let text = truncated(text, self.max_bytes);
+        let text = truncated(text, self.max_chars);
         self.out.push(0x0a);
         varint(self.out, text.len() as u64);
         self.out.extend_from_slice(text.as_bytes());
@@ -145,10 +170,15 @@ impl<'a> ValueWriter<'a> {
     }
 
     fn list(&mut self, values: &[impl TagValue]) {
-        let max_bytes = self.max_bytes;
+        let max_chars = self.max_chars;
+        // Lists are of one type: an element that is only a text makes texts of all.
+        let are_texts = values.iter().any(TagValue::is_large);
         message(self.out, 5, |out| {
             for value in values {
-                message(out, 1, |out| value.write(&mut ValueWriter { out, max_bytes }));
+                message(out, 1, |out| {
+                    let mut writer = ValueWriter { out, max_chars };
+                    if are_texts { value.write_text(&mut writer) } else { value.write(&mut writer) }
+                });
             }
         });
     }
@@ -197,20 +227,66 @@ scalars! {
     u8 => |v, out| out.integer((*v).into()),
     u16 => |v, out| out.integer((*v).into()),
     u32 => |v, out| out.integer((*v).into()),
-    // The protocol knows only signed integers; what does not fit saturates rather than turning negative.
-    u64 => |v, out| out.integer(i64::try_from(*v).unwrap_or(i64::MAX)),
-    usize => |v, out| out.integer(i64::try_from(*v).unwrap_or(i64::MAX)),
     isize => |v, out| out.integer(*v as i64),
+    char => |v, out| out.text(v.encode_utf8(&mut [0; 4])),
     f64 => |v, out| out.double(*v),
     f32 => |v, out| out.double((*v).into()),
 }
 
-impl<T: TagValue + ?Sized> TagValue for &T {
-    #[inline]
-    fn write(&self, out: &mut ValueWriter<'_>) {
-        (**self).write(out);
-    }
+/// Integers that may be larger than OTLP's: such ones are texts, for two ids must not become one.
+macro_rules! large_integers {
+    ($($type:ty),*) => {
+        $(
+            impl TagValue for $type {
+                #[inline]
+                fn write(&self, out: &mut ValueWriter<'_>) {
+                    match i64::try_from(*self) {
+                        Ok(value) => out.integer(value),
+                        Err(_) => self.write_text(out),
+                    }
+                }
+
+                fn is_large(&self) -> bool {
+                    i64::try_from(*self).is_err()
+                }
+
+                #[cold]
+                fn write_text(&self, out: &mut ValueWriter<'_>) {
+                    out.text(&self.to_string());
+                }
+            }
+            impl Scalar for $type {}
+            impl sealed::Sealed for $type {}
+        )*
+    };
 }
+
+large_integers!(u64, usize, u128, i128);
+
+macro_rules! pointers {
+    ($($pointer:ty),*) => {
+        $(
+            impl<T: TagValue + ?Sized> TagValue for $pointer {
+                #[inline]
+                fn write(&self, out: &mut ValueWriter<'_>) {
+                    (**self).write(out);
+                }
+
+                fn is_large(&self) -> bool {
+                    (**self).is_large()
+                }
+
+                fn write_text(&self, out: &mut ValueWriter<'_>) {
+                    (**self).write_text(out);
+                }
+            }
+            impl<T: sealed::Sealed + ?Sized> sealed::Sealed for $pointer {}
+            impl<T: Scalar + ?Sized> Scalar for $pointer {}
+        )*
+    };
+}
+
+pointers!(&T, &mut T, Box<T>, std::rc::Rc<T>, std::sync::Arc<T>);
 
 impl<T: TagValue> TagValue for Option<T> {
     #[inline]
@@ -239,13 +315,10 @@ impl<T: Scalar, const N: usize> TagValue for [T; N] {
     }
 }
 
-impl<T: Scalar + ?Sized> Scalar for &T {}
-
 mod sealed {
     /// Values are written under a span's lock, so they must not run a user's code.
     pub trait Sealed {}
     impl Sealed for crate::Value {}
-    impl<T: Sealed + ?Sized> Sealed for &T {}
     impl<T: Sealed> Sealed for Option<T> {}
     impl<T: Sealed> Sealed for [T] {}
     impl<T: Sealed> Sealed for Vec<T> {}

@@ -35,6 +35,76 @@ fn assert_child(spans: &[SpanData], child: &str, parent: &str) {
     assert_eq!(child.parent_span_id, Some(parent.context.span_id));
 }
 
+#[test]
+fn spans_inherit_the_tracer_of_the_current_context() {
+    let (one, spans_of_one) = tracer(|config| config.propagators(crate::Propagators::B3));
+    let (other, spans_of_other) = tracer(|config| config);
+    one.span("outer").start().in_scope(|| {
+        crate::span("inner").start().in_scope(|| {
+            let mut headers: Vec<(String, String)> = Vec::new();
+            crate::inject(&Context::current(), &mut headers);
+            assert_eq!(headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b3"]);
+            other.span("of another").start().in_scope(|| crate::db::call("sqlite", "SELECT").start().end());
+        });
+        // A parent of another process has no tracer of its own.
+        crate::messaging::process("kafka", "uploads", &Context::new()).end();
+        crate::tracer().flush(LONG).unwrap();
+        assert_eq!(spans_of_one.spans().len(), 2);
+    });
+    one.flush(LONG).unwrap();
+    other.flush(LONG).unwrap();
+    assert_eq!(spans_of_one.tree(&[]), "outer\n  inner\nprocess uploads\n");
+    assert_eq!(spans_of_other.tree(&[]), "of another\n  SELECT\n");
+    spans_of_one.clear();
+    assert!(spans_of_one.spans().is_empty());
+}
+
+#[test]
+fn the_order_in_which_a_span_is_described_loses_nothing() {
+    let (tracer, exporter) = tracer(|config| config);
+    let (parent, linked) = (tracer.span("parent").start(), tracer.span("linked").start().span_context().clone());
+    let context = parent.context();
+    let child = tracer.span("child").tag("before", 1).link(&linked).parent(&context).tag("after", 2);
+    child.kind(SpanKind::Client).start().end();
+    // Not recorded under the first parent: what was set there is counted.
+    let unsampled = Context::new().with_span_context(crate::SpanContext {
+        trace_id: TraceId::random(),
+        span_id: SpanId::random(),
+        ..Default::default()
+    });
+    let late = unsampled.in_scope(|| tracer.span("late").tag("lost", 1).link(&linked).parent(&context).tag("kept", 2));
+    late.start().end();
+    parent.end();
+    let spans = spans(&tracer, &exporter);
+    assert_child(&spans, "child", "parent");
+    let child = named(&spans, "child");
+    assert_eq!(child.tags, [("before".into(), 1.into()), ("after".into(), 2.into())]);
+    assert_eq!((child.kind, &child.links[..]), (SpanKind::Client, &[linked][..]));
+    assert_child(&spans, "late", "parent");
+    let late = named(&spans, "late");
+    assert_eq!((&late.tags[..], late.dropped_tags, late.dropped_links), (&[("kept".into(), 2.into())][..], 1, 1));
+}
+
+#[test]
+fn integers_that_otlp_has_no_type_for_keep_their_value_as_text() {
+    let (tracer, exporter) = tracer(|config| config);
+    let span =
+        tracer.span("work").tag("a", u64::MAX).tag("b", u64::MAX - 1).tag("c", 1_u128 << 100).tag("d", i128::MIN);
+    let span = span.tag("small", 7_u64).tag("list", [1, u64::MAX]).tag("pointed", Box::new('é')).start();
+    span.tag("value", Value::from(u64::MAX));
+    span.end();
+    let spans = spans(&tracer, &exporter);
+    let value = |key: &str| named(&spans, "work").tag_value(key).cloned().unwrap();
+    assert_eq!(value("a"), "18446744073709551615".into());
+    assert_eq!(value("b"), "18446744073709551614".into());
+    assert_eq!(value("c"), (1_u128 << 100).to_string().into());
+    assert_eq!(value("d"), i128::MIN.to_string().into());
+    assert_eq!(value("value"), "18446744073709551615".into());
+    assert_eq!(value("small"), 7.into());
+    assert_eq!(value("list"), ["1", "18446744073709551615"].into());
+    assert_eq!(value("pointed"), "é".into());
+}
+
 /// Both clocks advance by hand.
 #[derive(Clone, Default)]
 struct ManualClock {
@@ -242,13 +312,13 @@ fn a_span_holds_a_bounded_number_of_everything_and_counts_the_rest() {
     for n in 0..130 {
         span.tag(format!("tag {n}"), n).event("event");
     }
-    span.tag("tag 0", "é".repeat(10_000));
+    span.tag("tag 0", "é".repeat(20_000));
     span.end();
     let spans = spans(&tracer, &exporter);
     let work = named(&spans, "work");
     assert_eq!((work.tags.len(), work.events.len(), work.links.len()), (128, 128, 128));
     assert_eq!((work.dropped_tags, work.dropped_events, work.dropped_links), (2, 2, 2));
-    assert_eq!(work.tag_value("tag 0").unwrap().as_str().unwrap(), "é".repeat(8_192));
+    assert_eq!(work.tag_value("tag 0").unwrap().as_str().unwrap(), "é".repeat(16_384));
 }
 
 #[test]

@@ -79,15 +79,19 @@ impl fmt::Display for Value {
     }
 }
 
-/// The text cut to a number of bytes, at a character's boundary.
+/// The text cut to a number of characters.
 #[inline]
-pub(crate) fn truncated(text: &str, max_bytes: usize) -> &str {
-    if text.len() <= max_bytes {
+pub(crate) fn truncated(text: &str, max_chars: usize) -> &str {
+    // A character is at least a byte.
+    if text.len() <= max_chars {
         return text;
     }
-    // A character is at most four bytes, so this looks at no more than that; 0 is always a boundary.
-    let end = (0..=max_bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    &text[..end]
+    text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
+}
+
+/// An integer that OTLP has no type for, as a number where it fits and else as text: two ids must not become one.
+fn large<N: TryInto<i64> + fmt::Display + Copy>(value: N) -> Value {
+    value.try_into().map_or_else(|_| Value::String(value.to_string().into()), Value::I64)
 }
 
 macro_rules! from {
@@ -113,9 +117,11 @@ from! {
     u8 => |v| Self::I64(v.into()),
     u16 => |v| Self::I64(v.into()),
     u32 => |v| Self::I64(v.into()),
-    // The protocol knows only signed integers; what does not fit saturates rather than turning negative.
-    u64 => |v| Self::I64(i64::try_from(v).unwrap_or(i64::MAX)),
-    usize => |v| Self::I64(i64::try_from(v).unwrap_or(i64::MAX)),
+    u64 => |v| large(v),
+    usize => |v| large(v),
+    u128 => |v| large(v),
+    i128 => |v| large(v),
+    char => |v| Self::String(v.to_string().into()),
     isize => |v| Self::I64(v as i64),
     f64 => |v| Self::F64(v),
     f32 => |v| Self::F64(v.into()),

@@ -122,3 +122,32 @@ fn a_forked_process_neither_hangs_nor_sends_again_and_may_trace_anew() {
     let ids: HashSet<_> = lines.lines().map(|line| line.rsplit_once(' ').unwrap().1).collect();
     assert_eq!(ids.len(), lines.lines().count());
 }
+
+/// The only test here of the global tracer.
+#[test]
+fn a_forked_process_may_start_the_global_tracer_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spans");
+    let config = || {
+        let file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        Config::new("test").exporter(Lines(file)).shutdown_timeout(LONG)
+    };
+    let guard = tracewell::init(config()).unwrap();
+    let open = tracewell::span("parent").start();
+    let status = process::in_child(|| {
+        tracewell::span("before").start().end();
+        let again = tracewell::init(config()).unwrap();
+        let is_twice = matches!(tracewell::init(config()), Err(Error::AlreadyInitialized));
+        // Of the trace that its parent process has begun.
+        open.in_scope(|| tracewell::span("child").start().in_scope(|| tracewell::span("grandchild").start().end()));
+        let report = again.shutdown().unwrap();
+        is_twice && (report.stats.exported, report.lost()) == (2, 0)
+    });
+    assert_eq!(status, 0);
+    drop(open);
+    assert_eq!(guard.shutdown().unwrap().stats.exported, 1);
+    let lines = std::fs::read_to_string(&path).unwrap();
+    let mut names: Vec<_> = lines.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["child", "grandchild", "parent"]);
+}

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "macros")]
 
+use std::future::Future;
 use std::time::Duration;
 use tracewell::{Config, InMemoryExporter, SpanKind, Status, traced};
 
@@ -59,6 +60,208 @@ impl<T: Clone + Send + Sync> Store<T> {
     fn first<'a, F: Fn(&'a T) -> u8>(&'a self, f: F) -> impl Fn() -> u8 + use<'a, T, F> {
         move || f(&self.0)
     }
+}
+
+/// What `#[async_trait]` makes of `async fn load(&self, id: u8) -> u8`.
+mod as_async_trait {
+    use super::{plain, traced};
+    use std::future::Future;
+    use std::pin::Pin;
+
+    pub(crate) trait Load {
+        fn load<'life0, 'async_trait>(&'life0 self, id: u8) -> Pin<Box<dyn Future<Output = u8> + Send + 'async_trait>>
+        where
+            'life0: 'async_trait,
+            Self: 'async_trait;
+    }
+
+    impl Load for u8 {
+        #[traced(tags(id, "own" = *self))]
+        fn load<'life0, 'async_trait>(&'life0 self, id: u8) -> Pin<Box<dyn Future<Output = u8> + Send + 'async_trait>>
+        where
+            'life0: 'async_trait,
+            Self: 'async_trait,
+        {
+            Box::pin(async move {
+                if let Some(__ret) = None::<u8> {
+                    #[allow(unreachable_code)]
+                    return __ret;
+                }
+                let __self = self;
+                let id = id;
+                let __ret: u8 = {
+                    tokio::task::yield_now().await;
+                    plain();
+                    *__self + id
+                };
+                #[allow(unreachable_code)]
+                __ret
+            })
+        }
+    }
+}
+
+type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+#[traced(err)]
+fn opaque(fails: bool) -> impl Future<Output = Result<u8, Failed>> {
+    let fails = !fails;
+    async move {
+        tokio::task::yield_now().await;
+        plain();
+        if fails { Ok(7) } else { Err(Failed) }
+    }
+}
+
+async fn named(fails: bool) -> Result<u8, Failed> {
+    tokio::task::yield_now().await;
+    plain();
+    if fails { Err(Failed) } else { Ok(7) }
+}
+
+#[traced(err)]
+fn passed_on(fails: bool) -> impl Future<Output = Result<u8, Failed>> {
+    named(fails)
+}
+
+#[traced]
+fn boxed(name: &str) -> BoxFuture<'_, usize> {
+    if name.is_empty() {
+        return Box::pin(std::future::ready(0));
+    }
+    let length = name.len();
+    Box::pin(async move {
+        tokio::task::yield_now().await;
+        plain();
+        length
+    })
+}
+
+#[traced(err)]
+fn boxed_elsewhere(fails: bool) -> std::pin::Pin<Box<dyn Future<Output = Result<u8, Failed>> + Send>> {
+    let future = named(fails);
+    Box::pin(future)
+}
+
+trait Shape: Send {}
+impl Shape for u8 {}
+impl Shape for u16 {}
+
+/// What a function returns is coerced.
+#[traced]
+async fn shape(large: bool) -> Result<Box<dyn Shape>, String> {
+    if large {
+        return Ok(Box::new(1_u16));
+    }
+    Ok(Box::new(1_u8))
+}
+
+#[traced(err)]
+async fn bytes() -> Result<&'static [u8], String> {
+    Ok(&[1, 2, 3])
+}
+
+#[traced(err, tags(%url, ?items, name))]
+async fn owned<T: std::fmt::Debug>(url: String, items: Vec<T>, name: String) -> Result<usize, String> {
+    drop(url);
+    Ok(items.len() + name.len())
+}
+
+#[traced(err)]
+fn entry(entries: &mut Vec<u8>) -> Result<&mut u8, String> {
+    entries.last_mut().ok_or_else(|| "none".to_owned())
+}
+
+#[traced(err)]
+fn evens(all: &[u8]) -> Result<impl Iterator<Item = u8>, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(all.iter().copied().filter(|n| n % 2 == 0))
+}
+
+#[traced(err)]
+fn fails_for_a_reason() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Err(std::io::Error::other(std::fmt::Error))?;
+    Ok(())
+}
+
+#[traced(tags(job.text = job.text))]
+async fn run(job: Job) -> usize {
+    job.text.len()
+}
+
+struct Job {
+    text: String,
+}
+
+#[tokio::test]
+async fn a_span_covers_the_whole_future_however_it_is_returned() {
+    use as_async_trait::Load as _;
+    let exporter = InMemoryExporter::new();
+    let tracer = tracewell::Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
+    let work = async {
+        assert_eq!(1_u8.load(2).await, 3);
+        opaque(false).await.unwrap();
+        opaque(true).await.unwrap_err();
+        passed_on(true).await.unwrap_err();
+        assert_eq!(boxed("sea").await, 3);
+        assert_eq!(boxed("").await, 0);
+        boxed_elsewhere(true).await.unwrap_err();
+    };
+    tracewell::FutureExt::in_span(work, tracer.span("test").start()).await;
+    tracer.flush(LONG).unwrap();
+    let expected = "\
+test
+  load id=2 own=1
+    plain
+      * inside
+  opaque
+    plain
+      * inside
+  opaque error=\"it failed\"
+    plain
+      * inside
+  passed_on error=\"it failed\"
+    plain
+      * inside
+  boxed
+    plain
+      * inside
+  boxed
+  boxed_elsewhere error=\"it failed\"
+    plain
+      * inside
+";
+    assert_eq!(exporter.tree(&["id", "own"]), expected);
+}
+
+#[tokio::test]
+async fn functions_compile_as_they_do_without_the_attribute() {
+    let exporter = InMemoryExporter::new();
+    let tracer = tracewell::Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
+    let work = async {
+        shape(true).await.unwrap();
+        assert_eq!(bytes().await.unwrap(), [1, 2, 3]);
+        assert_eq!(owned("http://x".to_owned(), vec![1], "ab".to_owned()).await.unwrap(), 3);
+        *entry(&mut vec![1]).unwrap() += 1;
+        entry(&mut Vec::new()).unwrap_err();
+        assert_eq!(evens(&[1, 2]).unwrap().count(), 1);
+        fails_for_a_reason().unwrap_err();
+        assert_eq!(run(Job { text: "abc".to_owned() }).await, 3);
+    };
+    tracewell::FutureExt::in_span(work, tracer.span("test").start()).await;
+    tracer.flush(LONG).unwrap();
+    let expected = "\
+test
+  shape
+  bytes
+  owned url=\"http://x\" items=\"[1]\" name=\"ab\"
+  entry
+  entry error=\"none\"
+  evens
+  fails_for_a_reason error=\"an error occurred when formatting an argument\"
+    * exception
+  run job.text=\"abc\"
+";
+    assert_eq!(exporter.tree(&["url", "items", "name", "job.text"]), expected);
 }
 
 #[tokio::test]

@@ -2,3 +2,8 @@ fn example() -> crate::Result {
     BLOCK!();
     Ok(())
 }
+// ---
+fn example() -> crate::Result {
+    BLOCK!();
+    Ok(())
+}

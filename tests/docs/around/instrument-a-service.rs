@@ -3,6 +3,8 @@ async fn serve() -> crate::Result {
 }
 BLOCK!();
 // ---
+BLOCK!();
+// ---
 use axum::routing::get;
 async fn image() {}
 fn example() {
@@ -49,12 +51,28 @@ async fn example(image: Image, id: u32) -> crate::Result {
     Ok(())
 }
 // ---
+use axum::body::Body;
+use axum::routing::get;
 use std::time::Duration;
+use tower::ServiceExt as _;
 use tracewell::ServerLayer;
-fn app() -> axum::Router {
-    axum::Router::new()
+async fn image(axum::extract::Path(id): axum::extract::Path<u32>) -> &'static str {
+    tracewell::tag("image.id", id);
+    tracewell::db::call("sqlite", "SELECT").collection("images").start().in_scope(|| "an image")
 }
-fn example() -> crate::Result {
+fn app() -> axum::Router {
+    axum::Router::new().route("/images/{id}", get(image))
+}
+// The same test twice, as tests run: side by side.
+#[cfg(test)]
+async fn example() -> crate::Result {
     BLOCK!();
     Ok(())
+}
+#[cfg(test)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_test_of_the_page_passes_beside_another() {
+    let (one, other) = tokio::join!(example(), example());
+    one.unwrap();
+    other.unwrap();
 }

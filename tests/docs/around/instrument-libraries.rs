@@ -1,3 +1,8 @@
+fn example() -> crate::Result {
+    BLOCK!();
+    Ok(())
+}
+// ---
 fn example() {
     BLOCK!();
 }

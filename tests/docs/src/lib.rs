@@ -1,4 +1,4 @@
-//! The code in docs/ compiles: each block stands here in the surroundings that a reader has.
+//! The code in docs/ compiles: each block stands here in the surroundings that a reader has. What is a test runs.
 
 #![allow(unused, clippy::all, clippy::todo, clippy::unwrap_used, reason = "it is written to be read")]
 

@@ -1,14 +1,29 @@
 //! Spans kept for tests.
 
 use super::{Batch, ExportError, Exporter};
-use crate::{SpanData, Status};
+use crate::{Resource, SpanData, Status};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Keeps spans in memory, for tests: clone it, give one to [`crate::Config::exporter`], ask the other.
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryExporter {
-    spans: Arc<Mutex<Vec<SpanData>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    spans: Vec<SpanData>,
+    batches: Vec<KeptBatch>,
+}
+
+/// A batch as it was offered.
+#[derive(Debug)]
+struct KeptBatch {
+    resource: Resource,
+    otlp: Vec<u8>,
+    spans_at: usize,
+    len: usize,
 }
 
 impl InMemoryExporter {
@@ -21,7 +36,27 @@ impl InMemoryExporter {
     /// The spans exported so far, in the order they ended on each thread. Flush the tracer first.
     #[must_use]
     pub fn spans(&self) -> Vec<SpanData> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().spans.clone()
+    }
+
+    /// Forgets the spans exported so far, for the next part of a test. Flush the tracer first.
+    pub fn clear(&self) {
+        *self.lock() = Kept::default();
+    }
+
+    /// Offers the batches exported so far to another exporter, once each, for the test of that one.
+    ///
+    /// # Errors
+    /// Its first.
+    pub fn export_to(&self, exporter: &mut impl Exporter) -> Result<(), ExportError> {
+        self.lock().batches.iter().try_for_each(|batch| {
+            let KeptBatch { resource, otlp, spans_at, len } = batch;
+            exporter.export(&Batch { resource, otlp, spans_at: *spans_at, len: *len, attempt: 1 })
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The exported span of that name, when there is exactly one.
@@ -77,7 +112,10 @@ fn line(out: &mut String, depth: usize, span: &SpanData, keys: &[&str]) {
 
 impl Exporter for InMemoryExporter {
     fn export(&mut self, batch: &Batch<'_>) -> Result<(), ExportError> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(batch.spans());
+        let mut kept = self.lock();
+        kept.spans.extend(batch.spans());
+        let (resource, otlp) = (batch.resource().clone(), batch.otlp().to_vec());
+        kept.batches.push(KeptBatch { resource, otlp, spans_at: batch.spans_at, len: batch.len });
         Ok(())
     }
 }

@@ -57,6 +57,11 @@ impl Queue {
         self.chunks.len()
     }
 
+    /// How many spans wait, without those that are pending.
+    pub(super) fn ended(&self) -> u64 {
+        self.chunks.iter().map(Chunk::ended).sum()
+    }
+
     #[cfg(test)]
     pub(super) fn spans(&self) -> usize {
         self.spans

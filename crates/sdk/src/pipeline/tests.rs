@@ -124,7 +124,7 @@ fn an_unreachable_receiver_costs_bounded_memory_and_each_lost_span_is_counted() 
     // The exporter is now busy with the first batch; everything else has to wait.
     assert_eq!(rig.offered.recv_timeout(LONG).unwrap().len(), 64);
     rig.record(64 * 20);
-    assert_eq!(lock(&rig.tracer.pipeline().unwrap().state).queue.spans(), 640);
+    assert_eq!(rig.tracer.with_pipeline(|pipeline| lock(&pipeline.unwrap().state).queue.spans()), 640);
     assert_eq!(rig.tracer.stats().dropped_queue_full, 64 * 10);
     // Eight attempts, then the batch is given up.
     for _ in 0..8 {
@@ -146,7 +146,7 @@ fn buffers_of_threads_that_ended_are_bounded_while_the_exporter_is_busy() {
         let tracer = rig.tracer.clone();
         std::thread::spawn(move || tracer.span("short").start().end()).join().unwrap();
     }
-    assert!(lock(&rig.tracer.pipeline().unwrap().state).threads.len() <= 129);
+    assert!(rig.tracer.with_pipeline(|pipeline| lock(&pipeline.unwrap().state).threads.len()) <= 129);
     drop(rig.answer);
     rig.tracer.shutdown(LONG).unwrap();
     let stats = rig.tracer.stats();
@@ -194,11 +194,40 @@ fn a_shutdown_ends_in_time_though_the_receiver_does_not_answer() {
     rig.record(2);
     assert!(matches!(rig.tracer.flush(Duration::from_millis(1)), Err(Error::Timeout)));
     rig.offered.recv_timeout(LONG).unwrap();
-    assert!(matches!(rig.tracer.shutdown(Duration::from_millis(1)), Err(Error::Timeout)));
+    rig.record(1);
+    let report = rig.tracer.shutdown(Duration::from_millis(1)).unwrap();
+    assert_eq!((report.lost(), report.unfinished), (3, 3), "one that was not even handed over, too");
     // The exporter's answer comes when the time is over.
     rig.answer.send(retry(None)).unwrap();
     rig.tracer.shutdown(LONG).ok();
-    assert_eq!(rig.tracer.stats().dropped_shutdown, 2);
+    assert_eq!(rig.tracer.stats().dropped_shutdown, 3);
+}
+
+#[test]
+fn a_receiver_that_is_not_there_is_not_waited_for_at_the_end() {
+    let rig = rig(|config| config.max_batch_spans(1_000));
+    rig.answer.send(Err(ExportError::Unreachable("refused".to_owned()))).unwrap();
+    rig.record(640);
+    // Nothing else answers: a second attempt would wait for ever.
+    let report = rig.tracer.shutdown(LONG).unwrap();
+    assert_eq!(rig.offered.try_iter().count(), 1);
+    assert_eq!((report.lost(), report.unfinished), (640, 0));
+    assert_eq!(report.stats.last_error.as_deref(), Some("refused"));
+    assert_eq!(report.to_string(), "640 of 640 spans were not exported: refused");
+}
+
+#[test]
+fn the_attempts_of_a_batch_end_when_its_time_is_over() {
+    let rig = rig(|config| config.batch_timeout(Duration::from_millis(700)));
+    for _ in 0..2 {
+        rig.answer.send(retry(None)).unwrap();
+    }
+    rig.record(1);
+    rig.tracer.flush(LONG).unwrap();
+    // The first wait of half a second fits in, the second of a second does not.
+    assert_eq!((rig.waits.try_iter().count(), rig.tracer.stats().dropped_unreachable), (1, 1));
+    drop(rig.answer);
+    rig.tracer.shutdown(LONG).unwrap();
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(super) struct Worker {
     retry: RetryPolicy,
     interval: Duration,
     body: Vec<u8>,
+    /// Nobody listens, and the program ends: nothing is tried any more.
+    has_given_up: bool,
     started_unix_nanos: u64,
     /// What the exporter was told last.
     reported: Stats,
@@ -49,6 +51,7 @@ impl Worker {
             retry,
             interval,
             body: Vec::new(),
+            has_given_up: false,
             started_unix_nanos: unix_nanos(),
             reported: Stats::default(),
             next_report: Instant::now() + REPORT_INTERVAL,
@@ -98,6 +101,7 @@ impl Worker {
                 break;
             }
             left = left.saturating_sub(batch.len());
+            state.in_flight = batch.iter().map(Chunk::ended).sum();
             drop(state);
             let spans = self.assemble(&batch);
             state = lock(&pipeline.state);
@@ -105,6 +109,7 @@ impl Worker {
             drop(state);
             self.export(spans);
             state = lock(&pipeline.state);
+            state.in_flight = 0;
         }
         if stopping {
             // Under the same lock under which the queue was found empty: nothing is left in it.
@@ -127,7 +132,7 @@ impl Worker {
         let stats = self.pipeline.stats();
         // A shutdown that is out of time has none for this either.
         let late = lock(&self.pipeline.state).is_late();
-        if late || stats == self.reported {
+        if late || self.has_given_up || stats == self.reported {
             return;
         }
         let otlp = otlp::metrics(&self.envelope, &stats, self.started_unix_nanos, unix_nanos());
@@ -166,11 +171,16 @@ impl Worker {
         let count = |counter: &AtomicU64, spans: u64| {
             counter.fetch_add(spans, Ordering::Relaxed);
         };
+        let begin = Instant::now();
         for attempt in 1.. {
+            if self.has_given_up {
+                return count(&counts.dropped_unreachable, spans.ended);
+            }
             if lock(&pipeline.state).is_late() {
                 return count(&counts.dropped_shutdown, spans.ended);
             }
-            let batch = Batch { resource: &self.resource, otlp: &self.body, spans_at: spans.at, len: spans.all };
+            let (resource, otlp) = (&self.resource, &self.body[..]);
+            let batch = Batch { resource, otlp, spans_at: spans.at, len: spans.all, attempt };
             let exporter = &mut self.exporter;
             let result = catch_unwind(AssertUnwindSafe(|| exporter.export(&batch)))
                 .unwrap_or_else(|_| Err(ExportError::Rejected("the exporter panicked".to_owned())));
@@ -182,19 +192,29 @@ impl Worker {
                 return count(&counts.exported, spans.ended);
             };
             if lock(&pipeline.state).last_error.replace(error.to_string()).is_none() {
-                log::warn!(target: "tracewell", "export of spans fails: {error}");
+                pipeline.say(&format_args!("export of spans fails: {error}"));
             }
-            match error {
+            let after = match error {
                 ExportError::Rejected(_) => return count(&counts.dropped_rejected, spans.ended),
                 ExportError::PartlyRejected { rejected, .. } => {
                     let rejected = rejected.min(spans.ended);
                     count(&counts.dropped_rejected, rejected);
                     return count(&counts.exported, spans.ended - rejected);
                 }
-                ExportError::Retry { after, .. } => match self.retry.delay(attempt, after, id::random_u64()) {
-                    None => return count(&counts.dropped_unreachable, spans.ended),
-                    Some(delay) => self.wait(delay),
-                },
+                ExportError::Unreachable(_) => {
+                    self.has_given_up = lock(&pipeline.state).stop_before.is_some();
+                    None
+                }
+                ExportError::Retry { after, .. } => after,
+            };
+            if self.has_given_up {
+                return count(&counts.dropped_unreachable, spans.ended);
+            }
+            let delay = self.retry.delay(attempt, after, id::random_u64());
+            let in_time = |delay: &Duration| self.retry.max_elapsed.is_none_or(|most| begin.elapsed() + *delay <= most);
+            match delay.filter(in_time) {
+                None => return count(&counts.dropped_unreachable, spans.ended),
+                Some(delay) => self.wait(delay),
             }
         }
     }

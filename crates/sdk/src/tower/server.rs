@@ -1,9 +1,11 @@
 //! Incoming requests.
 
-use crate::http::{redact_query, split_port, with_method};
+use super::TracedBody;
+use crate::http::{name, redact_query, split_port, with_method};
 use crate::poll_in;
-use crate::{Context, Span, SpanKind, Status, Tracer, Value, run_in, tracer};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use crate::{Context, Span, SpanContext, SpanKind, Status, Tracer, Value, run_in, tracer};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -19,8 +21,9 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Traces incoming requests: continues the caller's trace with a server span `{METHOD} {route}`, which is current in
 /// the handler, and in the request's extensions as a [`Context`].
 ///
-/// The span covers the time until the head of the response; a body that is streamed afterwards is not part of it.
-/// A request that is given up before ends it with an event `cancelled`.
+/// The span lasts until the end of the response's body, and is current while the body is produced. A request that is given
+/// up, or a body that is dropped before its end, ends it with an event `cancelled`; a body that fails makes it an error.
+/// [`ServerLayer::until_head`] ends it with the head of the response.
 ///
 /// Tags: `http.request.method`, `url.path`, `url.query` (secrets redacted), `url.scheme`, `server.address`,
 /// `server.port`, `http.route`, `user_agent.original`, `network.protocol.version`, `http.response.status_code`,
@@ -37,6 +40,8 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 pub struct ServerLayer {
     tracer: Option<Tracer>,
     route: Option<RouteOf>,
+    until_head: bool,
+    trace_response: bool,
 }
 
 type RouteOf = Arc<dyn Fn(&Request<()>) -> Option<String> + Send + Sync>;
@@ -67,7 +72,7 @@ impl RequestId {
 }
 
 impl ServerLayer {
-    /// With the global tracer, as it is when a request comes in.
+    /// With the tracer of the context in which a request comes in, or else the global one, as it is then.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -88,6 +93,21 @@ impl ServerLayer {
         self
     }
 
+    /// Ends the span with the head of the response: a body that is streamed afterwards is not part of it.
+    #[must_use]
+    pub fn until_head(mut self) -> Self {
+        self.until_head = true;
+        self
+    }
+
+    /// Tells the caller which trace it was: in the response's header `traceresponse` (W3C trace context), and for browsers as
+    /// `traceparent` of `server-timing`.
+    #[must_use]
+    pub fn trace_response(mut self) -> Self {
+        self.trace_response = true;
+        self
+    }
+
     /// The span of a request whose head this is.
     fn start(&self, head: &Request<()>, request_id: &RequestId) -> Span {
         let tracer = self.tracer.as_ref().unwrap_or_else(|| tracer());
@@ -97,9 +117,9 @@ impl ServerLayer {
         let parent = tracer.propagators().extract(headers).with_request_id(request_id.as_str());
         let scheme = head.uri().scheme_str().unwrap_or("http");
         let host = head.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
-        // The parent is set through being current, for the method's tag already asks the sampler.
-        let span = parent.in_scope(|| with_method(tracer, SpanKind::Server, head.method().as_str(), route.as_deref()));
-        let mut span = span
+        let name = name(head.method().as_str(), route.as_deref());
+        let span = tracer.span(name).kind(SpanKind::Server).parent(&parent);
+        let mut span = with_method(span, head.method().as_str())
             .tag_with("url.path", || head.uri().path().to_owned())
             .tag_with("url.scheme", || scheme.to_owned())
             .tag_with("request.id", || request_id.as_str().to_owned());
@@ -171,8 +191,9 @@ pub struct ServerService<S> {
 impl<S, B, R> Service<Request<B>> for ServerService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
-    type Response = Response<R>;
+    type Response = Response<TracedBody<R>>;
     type Error = S::Error;
     type Future = ServerFuture<S::Future>;
 
@@ -184,6 +205,9 @@ where
         let (parts, body) = request.into_parts();
         let request_id = RequestId::of(&parts.headers);
         let head = Request::from_parts(parts, ());
+        // Nobody asks for the body of an answer to HEAD.
+        let until_head = self.layer.until_head || head.method() == Method::HEAD;
+        let trace_response = self.layer.trace_response;
         let span = self.layer.start(&head, &request_id);
         let (mut parts, ()) = head.into_parts();
         let mut context = span.context();
@@ -192,7 +216,7 @@ where
         let request = Request::from_parts(parts, body);
         // Services may do their work in `call` as well as in the future.
         let inner = run_in(&mut context, || self.inner.call(request));
-        ServerFuture { inner, context, span: Some(span), request_id }
+        ServerFuture { inner, context, span: Some(span), request_id, until_head, trace_response }
     }
 }
 
@@ -205,6 +229,8 @@ pin_project! {
         context: Context,
         span: Option<Span>,
         request_id: RequestId,
+        until_head: bool,
+        trace_response: bool,
     }
 
     impl<F> PinnedDrop for ServerFuture<F> {
@@ -219,29 +245,57 @@ pin_project! {
 impl<F, R, E> Future for ServerFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = Result<Response<R>, E>;
+    type Output = Result<Response<TracedBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let inner = this.inner;
-        let mut result = ready!(poll_in(this.context, this.span, || inner.poll(task)));
-        let Some(span) = this.span.take() else { return Poll::Ready(result) };
-        match &mut result {
-            Ok(response) => {
+        let result = ready!(poll_in(this.context, this.span, || inner.poll(task)));
+        let context = std::mem::take(this.context);
+        let Some(span) = this.span.take() else {
+            return Poll::Ready(result.map(|response| response.map(|body| TracedBody::new(body, context, None, None))));
+        };
+        Poll::Ready(match result {
+            Ok(mut response) => {
                 let status = response.status().as_u16();
                 span.tag("http.response.status_code", status);
                 if status >= 500 {
                     span.tag_with("error.type", || status.to_string()).status(Status::Error("".into()));
                 }
                 response.headers_mut().entry(&REQUEST_ID).or_insert_with(|| this.request_id.0.clone());
+                if *this.trace_response {
+                    tell_trace(response.headers_mut(), span.span_context());
+                }
+                let has_no_body = status < 200 || matches!(status, 204 | 205 | 304) || response.body().is_end_stream();
+                let span = Some(span).filter(|_| !*this.until_head && !has_no_body);
+                let length = response.headers().get(header::CONTENT_LENGTH);
+                let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+                Ok(response.map(|body| TracedBody::new(body, context, span, length)))
             }
             // The error need not be printable; its type tells most.
-            Err(_) => {
+            Err(error) => {
                 let name = std::any::type_name::<E>();
                 span.tag("error.type", Value::from_static(name)).error("the service failed without a response");
+                Err(error)
             }
-        }
-        Poll::Ready(result)
+        })
+    }
+}
+
+/// See [`ServerLayer::trace_response`].
+fn tell_trace(headers: &mut HeaderMap, span: &SpanContext) {
+    static TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+    static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+    if !span.is_valid() {
+        return;
+    }
+    let value = format!("00-{}-{}-{:02x}", span.trace_id, span.span_id, span.flags.to_byte());
+    if let Ok(timing) = HeaderValue::try_from(format!("traceparent;desc=\"{value}\"")) {
+        headers.append(&SERVER_TIMING, timing);
+    }
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(&TRACE_RESPONSE, value);
     }
 }

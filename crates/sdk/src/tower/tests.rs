@@ -95,7 +95,7 @@ async fn a_server_error_marks_the_span_and_bad_headers_start_a_new_trace() {
 async fn an_unknown_method_and_a_missing_route_make_no_names_up() {
     let (tracer, exporter) = tracer();
     let service = ServiceBuilder::new().layer(ServerLayer::new().tracer(tracer.clone()));
-    let service = service.service(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(()))));
+    let service = service.service(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
     service.oneshot(Request::builder().method("BREW").uri("/pot/1").body(()).unwrap()).await.unwrap();
     flush(&tracer);
     assert_eq!(exporter.span("HTTP").unwrap().tag_value("http.request.method_original"), Some(&"BREW".into()));
@@ -106,7 +106,7 @@ async fn a_request_given_up_ends_its_span_as_cancelled() {
     let (tracer, exporter) = tracer();
     let service = ServiceBuilder::new().layer(ServerLayer::new().tracer(tracer.clone()));
     let service =
-        service.service(service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, Infallible>>()));
+        service.service(service_fn(|_: Request<()>| std::future::pending::<Result<Response<String>, Infallible>>()));
     {
         let mut waiting = std::pin::pin!(service.oneshot(Request::new(())));
         assert!(std::future::poll_fn(|task| std::task::Poll::Ready(waiting.as_mut().poll(task).is_pending())).await);
@@ -172,5 +172,96 @@ async fn a_request_id_reaches_the_services_that_the_handler_asks() {
     let handler = service_fn(move |_: Request<()>| client.clone().oneshot(Request::new(())));
     let server = ServiceBuilder::new().layer(ServerLayer::new().tracer(tracer.clone())).service(handler);
     let request = Request::builder().header("x-request-id", "r-1").body(()).unwrap();
-    assert_eq!(server.oneshot(request).await.unwrap().into_body(), "r-1");
+    assert_eq!(server.oneshot(request).await.unwrap().body().get_ref(), "r-1");
+}
+
+/// A body of two frames, each made in a span of its own, which then ends or fails.
+struct Rows {
+    left: usize,
+    fails: bool,
+}
+
+impl http_body::Body for Rows {
+    type Data = &'static [u8];
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let frame = self.left.checked_sub(1).map(|left| {
+            self.left = left;
+            crate::span("row").start().end();
+            Ok(http_body::Frame::data(&b"row"[..]))
+        });
+        let failed = self.fails.then(|| Err(std::io::Error::other("disk")));
+        std::task::Poll::Ready(frame.or(failed))
+    }
+}
+
+/// The trace of a request whose body is asked for so many frames and then dropped.
+async fn trace_of(
+    layer: ServerLayer,
+    method: &str,
+    head: http::response::Builder,
+    fails: bool,
+    frames: usize,
+) -> String {
+    let (tracer, exporter) = tracer();
+    let head = std::sync::Mutex::new(Some(head));
+    let service = service_fn(move |_: Request<()>| {
+        let response = head.lock().unwrap().take().unwrap().body(Rows { left: 2, fails });
+        std::future::ready(Ok::<_, Infallible>(response.unwrap()))
+    });
+    let service = ServiceBuilder::new().layer(layer.tracer(tracer.clone())).service(service);
+    let response = service.oneshot(Request::builder().method(method).body(()).unwrap()).await.unwrap();
+    let mut body = std::pin::pin!(response.into_body());
+    for _ in 0..frames {
+        std::future::poll_fn(|task| http_body::Body::poll_frame(body.as_mut(), task)).await;
+    }
+    // In the place of a drop: the pinned body lives on.
+    body.set(TracedBody::new(Rows { left: 0, fails: false }, Context::new(), None, None));
+    flush(&tracer);
+    exporter.tree(&["http.response.status_code"])
+}
+
+#[tokio::test]
+async fn a_span_lasts_until_the_body_ends_and_says_how_that_was() {
+    let rows = "  row\n  row\n";
+    let status = "GET http.response.status_code=200";
+    let head = Response::builder;
+    let whole = trace_of(ServerLayer::new(), "GET", head(), false, 3).await;
+    assert_eq!(whole, format!("{status}\n{rows}"));
+    let failed = trace_of(ServerLayer::new(), "GET", head(), true, 3).await;
+    assert_eq!(failed, format!("{status} error=\"disk\"\n{rows}"));
+    let dropped = trace_of(ServerLayer::new(), "GET", head(), false, 1).await;
+    assert_eq!(dropped, format!("{status}\n  * cancelled\n  row\n"));
+    // As servers do with a body of a known length: they do not ask for the end.
+    let counted = trace_of(ServerLayer::new(), "GET", head().header("content-length", "6"), false, 2).await;
+    assert_eq!(counted, format!("{status}\n{rows}"));
+}
+
+#[tokio::test]
+async fn a_span_ends_with_the_head_where_nobody_asks_for_a_body_or_it_was_told_to() {
+    let head = Response::builder;
+    assert_eq!(trace_of(ServerLayer::new(), "HEAD", head(), false, 0).await, "HEAD http.response.status_code=200\n");
+    assert_eq!(
+        trace_of(ServerLayer::new(), "GET", head().status(304), false, 0).await,
+        "GET http.response.status_code=304\n"
+    );
+    let until_head = trace_of(ServerLayer::new().until_head(), "GET", head(), false, 1).await;
+    assert_eq!(until_head.lines().next(), Some("GET http.response.status_code=200"));
+    assert!(!until_head.contains("cancelled"), "{until_head}");
+}
+
+#[tokio::test]
+async fn a_response_tells_its_trace_when_it_shall() {
+    let (tracer, exporter) = tracer();
+    let app = app(&tracer).layer(ServerLayer::new().tracer(tracer.clone()).trace_response());
+    let response = app.oneshot(request("/images/7").body(Body::empty()).unwrap()).await.unwrap();
+    let traceresponse = response.headers()["traceresponse"].to_str().unwrap().to_owned();
+    assert_eq!(response.headers()["server-timing"], format!("traceparent;desc=\"{traceresponse}\""));
+    drop(response);
+    flush(&tracer);
+    assert!(exporter.spans().iter().any(|span| traceresponse.contains(&span.context.span_id.to_string())));
 }
