@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracewell_wire::Limits;
 
 use super::MEMTABLES_PER_BUDGET;
+use crate::NameLimits;
 
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct EmbeddedOptions {
     pub segments: Option<BucketOptions>,
     /// The limits that requests were decoded under, and the log is read back under.
     pub limits: Limits,
+    /// How many names of services, operations and attributes are told.
+    pub names: NameLimits,
     /// Nanoseconds since 1970; tests set it.
     pub now_unix_nano: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -77,6 +80,7 @@ impl Default for EmbeddedOptions {
             memory_bytes: 128 << 20,
             flush_bytes: None,
             used_bytes: Arc::default(),
+            names: NameLimits::default(),
             retention_age: None,
             retention_bytes: None,
             segments: None,
