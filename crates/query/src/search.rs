@@ -221,7 +221,7 @@ impl<'a> Search<'a> {
         if let Some(cursor) = results.cursor.filter(|_| results.is_unsure) {
             let mut newest = None;
             while let Some((spans, rows)) = large.next().await? {
-                let here = newest_match(&spans, &rows, results.scan.time, &results.scan.predicates);
+                let here = newest_match(&spans, &rows, results.scan.time, &results.alternatives);
                 newest = newest.into_iter().chain(here).min();
             }
             if newest.is_none_or(|place| place <= cursor.place()) {
