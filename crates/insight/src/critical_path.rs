@@ -99,9 +99,9 @@ pub(crate) fn critical_path_on(trace: &Outline, timeline: &Timeline) -> Vec<Piec
 
 /// How much of the critical path is each span's, by row.
 pub(crate) fn path_nanos_on(trace: &Outline, timeline: &Timeline) -> Vec<u64> {
-    let mut nanos = vec![0; trace.len()];
+    let mut nanos: Vec<u64> = vec![0; trace.len()];
     for piece in critical_path_on(trace, timeline) {
-        nanos[piece.span] += piece.duration_nanos();
+        nanos[piece.span] = nanos[piece.span].saturating_add(piece.duration_nanos());
     }
     nanos
 }

@@ -56,7 +56,7 @@ impl Flame {
                 Some(above) if self.frames[above].depth == MOST_FRAMES => above,
                 above => self.frame(above, trace.span(row)),
             };
-            self.frames[frame].own_nanos += nanos[row];
+            self.frames[frame].own_nanos = self.frames[frame].own_nanos.saturating_add(nanos[row]);
             frames[row] = Some(frame);
         }
     }
@@ -107,9 +107,10 @@ impl Flame {
         let order = self.in_order();
         let mut nanos: Vec<u64> = self.frames.iter().map(|frame| frame.own_nanos).collect();
         for (_, frame) in order.iter().rev() {
-            nanos[*frame] += self.frames[*frame].children.values().map(|child| nanos[*child]).sum::<u64>();
+            let below = self.frames[*frame].children.values().map(|child| nanos[*child]);
+            nanos[*frame] = below.fold(nanos[*frame], u64::saturating_add);
         }
-        let total: u64 = self.roots.values().map(|root| nanos[*root]).sum();
+        let total: u64 = self.roots.values().map(|root| nanos[*root]).fold(0, u64::saturating_add);
         let pixels = |nanos: u64| nanos as f64 / total.max(1) as f64 * WIDTH;
         let is_drawn = |frame: usize| pixels(nanos[frame]) >= LEAST_WIDTH;
         let deepest =

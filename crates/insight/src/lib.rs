@@ -35,6 +35,8 @@
 mod compare;
 mod critical_path;
 mod duration;
+#[cfg(test)]
+mod extremes;
 mod flame;
 mod observe;
 mod outline;

@@ -1,6 +1,6 @@
 //! What of a trace a comparison needs: a few numbers a place, so that traces need not stay in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tracewell_model::{SpanKind, TraceId};
 
@@ -124,6 +124,52 @@ impl Observer {
         Rows { places, own_nanos, first_error, timeline }
     }
 
+    /// Bytes held, about.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.places.size_bytes() + self.entries.len() * 2 * size_of::<([u32; 4], u32)>()
+    }
+
+    /// Forgets names that no trace has any more.
+    pub(crate) fn forget_unused(&mut self, observed: &mut Observations) {
+        let visited = |place: u32| observed.visits.get(place as usize).is_some_and(|postings| postings.len() > 0);
+        let mut is_used: Vec<bool> = (0..self.places.len() as u32).map(visited).collect();
+        for (parent, child) in observed.links.keys() {
+            is_used[*parent as usize] = true;
+            is_used[*child as usize] = true;
+        }
+        observed.forks.keys().for_each(|place| is_used[*place as usize] = true);
+        let (mut places, numbers) = self.places.kept(|place| is_used[place as usize]);
+        let number = |place: u32| numbers[place as usize].unwrap_or(0);
+        let mut visits = vec![Postings::default(); places.len()];
+        for (place, postings) in std::mem::take(&mut observed.visits).into_iter().enumerate() {
+            if let Some(number) = numbers.get(place).copied().flatten() {
+                visits[number as usize] = postings;
+            }
+        }
+        observed.visits = visits;
+        let links = std::mem::take(&mut observed.links);
+        observed.links = links.into_iter().map(|((from, to), links)| ((number(from), number(to)), links)).collect();
+        let forks = std::mem::take(&mut observed.forks);
+        observed.forks = forks.into_iter().map(|(place, forks)| (number(place), forks)).collect();
+
+        let used: HashSet<u32> = observed.traces.iter().flat_map(|trace| [trace.entry, trace.coarse_entry]).collect();
+        let mut entries: Vec<([u32; 4], u32)> =
+            std::mem::take(&mut self.entries).into_iter().filter(|(_, number)| used.contains(number)).collect();
+        // Numbers keep their order: what is found in it is told in it.
+        entries.sort_unstable_by_key(|(_, number)| *number);
+        let mut renumbered: HashMap<u32, u32> = HashMap::with_capacity(entries.len());
+        for (key, number) in entries {
+            let key = key.map(|symbol| places.symbols.intern(self.places.text(symbol)));
+            let next = self.entries.len() as u32;
+            renumbered.insert(number, *self.entries.entry(key).or_insert(next));
+        }
+        for trace in &mut observed.traces {
+            trace.entry = renumbered.get(&trace.entry).copied().unwrap_or(0);
+            trace.coarse_entry = renumbered.get(&trace.coarse_entry).copied().unwrap_or(0);
+        }
+        self.places = places;
+    }
+
     fn entry(&mut self, entry: Entry, names: &mut BatchNames<'_>) -> (u32, u32) {
         let mut pair = |(service, operation)| [service, operation].map(|id| names.symbol(id, &mut self.places.symbols));
         let root = pair(entry.root);
@@ -146,7 +192,7 @@ impl Observations {
                 visit.spans += 1;
                 visit.own_nanos = visit.own_nanos.saturating_add(rows.own_nanos[row]);
                 visit.path_spans += u64::from(path_nanos[row] > 0);
-                visit.path_nanos += path_nanos[row];
+                visit.path_nanos = visit.path_nanos.saturating_add(path_nanos[row]);
                 visit.first_errors += u64::from(rows.first_error[row]);
             }
             let Visit { spans, own_nanos, path_spans, path_nanos, first_errors } = visit;
@@ -262,7 +308,7 @@ impl Rows {
         for (start, end) in children {
             sum = u64::saturating_add(sum, end - start);
             longest = longest.max(end - start);
-            union += end.saturating_sub(start.max(until));
+            union = u64::saturating_add(union, end.saturating_sub(start.max(until)));
             until = until.max(end);
         }
         Some((sum.saturating_sub(union), sum.saturating_sub(longest)))

@@ -62,6 +62,40 @@ impl Places {
         self.places.len()
     }
 
+    /// Bytes held, about.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.symbols.size_bytes() + self.places.len() * (3 * size_of::<Place>() + 8) + self.waiting.len()
+    }
+
+    /// The same places with some of them forgotten: those that are kept, and the new number of each.
+    pub(crate) fn kept(&self, is_kept: impl Fn(u32) -> bool) -> (Self, Vec<Option<u32>>) {
+        let mut kept = Self::default();
+        let mut numbers = Vec::with_capacity(self.places.len());
+        for (number, place) in (0..).zip(&self.places) {
+            let mut moved = |symbol: u32| kept.symbols.intern(self.text(symbol));
+            let place = match *place {
+                _ if !is_kept(number) => {
+                    numbers.push(None);
+                    continue;
+                }
+                Place::Own { service, operation } => {
+                    Place::Own { service: moved(service), operation: moved(operation) }
+                }
+                Place::Waiting { service, operation } => {
+                    Place::Waiting { service: moved(service), operation: moved(operation) }
+                }
+                Place::Edge { from, to, operation } => {
+                    Place::Edge { from: moved(from), to: moved(to), operation: moved(operation) }
+                }
+                Place::External { service, target, operation } => {
+                    Place::External { service: moved(service), target: moved(target), operation: moved(operation) }
+                }
+            };
+            numbers.push(Some(kept.id(place)));
+        }
+        (kept, numbers)
+    }
+
     /// A string by number.
     pub(crate) fn text(&self, symbol: u32) -> &str {
         self.symbols.text(symbol)

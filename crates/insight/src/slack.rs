@@ -33,7 +33,7 @@ pub fn leeway(trace: &Trace) -> Vec<Leeway> {
     let mut path_nanos = path_nanos_on(trace, &timeline);
     for row in trace.order.iter().rev() {
         if let Some(parent) = trace.parent(*row) {
-            path_nanos[parent] += path_nanos[*row];
+            path_nanos[parent] = path_nanos[parent].saturating_add(path_nanos[*row]);
         }
     }
     let mut siblings: Vec<Option<Siblings>> = vec![None; trace.len()];

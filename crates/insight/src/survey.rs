@@ -129,7 +129,7 @@ impl Survey {
 
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
-        self.observed.size_bytes()
+        self.observed.size_bytes() + self.observer.size_bytes()
     }
 
     /// The earliest start and the latest end.
@@ -196,10 +196,12 @@ impl Survey {
     }
 
     fn keep_bound(&mut self) {
-        let exceeds =
-            |survey: &Self| survey.observed.size_bytes() > survey.most_bytes || survey.spans() > survey.most_spans;
+        let exceeds = |survey: &Self| survey.size_bytes() > survey.most_bytes || survey.spans() > survey.most_spans;
         while exceeds(self) && self.thinned.halvings < u64::BITS {
             self.thin();
+            if self.observer.size_bytes() > self.most_bytes / 4 {
+                self.observer.forget_unused(&mut self.observed);
+            }
         }
     }
 }

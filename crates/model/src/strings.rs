@@ -132,6 +132,11 @@ impl StringTable {
         (0..self.ends.len() as u32).map(|place| (StrId(place), slice(&self.text, &self.ends, place)))
     }
 
+    /// Bytes of all strings together.
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Bytes allocated, for budgets.
     pub fn size_bytes(&self) -> usize {
         self.allocations().into_iter().map(|(_, capacity)| capacity).sum()

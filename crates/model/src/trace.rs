@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 pub use nesting::Nesting;
 
-use crate::{SpanBatch, SpanKind, SpanRef, TraceId};
+use crate::{SpanBatch, SpanId, SpanKind, SpanRef, TraceId};
 
 /// A whole trace: its spans sorted by start, and who is nested in whom.
 ///
@@ -238,13 +238,17 @@ fn without_replaced(
     is_pending: impl Fn(usize) -> bool,
 ) -> impl Iterator<Item = usize> {
     let columns = spans.spans();
-    let same = |left: usize, right: usize| {
-        columns.span_id[left] == columns.span_id[right] && columns.kind[left] == columns.kind[right]
-    };
+    let key = |row: usize| (columns.span_id[row], columns.kind[row] as u8);
+    // Of each span the first of its rows, and whether it is known how it ended.
+    let mut twins: HashMap<(SpanId, u8), (usize, bool), RandomState> = HashMap::default();
+    for (at, row) in rows.iter().enumerate() {
+        let (_, has_ended) = twins.entry(key(*row)).or_insert((at, false));
+        *has_ended |= !is_pending(*row);
+    }
     rows.iter().enumerate().filter_map(move |(at, row)| {
-        let mut others = rows.iter().enumerate().filter(|(other, twin)| *other != at && same(*row, **twin));
+        let (first, has_ended) = twins.get(&key(*row)).copied().unwrap_or((at, true));
         // Of two that are pending, the one that ends later is listed first.
-        let is_replaced = is_pending(*row) && others.any(|(other, twin)| other < at || !is_pending(*twin));
+        let is_replaced = is_pending(*row) && (first < at || has_ended);
         (!is_replaced).then_some(*row)
     })
 }

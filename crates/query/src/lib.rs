@@ -9,6 +9,7 @@
 //! | `conditions`   | what a span must be like: [`Conditions`]                               |
 //! | `cursor`       | where the next page begins: [`Cursor`]                                 |
 //! | `search`       | which traces have such a span, newest first: [`search`], [`Search`]    |
+//! | `large`        | traces of any size, a portion at a time: [`LargeTrace`]                |
 //! | `portions`     | such traces as columns, a portion at a time: [`Portions`]              |
 //! | `dependencies` | which service calls which: [`dependencies`]                            |
 //!
@@ -18,6 +19,7 @@ mod any_of;
 mod conditions;
 mod cursor;
 mod dependencies;
+mod large;
 mod portions;
 mod search;
 #[cfg(test)]
@@ -28,9 +30,10 @@ use tracewell_store::{SpanStore, StoreError, Tenant};
 
 pub use conditions::Conditions;
 pub use cursor::{Cursor, ParseCursorError};
-pub use dependencies::{Dependencies, Dependency, dependencies};
+pub use dependencies::{Dependencies, Dependency, MAX_DEPENDENCY_SPANS, dependencies};
+pub use large::{LargeTrace, PORTION_BYTES};
 pub use portions::{Portions, PortionsRequest};
-pub use search::{Found, Page, Search, SearchRequest, search, search_with};
+pub use search::{Found, Page, Search, SearchRequest, search};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +46,20 @@ pub enum QueryError {
     Store(#[from] StoreError),
 }
 
+/// A whole trace.
+pub enum Whole {
+    /// In memory.
+    Small(Box<Trace>),
+    /// Too large for that.
+    Large(Box<LargeTrace>),
+}
+
 /// One whole trace; `None` if there is no span of it.
-pub async fn trace(store: &dyn SpanStore, tenant: &Tenant, id: TraceId) -> Result<Option<Trace>, QueryError> {
-    let spans = store.traces(tenant, &[id]).await?;
-    Ok((!spans.is_empty()).then(|| Trace::assemble(spans)))
+pub async fn trace(store: &dyn SpanStore, tenant: &Tenant, id: TraceId) -> Result<Option<Whole>, QueryError> {
+    let mut reader = store.open_traces(tenant, &[id]).await?;
+    let portion = reader.next(PORTION_BYTES).await?;
+    if !portion.is_last {
+        return Ok(Some(Whole::Large(Box::new(LargeTrace::new(reader, id).await?))));
+    }
+    Ok((!portion.spans.is_empty()).then(|| Whole::Small(Box::new(Trace::assemble(portion.spans)))))
 }

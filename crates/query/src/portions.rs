@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
-use tracewell_store::{Projection, SpanStore, StoreStats, Tenant};
+use tracewell_store::{Projection, SpanStore, StoreStats, Tenant, TracePortion};
 
 use crate::{Conditions, QueryError};
 
@@ -14,6 +14,10 @@ const MOST_PARTS: u64 = 4_096;
 const SPANS_AT_ONCE: usize = 16_384;
 /// And at most so many traces.
 const MOST_TRACES: usize = 1_024;
+/// Nor more bytes, so that long names are read a few at a time.
+const MAX_PORTION_BYTES: usize = 8 << 20;
+/// A trace of more bytes, which has some 200,000 spans, is passed over.
+const MAX_TRACE_BYTES: usize = 32 << 20;
 /// How many traces are read first, when it is not known how large they are.
 const FIRST_TRACES: usize = 32;
 
@@ -43,6 +47,8 @@ pub struct Portions {
     at_once: usize,
     /// Parts that there were at first.
     all_parts: usize,
+    /// Traces that were passed over because each alone would take too much memory.
+    too_large: usize,
 }
 
 impl Portions {
@@ -62,12 +68,26 @@ impl Portions {
         let spans_expected = (stats.spans as f64 * part_of_all) as u64;
         let parts: VecDeque<TimeRange> = parts(time, spans_expected.div_ceil(SPANS_A_PART).clamp(1, MOST_PARTS)).into();
         let all_parts = parts.len();
-        Ok(Self { request, parts, found: VecDeque::new(), seen, spans_expected, at_once: FIRST_TRACES, all_parts })
+        Ok(Self {
+            request,
+            parts,
+            found: VecDeque::new(),
+            seen,
+            spans_expected,
+            at_once: FIRST_TRACES,
+            all_parts,
+            too_large: 0,
+        })
     }
 
     /// About how many spans there are in the time, whatever the conditions, if they are spread evenly.
     pub fn spans_expected(&self) -> u64 {
         self.spans_expected
+    }
+
+    /// How many traces were passed over because each alone would take too much memory.
+    pub fn too_large(&self) -> usize {
+        self.too_large
     }
 
     /// Which part of the time has been looked through, 0 to 1.
@@ -92,11 +112,32 @@ impl Portions {
                 }
             }
             let ids: Vec<TraceId> = self.found.drain(..self.at_once.min(self.found.len())).collect();
+            tokio::task::consume_budget().await;
             if ids.is_empty() {
                 return Ok(None);
             }
             let ids: Vec<TraceId> = ids.into_iter().filter(|id| takes(*id)).collect();
-            let spans = store.traces_with(&self.request.tenant, &ids, self.request.projection).await?;
+            if ids.is_empty() {
+                continue;
+            }
+            let mut reader = store.open_traces(&self.request.tenant, &ids).await?;
+            reader.restart(self.request.projection);
+            let TracePortion { mut spans, mut is_last } = reader.next(MAX_PORTION_BYTES).await?;
+            if !is_last && ids.len() > 1 {
+                // Fewer at once, then: the others are found again.
+                self.at_once = ids.len().div_ceil(2).min(self.at_once);
+                ids.into_iter().rev().for_each(|id| self.found.push_front(id));
+                continue;
+            }
+            while !is_last && spans.content_bytes() < MAX_TRACE_BYTES {
+                let next = reader.next(MAX_PORTION_BYTES).await?;
+                spans.append(&next.spans);
+                is_last = next.is_last;
+            }
+            if !is_last {
+                self.too_large += 1;
+                continue;
+            }
             // Retention may have taken them since.
             if !spans.is_empty() {
                 self.at_once = (SPANS_AT_ONCE / spans.len().div_ceil(ids.len())).clamp(1, MOST_TRACES);

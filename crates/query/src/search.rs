@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tracewell_model::{SpanBatch, SpanRef, TimeRange, Trace, TraceId, TraceSummary};
-use tracewell_store::{Predicate, Projection, Scan, SpanStore, Tenant};
+use tracewell_store::{Predicate, Projection, Scan, SpanStore, Tenant, TraceReader};
 
 use crate::any_of;
 use crate::conditions::any_match;
 use crate::cursor::{Place, fingerprint};
-use crate::{Conditions, Cursor, QueryError};
+use crate::{Conditions, Cursor, LargeTrace, PORTION_BYTES, QueryError};
 
 /// Whole traces that are read first, while nothing is known of their size: few, as the answer begins with them. Then as
 /// many as have about so many spans, which take some 3 MB: the next are read while these are written, and what is read
@@ -56,7 +56,7 @@ pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Pa
     let mut results = Results::new(store, request.clone())?;
     results.look_back().await?;
     if results.is_unsure {
-        return collect(Search::of(results, Projection::Core), TraceSummary::of_rows).await;
+        return collect(Search::of(results, Projection::Core)).await;
     }
     let mut items = Vec::new();
     while let Some(mut places) = results.next(usize::MAX).await? {
@@ -68,10 +68,20 @@ pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Pa
         let mut others: VecDeque<TraceId> = ids.into_iter().filter(|id| !known.contains_key(id)).collect();
         while !others.is_empty() {
             let ids: Vec<TraceId> = others.drain(..pace.traces_at_once().min(others.len())).collect();
-            let spans = store.traces_with(&request.tenant, &ids, Projection::Core).await?;
-            pace.note(ids.len(), spans.len());
-            for rows in Trace::rows_by_trace(&spans) {
-                known.insert(spans.spans().trace_id[rows[0]], TraceSummary::of_rows(&spans, rows));
+            let mut reader = store.open_traces(&request.tenant, &ids).await?;
+            reader.restart(Projection::Core);
+            let portion = reader.next(PORTION_BYTES).await?;
+            if portion.is_last {
+                pace.note(ids.len(), portion.spans.len());
+                for rows in Trace::rows_by_trace(&portion.spans) {
+                    known.insert(portion.spans.spans().trace_id[rows[0]], TraceSummary::of_rows(&portion.spans, rows));
+                    tokio::task::consume_budget().await;
+                }
+            } else if let [id] = ids[..] {
+                known.insert(id, LargeTrace::new(reader, id).await?.summary().await?);
+            } else {
+                pace.halve();
+                ids.into_iter().rev().for_each(|id| others.push_front(id));
             }
         }
         while let Some(place) = places.pop_front() {
@@ -84,39 +94,30 @@ pub async fn search(store: &dyn SpanStore, request: &SearchRequest) -> Result<Pa
     Ok(Page { items, next: results.next_cursor })
 }
 
-/// Searches for traces and turns each whole trace into what the caller needs, while few of them are in memory; see
-/// [`Search`].
-pub async fn search_with<T>(
-    store: &dyn SpanStore,
-    request: &SearchRequest,
-    mut make: impl FnMut(Trace) -> T + Send,
-) -> Result<Page<T>, QueryError> {
-    let search = Search::new(store, request.clone(), Projection::All)?;
-    collect(search, |spans, rows| make(Trace::of_rows(spans, rows))).await
-}
-
-async fn collect<T>(
-    mut search: Search<'_>,
-    mut make: impl FnMut(&SpanBatch, Vec<usize>) -> T + Send,
-) -> Result<Page<T>, QueryError> {
+/// The summaries of what a search finds, of traces that are read whole.
+async fn collect(mut search: Search<'_>) -> Result<Page<TraceSummary>, QueryError> {
     let mut items = Vec::new();
-    let mut found = search.next().await?;
-    while let Some(Found { spans, traces }) = found {
-        // The store reads the next traces while these are looked at.
-        let look = async { items.extend(traces.into_iter().map(|rows| make(&spans, rows))) };
-        let (next, ()) = tokio::join!(search.next(), look);
-        found = next?;
+    while let Some(Found { spans, traces, large }) = search.next().await? {
+        for rows in traces {
+            items.push(TraceSummary::of_rows(&spans, rows));
+            tokio::task::consume_budget().await;
+        }
+        if let Some(mut large) = large {
+            items.push(large.summary().await?);
+        }
     }
     Ok(Page { items, next: search.next_page() })
 }
 
-/// Some of the traces that a search finds, in the order of its results.
-#[derive(Debug)]
+/// Some of the traces that a search finds, in the order of its results: some in memory, or one that is too large for it.
+#[derive(Default)]
 pub struct Found {
     /// Their spans, as far as the search asked for them.
     pub spans: SpanBatch,
     /// The rows of each trace, all of them and in no order; see [`Trace::in_order`].
     pub traces: Vec<Vec<usize>>,
+    /// The one that is read a portion at a time; there are no others then.
+    pub large: Option<Box<LargeTrace>>,
 }
 
 /// A search that gives its results some whole traces at a time, so that few of them are in memory.
@@ -160,7 +161,7 @@ impl<'a> Search<'a> {
     pub async fn next(&mut self) -> Result<Option<Found>, QueryError> {
         while let Some(places) = self.results.next(self.pace.traces_at_once()).await? {
             let found = self.read(places).await?;
-            if !found.traces.is_empty() {
+            if !found.traces.is_empty() || found.large.is_some() {
                 return Ok(Some(found));
             }
         }
@@ -170,11 +171,28 @@ impl<'a> Search<'a> {
     /// Reads traces whole. Each is a result, unless it may turn out to have been returned before.
     async fn read(&mut self, mut places: VecDeque<Place>) -> Result<Found, QueryError> {
         let results = &mut self.results;
-        let ids: Vec<TraceId> = places.iter().map(|(_, trace_id)| *trace_id).collect();
         // Conditions that are looked at again may ask for attributes.
         let projection = if results.is_unsure { Projection::All } else { self.projection };
-        let spans = results.store.traces_with(&results.tenant, &ids, projection).await?;
-        self.pace.note(ids.len(), spans.len());
+        let spans = loop {
+            let ids: Vec<TraceId> = places.iter().map(|(_, trace_id)| *trace_id).collect();
+            let mut reader = results.store.open_traces(&results.tenant, &ids).await?;
+            reader.restart(projection);
+            let portion = reader.next(PORTION_BYTES).await?;
+            if portion.is_last {
+                self.pace.note(ids.len(), portion.spans.len());
+                break portion.spans;
+            }
+            if places.len() == 1
+                && let Some(place) = places.pop_front()
+            {
+                return self.read_large(reader, place).await;
+            }
+            // Fewer at once, then: the others are candidates again.
+            self.pace.halve();
+            for place in places.split_off(places.len() / 2).into_iter().rev() {
+                results.candidates.push_front(place);
+            }
+        };
         let mut rows_of: HashMap<TraceId, Vec<usize>> =
             Trace::rows_by_trace(&spans).into_iter().map(|rows| (spans.spans().trace_id[rows[0]], rows)).collect();
         let mut traces = Vec::with_capacity(places.len());
@@ -193,7 +211,26 @@ impl<'a> Search<'a> {
             traces.push(rows);
             results.accept(place, !places.is_empty());
         }
-        Ok(Found { spans, traces })
+        Ok(Found { spans, traces, large: None })
+    }
+
+    /// A trace of which more is there than is read at once.
+    async fn read_large(&mut self, reader: Box<dyn TraceReader>, place: Place) -> Result<Found, QueryError> {
+        let results = &mut self.results;
+        let mut large = Box::new(LargeTrace::new(reader, place.1).await?);
+        if let Some(cursor) = results.cursor.filter(|_| results.is_unsure) {
+            let mut newest = None;
+            while let Some((spans, rows)) = large.next().await? {
+                let here = newest_match(&spans, &rows, results.scan.time, &results.alternatives);
+                newest = newest.into_iter().chain(here).min();
+            }
+            if newest.is_none_or(|place| place <= cursor.place()) {
+                return Ok(Found::default());
+            }
+        }
+        large.restart(self.projection);
+        results.accept(place, false);
+        Ok(Found { large: Some(large), ..Found::default() })
     }
 }
 
@@ -215,6 +252,12 @@ impl Pace {
     fn note(&mut self, traces: usize, spans: usize) {
         self.traces += traces;
         self.spans += spans;
+    }
+
+    /// Reads half as many at once, whatever their spans.
+    fn halve(&mut self) {
+        self.traces = self.traces.max(1);
+        self.spans = (self.spans.max(self.traces) * 2).max(SPANS_AT_ONCE / TRACES_AT_FIRST * self.traces);
     }
 }
 

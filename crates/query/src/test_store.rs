@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use tracewell_model::{NewSpan, SpanBatch, SpanId, StatusCode, TimeRange, TraceId, TraceSummary, Value};
 use tracewell_store::{
-    Append, AttributeScope, Capabilities, Operation, Scan, ScanPage, ScanPosition, SpanStore, StoreError, StoreStats,
-    Tenant,
+    Append, AttributeScope, Capabilities, Listed, Operation, Scan, ScanPage, ScanPosition, SpanStore, StoreError,
+    StoreStats, Tenant,
 };
 
 /// A span as tests write it.
@@ -112,16 +112,16 @@ impl SpanStore for TestStore {
         Ok(ScanPage { spans: self.spans.select(rows), next })
     }
 
-    async fn services(&self, _: &Tenant) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+    async fn services(&self, _: &Tenant) -> Result<Listed<String>, StoreError> {
+        Ok(Listed::default())
     }
 
-    async fn operations(&self, _: &Tenant, _: Option<&str>, _: usize) -> Result<Vec<Operation>, StoreError> {
-        Ok(Vec::new())
+    async fn operations(&self, _: &Tenant, _: Option<&str>, _: usize) -> Result<Listed<Operation>, StoreError> {
+        Ok(Listed::default())
     }
 
-    async fn attribute_keys(&self, _: &Tenant, _: usize) -> Result<Vec<(AttributeScope, String)>, StoreError> {
-        Ok(Vec::new())
+    async fn attribute_keys(&self, _: &Tenant, _: usize) -> Result<Listed<(AttributeScope, String)>, StoreError> {
+        Ok(Listed::default())
     }
 
     async fn attribute_values(
@@ -131,8 +131,8 @@ impl SpanStore for TestStore {
         _: &str,
         _: TimeRange,
         _: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+    ) -> Result<Listed<String>, StoreError> {
+        Ok(Listed::default())
     }
 
     async fn stats(&self, _: &Tenant) -> Result<StoreStats, StoreError> {

@@ -8,12 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tracewell_store::{BucketOptions, OddTimes, TimeRules};
+use tracewell_store::{BucketOptions, NameLimits, OddTimes, TimeRules};
 use tracewell_wire::Limits;
 
+use crate::api::ApiLimits;
 use crate::budget::MemoryBudget;
 use crate::net::ConnectionLimits;
 use crate::receive::{AllowedOrigins, ReceiveLimits};
+
+/// Each question that is answered has threads of its own.
+const MAX_CONCURRENT_QUERIES: usize = 1_000;
 
 /// Settings of `tracewell serve`. Each is a flag, an environment variable and a key of the configuration file.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -120,6 +124,20 @@ pub struct Settings {
     /// Links of a span [default: 10000]
     #[arg(long, env = "TRACEWELL_LINKS_PER_SPAN", value_name = "N")]
     pub links_per_span: Option<u32>,
+    /// How long a question may take before it is ended and answered with 503, such as `30s`; a stream of traces, how long
+    /// each part of it may take [default: 30s]
+    #[arg(long, env = "TRACEWELL_QUERY_TIMEOUT", value_name = "AGE")]
+    pub query_timeout: Option<String>,
+    /// Maximum number of questions that are answered at once; others wait for at most the query timeout [default: 16]
+    #[arg(long, env = "TRACEWELL_CONCURRENT_QUERIES", value_name = "N")]
+    pub concurrent_queries: Option<usize>,
+    /// Maximum number of services that are listed; of more, those with the most spans are [default: 10000]
+    #[arg(long, env = "TRACEWELL_LISTED_SERVICES", value_name = "N")]
+    pub listed_services: Option<usize>,
+    /// Maximum number of operations, and of attribute keys, that are listed of each service, at most 4000
+    /// [default: 1000]
+    #[arg(long, env = "TRACEWELL_NAMES_PER_SERVICE", value_name = "N")]
+    pub names_per_service: Option<usize>,
     /// Web origin whose pages may send spans, or `*`; may be repeated. Pages of this machine always may
     #[arg(long, env = "TRACEWELL_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
@@ -237,6 +255,10 @@ pub struct Config {
     pub durable: bool,
     /// What is received at most.
     pub receive: ReceiveLimits,
+    /// Bounds on questions.
+    pub queries: ApiLimits,
+    /// How many names are listed.
+    pub names: NameLimits,
     /// Web origins that may send spans.
     pub cors_origins: AllowedOrigins,
     /// The host of the UI's address, as it was given.
@@ -296,6 +318,10 @@ impl Settings {
             name_size: self.name_size.or(other.name_size),
             events_per_span: self.events_per_span.or(other.events_per_span),
             links_per_span: self.links_per_span.or(other.links_per_span),
+            query_timeout: self.query_timeout.or(other.query_timeout),
+            concurrent_queries: self.concurrent_queries.or(other.concurrent_queries),
+            listed_services: self.listed_services.or(other.listed_services),
+            names_per_service: self.names_per_service.or(other.names_per_service),
             cors_origin: if self.cors_origin.is_empty() { other.cors_origin } else { self.cors_origin },
             allowed_host: if self.allowed_host.is_empty() { other.allowed_host } else { self.allowed_host },
             connections: self.connections.or(other.connections),
@@ -387,6 +413,24 @@ impl Settings {
         let (endpoint, take_over) = (self.segments_endpoint, self.segments_take_over);
         let segments =
             self.segments.map(|url| BucketOptions { url, endpoint, cache_bytes, take_over, move_bytes_per_second });
+        let mut queries = ApiLimits::default();
+        if let Some(text) = self.query_timeout {
+            let timeout = age(&text).filter(|timeout| !timeout.is_zero());
+            queries.query_timeout =
+                timeout.with_context(|| format!("query_timeout: {text:?} is not a duration such as 30s"))?;
+        }
+        let count = |given: Option<usize>, name: &str, default: usize, max: usize| match given {
+            None => Ok(default),
+            Some(given) => {
+                anyhow::ensure!((1..=max).contains(&given), "{name}: {given} is not from 1 to {max}");
+                Ok(given)
+            }
+        };
+        queries.concurrent_queries =
+            count(self.concurrent_queries, "concurrent_queries", queries.concurrent_queries, MAX_CONCURRENT_QUERIES)?;
+        let mut names = NameLimits::default();
+        names.services = count(self.listed_services, "listed_services", names.services, 20_000)?;
+        names.per_service = count(self.names_per_service, "names_per_service", names.per_service, 4_000)?;
         let in_memory = data.as_os_str() == ":memory:";
         anyhow::ensure!(!in_memory || segments.is_none(), "{}: a store in memory writes none", named("segments"));
         let durable = match self.commit.as_deref() {
@@ -422,6 +466,8 @@ impl Settings {
             },
             durable,
             receive,
+            queries,
+            names,
             cors_origins: AllowedOrigins::parse(&self.cors_origin)?,
             http_name: self.http.map_or_else(|| "127.0.0.1".to_owned(), |http| http.host().to_owned()),
             allowed_hosts: self.allowed_host,
@@ -545,6 +591,20 @@ mod tests {
         assert!(error.contains("odd_times") && error.contains("drop"), "{error}");
         let error = format!("{:#}", check("future = \"soon\"\n").unwrap_err());
         assert!(error.contains("future") && error.contains("soon"), "{error}");
+    }
+
+    #[test]
+    fn bounds_on_questions_and_names_can_be_set() {
+        let text = "query_timeout = \"5s\"\nconcurrent_queries = 2\nlisted_services = 3\nnames_per_service = 4\n";
+        let config = toml::from_str::<Settings>(text).unwrap().check().unwrap();
+        assert_eq!((config.queries.query_timeout, config.queries.concurrent_queries), (Duration::from_secs(5), 2));
+        assert_eq!((config.names.services, config.names.per_service), (3, 4));
+        for text in
+            ["query_timeout = \"0s\"", "concurrent_queries = 0", "listed_services = 20001", "names_per_service = 0"]
+        {
+            let error = toml::from_str::<Settings>(text).unwrap().check().unwrap_err().to_string();
+            assert!(text.starts_with(error.split(':').next().unwrap()), "{error}");
+        }
     }
 
     #[test]

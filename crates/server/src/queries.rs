@@ -12,19 +12,23 @@ use tokio::runtime::{Builder, Handle, Runtime};
 #[cfg(target_os = "linux")]
 const NICE: i32 = 2;
 
-/// Reads and computations that run at once: two for each query of those that do, which reads ahead while it computes. A long
-/// one must not hold up the short.
-const BLOCKING_THREADS: usize = 32;
+/// Threads for each query of those that are answered at once: one that the query itself runs on, for what is read ahead, and
+/// for what is computed meanwhile. None waits for a thread that another one holds.
+const THREADS_A_QUERY: usize = 3;
+
+/// Threads for what is no query.
+const MORE_THREADS: usize = 8;
 
 /// The runtime of queries; its threads end when it is dropped.
 pub(crate) struct Queries(Option<Runtime>);
 
 impl Queries {
-    pub(crate) fn start() -> Result<Self> {
+    /// For so many queries at once.
+    pub(crate) fn start(concurrent_queries: usize) -> Result<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
             .worker_threads(processors)
-            .max_blocking_threads(BLOCKING_THREADS)
+            .max_blocking_threads(THREADS_A_QUERY * concurrent_queries + MORE_THREADS)
             .thread_name("query")
             .on_thread_start(give_way)
             .enable_all()

@@ -63,7 +63,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     // The signals are caught before anything is announced, so that none is missed.
     let stop = stop_signal()?;
     raise_open_files();
-    let queries = Queries::start()?;
+    let queries = Queries::start(config.queries.concurrent_queries)?;
     let health = Health::default();
     let connections = ConnectionStats::new(["http", "otlp_http", "otlp_grpc"]);
     let mut front = Front::start(config.connections, connections.clone(), health.clone())?;
@@ -80,6 +80,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let metrics = Metrics::new(config.data.clone(), config.retention_age);
     let state = ApiState::new(store.clone())
         .with_metrics(metrics.clone())
+        .with_limits(config.queries)
         .with_budget(budget)
         .with_receivers(move || receivers.stats().with_bad_heads(heads.bad_heads()))
         .with_connections(move || connections.snapshot())
@@ -135,7 +136,8 @@ fn raise_open_files() {
 fn open_store(config: &Config, budget: &MemoryBudget, health: &Health) -> Result<Arc<dyn SpanStore>> {
     let memtables = budget.memtables();
     let Some(folder) = &config.data else {
-        let options = MemoryOptions { most_bytes: memtables.limit_bytes(), used_bytes: memtables.counter() };
+        let options =
+            MemoryOptions { most_bytes: memtables.limit_bytes(), used_bytes: memtables.counter(), names: config.names };
         return Ok(Arc::new(MemoryStore::new(options)));
     };
     let options = EmbeddedOptions {
@@ -143,6 +145,7 @@ fn open_store(config: &Config, budget: &MemoryBudget, health: &Health) -> Result
         memory_bytes: memtables.limit_bytes(),
         flush_bytes: Some(budget.flush_bytes()),
         used_bytes: memtables.counter(),
+        names: config.names,
         retention_age: config.retention_age,
         retention_bytes: config.retention_bytes,
         segments: config.segments.clone(),

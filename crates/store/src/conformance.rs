@@ -123,6 +123,7 @@ pub async fn check(store: &dyn SpanStore, flush: bool) {
     scans_are_ordered_and_paged(store, flush).await;
     extremes_are_kept(store, flush).await;
     traces_are_whole(store, flush).await;
+    traces_come_in_portions(store, flush).await;
 }
 
 async fn add(store: &dyn SpanStore, tenant: &Tenant, batch: SpanBatch, flush: bool) {
@@ -206,15 +207,19 @@ async fn predicates_select(store: &dyn SpanStore) {
 
 async fn names_are_known(store: &dyn SpanStore) {
     let tenant = tenant("everything");
-    assert_eq!(store.services(&tenant).await.expect("names are read"), ["cart", "db"]);
+    let services = store.services(&tenant).await.expect("names are read");
+    assert!(services.complete, "few names are all listed");
+    assert_eq!(services.items, ["cart", "db"]);
     let operations = store.operations(&tenant, Some("db"), 10).await.expect("names are read");
     assert_eq!(
-        operations.iter().map(|o| (o.name.as_str(), o.kind)).collect::<Vec<_>>(),
+        operations.items.iter().map(|o| (o.name.as_str(), o.kind)).collect::<Vec<_>>(),
         [("SELECT", SpanKind::Client)]
     );
-    assert_eq!(store.operations(&tenant, None, 10).await.expect("names are read").len(), 2);
-    assert_eq!(store.operations(&tenant, None, 1).await.expect("names are read").len(), 1);
-    let keys = store.attribute_keys(&tenant, 100).await.expect("names are read");
+    for (limit, expected) in [(10, (2, true)), (1, (1, false))] {
+        let operations = store.operations(&tenant, None, limit).await.expect("names are read");
+        assert_eq!((operations.items.len(), operations.complete), expected, "of 2 operations at most {limit}");
+    }
+    let keys = store.attribute_keys(&tenant, 100).await.expect("names are read").items;
     for expected in [
         (AttributeScope::Span, "request.id"),
         (AttributeScope::Resource, "k8s.pod.name"),
@@ -224,7 +229,7 @@ async fn names_are_known(store: &dyn SpanStore) {
         assert!(keys.iter().any(|(scope, key)| (*scope, key.as_str()) == expected), "{expected:?} in {keys:?}");
     }
     let values = async |key: &str, prefix: &str, limit| {
-        store.attribute_values(&tenant, key, prefix, TimeRange::ALL, limit).await.expect("values are read")
+        store.attribute_values(&tenant, key, prefix, TimeRange::ALL, limit).await.expect("values are read").items
     };
     assert_eq!(values("twice", "", 10).await, ["first", "second"]);
     assert_eq!(values("twice", "s", 10).await, ["second"]);
@@ -237,7 +242,7 @@ async fn tenants_are_apart(store: &dyn SpanStore, flush: bool) {
     let (one, other) = (tenant("one"), tenant("other"));
     add(store, &one, batch_of(1, &[1]), flush).await;
     assert!(store.traces(&other, &[TraceId::from_u128(1)]).await.expect("a read succeeds").is_empty());
-    assert!(store.services(&other).await.expect("names are read").is_empty());
+    assert!(store.services(&other).await.expect("names are read").items.is_empty());
     assert!(store.scan(&other, &scan(vec![], 10)).await.expect("a scan succeeds").spans.is_empty());
 }
 
@@ -312,4 +317,45 @@ async fn traces_are_whole(store: &dyn SpanStore, flush: bool) {
     let found = store.traces(&tenant, &[TraceId::from_u128(1), TraceId::from_u128(2), TraceId::from_u128(3)]).await;
     let traces = Trace::assemble_all(&found.expect("a read succeeds"));
     assert_eq!(traces.iter().map(Trace::len).collect::<Vec<_>>(), [25, 25]);
+}
+
+async fn traces_come_in_portions(store: &dyn SpanStore, flush: bool) {
+    let tenant = tenant("portions");
+    for round in 0..6 {
+        let ids: Vec<u64> = (1..=50).map(|place| round * 50 + place).collect();
+        // Of three traces, one is not asked for; some spans lie in memory and some in segments.
+        add(store, &tenant, batch_of(round % 3 + 1, &ids), flush && round < 3).await;
+    }
+    let ids = [TraceId::from_u128(3), TraceId::from_u128(1), TraceId::from_u128(1), TraceId::from_u128(9)];
+    let mut reader = store.open_traces(&tenant, &ids).await.expect("a reader opens");
+    let expected = bytes_of_each(store.traces(&tenant, &[ids[0], ids[1]]).await.expect("a read succeeds"));
+    // What is appended and flushed from here on is not seen, and what was there is read as often as is asked.
+    add(store, &tenant, batch_of(1, &[1_000]), true).await;
+    let mut orders = Vec::new();
+    for (max_bytes, projection) in [(1, Projection::All), (2_000, Projection::All), (1 << 20, Projection::Tree)] {
+        reader.restart(projection);
+        let mut spans = SpanBatch::new();
+        for portion_number in 0.. {
+            assert!(portion_number < 1_000, "portions end");
+            let portion = reader.next(max_bytes).await.expect("a read succeeds");
+            spans.append(&portion.spans);
+            if portion.is_last {
+                break;
+            }
+        }
+        orders.push(spans.spans().span_id.clone());
+        if projection == Projection::All {
+            assert_eq!(bytes_of_each(spans), expected, "portions of {max_bytes} bytes");
+        }
+    }
+    assert!(orders.windows(2).all(|pair| pair[0] == pair[1]), "each reading has the same order");
+    assert_eq!(orders[0].len(), 200);
+}
+
+/// The spans of each trace as comparable bytes.
+fn bytes_of_each(spans: SpanBatch) -> Vec<Vec<u8>> {
+    let mut traces: Vec<Vec<u8>> =
+        Trace::assemble_all(&spans).iter().map(|trace| otlp::encode_protobuf(trace.batch())).collect();
+    traces.sort_unstable();
+    traces
 }

@@ -13,7 +13,10 @@ mod memtable;
 mod names;
 mod odd_times;
 mod predicate;
+mod reader;
 mod scan;
+mod stop;
+mod values;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,8 +32,10 @@ pub use embedded::{
 };
 pub use error::StoreError;
 pub use memory::{MemoryOptions, MemoryStore};
+pub use names::NameLimits;
 pub use odd_times::{OddCounts, OddTimes, TimeRules};
 pub use predicate::{AttributeScope, Field, Literal, Op, Predicate};
+pub use reader::{TracePortion, TraceReader};
 pub use scan::{Projection, Scan, ScanPage, ScanPosition};
 
 /// Whose spans: every call names one, and no call sees another's.
@@ -201,6 +206,24 @@ pub struct Operation {
     pub kind: SpanKind,
 }
 
+/// Some of what there is, and whether that is all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// What is listed, in order.
+    pub items: Vec<T>,
+    /// Whether nothing was left out.
+    pub complete: bool,
+    /// Services that have more operations, or more attribute keys, than are known, sorted and at most a hundred.
+    pub cut_services: Vec<String>,
+}
+
+impl<T> Default for Listed<T> {
+    /// Nothing, which is all.
+    fn default() -> Self {
+        Self { items: Vec::new(), complete: true, cut_services: Vec::new() }
+    }
+}
+
 /// Keeps spans and gives them back.
 #[async_trait]
 pub trait SpanStore: Send + Sync + 'static {
@@ -224,6 +247,12 @@ pub trait SpanStore: Send + Sync + 'static {
     ) -> Result<SpanBatch, StoreError> {
         let _ = projection;
         self.traces(tenant, ids).await
+    }
+
+    /// The spans of some traces, a portion at a time, however many there are; see [`TraceReader`]. It begins with
+    /// [`Projection::All`]. A store that cannot read less than all at once does so.
+    async fn open_traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Box<dyn TraceReader>, StoreError> {
+        Ok(Box::new(reader::WholeReader::new(self.traces(tenant, ids).await?)))
     }
 
     /// What a list says of traces, of those for which the store knows it without reading their spans, in any order: what
@@ -260,19 +289,25 @@ pub trait SpanStore: Send + Sync + 'static {
         }
     }
 
-    /// The services that have spans, sorted.
-    async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError>;
+    /// The services that have spans, sorted. A store may bound how many it knows, and then keeps those with the most spans.
+    async fn services(&self, tenant: &Tenant) -> Result<Listed<String>, StoreError>;
 
-    /// The operations of one service, or of all, sorted by name and kind, at most `limit`.
+    /// The operations of one service, or of all, sorted by name and kind, at most `limit`. Where not all are listed, each
+    /// service has a share, whatever others send.
     async fn operations(
         &self,
         tenant: &Tenant,
         service: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Operation>, StoreError>;
+    ) -> Result<Listed<Operation>, StoreError>;
 
-    /// The attribute keys in use with the part of the span they occur in, sorted, at most `limit`.
-    async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError>;
+    /// The attribute keys in use with the part of the span they occur in, sorted, at most `limit`. Where not all are
+    /// listed, each service has a share.
+    async fn attribute_keys(
+        &self,
+        tenant: &Tenant,
+        limit: usize,
+    ) -> Result<Listed<(AttributeScope, String)>, StoreError>;
 
     /// Distinct values of one attribute as text, sorted, those that begin with `prefix`, at most `limit`. Only spans
     /// that start in `time` are looked at; where values hardly repeat, as those of request ids, a store may look at the
@@ -284,7 +319,7 @@ pub trait SpanStore: Send + Sync + 'static {
         prefix: &str,
         time: TimeRange,
         limit: usize,
-    ) -> Result<Vec<String>, StoreError>;
+    ) -> Result<Listed<String>, StoreError>;
 
     /// What is held.
     async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError>;

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
-use crate::memtable::{Kept, Memtable};
-use crate::names::ValuesOf;
-use crate::scan::{Top, fetch};
+use crate::memtable::{Kept, Memtable, TablePlace};
+use crate::scan::{MAX_PAGE_BYTES, Top, fetch_page};
+use crate::values::ValuesOf;
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Projection, Scan, ScanPage, SpanStore, StoreError, StoreStats,
-    Tenant,
+    Append, AttributeScope, Capabilities, Listed, NameLimits, Operation, Projection, Scan, ScanPage, SpanStore,
+    StoreError, StoreStats, Tenant, TracePortion, TraceReader,
 };
 
 /// How a [`MemoryStore`] behaves.
@@ -22,12 +22,14 @@ pub struct MemoryOptions {
     pub most_bytes: usize,
     /// Where it is counted how much of it is taken, for others to see.
     pub used_bytes: Arc<AtomicUsize>,
+    /// How many names of services, operations and attributes are told.
+    pub names: NameLimits,
 }
 
 impl Default for MemoryOptions {
     /// 1 GiB.
     fn default() -> Self {
-        Self { most_bytes: 1 << 30, used_bytes: Arc::default() }
+        Self { most_bytes: 1 << 30, used_bytes: Arc::default(), names: NameLimits::default() }
     }
 }
 
@@ -57,6 +59,27 @@ impl MemoryStore {
     /// What a look at a tenant's spans gives; of one that has none, the default.
     fn read<T: Default>(&self, tenant: &Tenant, read: impl FnOnce(&Memtable) -> T) -> Result<T, StoreError> {
         Ok(self.state().tenants.get(tenant).map(read).unwrap_or_default())
+    }
+}
+
+/// Reads traces of a memtable as it was.
+struct TableReader {
+    table: Memtable,
+    ids: Vec<TraceId>,
+    projection: Projection,
+    place: TablePlace,
+}
+
+#[async_trait]
+impl TraceReader for TableReader {
+    async fn next(&mut self, max_bytes: usize) -> Result<TracePortion, StoreError> {
+        let mut spans = SpanBatch::new();
+        let is_last = self.table.traces_from(&self.ids, self.projection, max_bytes, &mut self.place, &mut spans);
+        Ok(TracePortion { spans, is_last })
+    }
+
+    fn restart(&mut self, projection: Projection) {
+        (self.projection, self.place) = (projection, TablePlace::default());
     }
 }
 
@@ -101,22 +124,28 @@ impl SpanStore for MemoryStore {
         })
     }
 
+    async fn open_traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Box<dyn TraceReader>, StoreError> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        let table = self.read(tenant, Memtable::clone)?;
+        Ok(Box::new(TableReader { table, ids, projection: Projection::All, place: TablePlace::default() }))
+    }
+
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         self.read(tenant, |table| {
             let mut top = Top::new(scan);
             table.scan(scan, 0, &mut top);
-            let (found, next) = top.page();
-            let spans = fetch(&found, |_, wanted, spans| {
-                wanted.iter().for_each(|(place, rows)| table.rows(*place, rows, scan.projection, spans));
-                Ok(wanted.iter().map(|(_, rows)| rows.len()).collect())
+            let page = fetch_page(top.page(), MAX_PAGE_BYTES, |_, wanted, max_bytes, spans| {
+                Ok(table.rows(wanted, scan.projection, max_bytes, spans))
             });
             // Memory is always there to be read.
-            ScanPage { spans: spans.unwrap_or_default(), next }
+            page.unwrap_or_default()
         })
     }
 
-    async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError> {
-        self.read(tenant, |table| table.names().services())
+    async fn services(&self, tenant: &Tenant) -> Result<Listed<String>, StoreError> {
+        let limits = self.options.names;
+        self.read(tenant, |table| table.names(limits).services())
     }
 
     async fn operations(
@@ -124,12 +153,18 @@ impl SpanStore for MemoryStore {
         tenant: &Tenant,
         service: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Operation>, StoreError> {
-        self.read(tenant, |table| table.names().operations(service, limit))
+    ) -> Result<Listed<Operation>, StoreError> {
+        let limits = self.options.names;
+        self.read(tenant, |table| table.names(limits).operations(service, limit))
     }
 
-    async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError> {
-        self.read(tenant, |table| table.names().keys(limit))
+    async fn attribute_keys(
+        &self,
+        tenant: &Tenant,
+        limit: usize,
+    ) -> Result<Listed<(AttributeScope, String)>, StoreError> {
+        let limits = self.options.names;
+        self.read(tenant, |table| table.names(limits).keys(limit))
     }
 
     async fn attribute_values(
@@ -139,11 +174,12 @@ impl SpanStore for MemoryStore {
         prefix: &str,
         time: TimeRange,
         limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Listed<String>, StoreError> {
         self.read(tenant, |table| {
             let mut out = BTreeSet::new();
-            table.values(&ValuesOf::new(key, prefix, time, limit), &mut out);
-            out.into_iter().collect()
+            let wanted = ValuesOf::new(key, prefix, time, limit);
+            table.values(&wanted, &mut out);
+            wanted.listed(out)
         })
     }
 

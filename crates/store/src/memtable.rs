@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use tracewell_model::{BatchCopier, NewSpan, SpanBatch, TraceId};
 
-use crate::names::{Names, ValuesOf};
+use crate::names::{NameLimits, Names};
 use crate::scan::{Source, Top, offer_rows};
+use crate::values::ValuesOf;
 use crate::{Projection, Scan};
 
 /// The spans of one tenant, in the batches they came in. Batches do not change, so a reader holds a copy of the list and
@@ -20,6 +21,13 @@ pub(crate) struct Memtable {
     starts: Option<(u64, u64)>,
     /// The earliest and the latest date; none if one of the batches has none.
     dates: Option<(u64, u64)>,
+}
+
+/// A place among the spans of a memtable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TablePlace {
+    batch: usize,
+    row: usize,
 }
 
 /// A batch with what finds its spans.
@@ -97,8 +105,8 @@ impl Memtable {
         self.dates
     }
 
-    pub(crate) fn names(&self) -> Names {
-        let mut names = Names::default();
+    pub(crate) fn names(&self, limits: NameLimits) -> Names {
+        let mut names = Names::new(limits);
         self.batches.iter().for_each(|kept| names.merge(kept.names()));
         names
     }
@@ -109,18 +117,44 @@ impl Memtable {
 
     /// Appends the spans of some traces to `out`.
     pub(crate) fn traces(&self, ids: &[TraceId], projection: Projection, out: &mut SpanBatch) {
-        for kept in &self.batches {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        self.traces_from(&ids, projection, usize::MAX, &mut TablePlace::default(), out);
+    }
+
+    /// Appends spans of some traces, given sorted, from a place on until there are so many bytes; true if no more are left.
+    pub(crate) fn traces_from(
+        &self,
+        ids: &[TraceId],
+        projection: Projection,
+        max_bytes: usize,
+        place: &mut TablePlace,
+        out: &mut SpanBatch,
+    ) -> bool {
+        while let Some(kept) = self.batches.get(place.batch) {
             let here: Vec<TraceId> = ids.iter().copied().filter(|id| kept.traces.may_have(*id)).collect();
-            if here.is_empty() {
-                continue;
-            }
-            let mut copier = Projector::new(&kept.batch, projection);
-            for (row, id) in kept.batch.spans().trace_id.iter().enumerate() {
-                if here.contains(id) {
-                    copier.copy_span(row, out);
+            if !here.is_empty() {
+                let mut copier = Projector::new(&kept.batch, projection);
+                let mut before: Option<(TraceId, bool)> = None;
+                let trace_ids = &kept.batch.spans().trace_id;
+                while let Some(id) = trace_ids.get(place.row) {
+                    // Spans of a trace mostly follow one another.
+                    let (_, is_wanted) = match before {
+                        Some(known) if known.0 == *id => known,
+                        _ => *before.insert((*id, here.binary_search(id).is_ok())),
+                    };
+                    if is_wanted {
+                        if out.content_bytes() >= max_bytes {
+                            return false;
+                        }
+                        copier.copy_span(place.row, out);
+                    }
+                    place.row += 1;
                 }
             }
+            *place = TablePlace { batch: place.batch + 1, row: 0 };
         }
+        true
     }
 
     /// Whether there is a span of a trace.
@@ -144,10 +178,24 @@ impl Memtable {
         }
     }
 
-    /// Appends rows of one of the batches.
-    pub(crate) fn rows(&self, place: u32, rows: &[usize], projection: Projection, out: &mut SpanBatch) {
-        let mut copier = Projector::new(&self.batches[place as usize].batch, projection);
-        rows.iter().for_each(|row| copier.copy_span(*row, out));
+    /// Appends rows of some of the batches and says how many of each, or nothing if that is too much.
+    pub(crate) fn rows(
+        &self,
+        wanted: &[(u32, Vec<usize>)],
+        projection: Projection,
+        max_bytes: usize,
+        out: &mut SpanBatch,
+    ) -> Option<Vec<usize>> {
+        for (place, rows) in wanted {
+            let mut copier = Projector::new(&self.batches[*place as usize].batch, projection);
+            for row in rows {
+                if out.content_bytes() > max_bytes {
+                    return None;
+                }
+                copier.copy_span(*row, out);
+            }
+        }
+        Some(wanted.iter().map(|(_, rows)| rows.len()).collect())
     }
 
     /// Adds values of an attribute as text.
@@ -191,6 +239,10 @@ impl<'a> Projector<'a> {
                 }
                 (self.copier.resource(spans.resource[row], to), to.add_scope("", "", &[], 0, ""))
             }
+            Projection::Tree => {
+                let service = crate::embedded::service_only(to, self.from.span(row).service());
+                (service, to.add_scope("", "", &[], 0, ""))
+            }
             Projection::Core => {
                 let resource = crate::embedded::service_only(to, self.from.span(row).service());
                 (resource, self.copier.scope(spans.scope[row], to))
@@ -212,6 +264,7 @@ impl<'a> Projector<'a> {
         };
         let span = match self.projection {
             Projection::Ids => ids,
+            Projection::Tree => outline(),
             Projection::Outline(_) => NewSpan { name: self.copier.string(spans.name[row], to), ..outline() },
             _ => NewSpan {
                 name: self.copier.string(spans.name[row], to),

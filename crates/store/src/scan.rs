@@ -29,6 +29,8 @@ pub struct Scan {
 pub enum Projection {
     /// Trace id, span id and start; the end is the start, too.
     Ids,
+    /// What says who calls whom: ids, parent, start and end, kind, status code; of the resource only the service.
+    Tree,
     /// Everything but attributes, events and links; of the resource only the service.
     Core,
     /// What a comparison of many spans looks at: ids, parent, start and end, name, kind, status code, the whole resource,
@@ -42,7 +44,7 @@ impl Projection {
     /// Whether it asks for a span's own attribute with this key.
     pub fn has_attribute(self, key: &str) -> bool {
         match self {
-            Self::Ids | Self::Core => false,
+            Self::Ids | Self::Tree | Self::Core => false,
             Self::Outline(keys) => keys.contains(&key),
             Self::All => true,
         }
@@ -192,12 +194,36 @@ pub(crate) fn ids_of(found: &[Found]) -> SpanBatch {
     spans
 }
 
+/// Bytes that a page of a scan may have, about: with fewer rows it has a next page like any other.
+pub(crate) const MAX_PAGE_BYTES: usize = 16 << 20;
+
+/// The rows of a page: as many of those that were found as have at most about `max_bytes`, in the order of the scan, and
+/// where the next page begins. `read` is that of [`fetch`].
+pub(crate) fn fetch_page(
+    (mut found, mut next): (Vec<Found>, Option<ScanPosition>),
+    max_bytes: usize,
+    mut read: impl FnMut(usize, &[(u32, Vec<usize>)], usize, &mut SpanBatch) -> Result<Option<Vec<usize>>, StoreError>,
+) -> Result<ScanPage, StoreError> {
+    loop {
+        // Rows at one position are not divided; see `Top::page`.
+        let ends_at = |end: usize| end == found.len() || found[end].position != found[end - 1].position;
+        let half = (found.len().div_ceil(2)..=found.len()).find(|end| *end == 0 || ends_at(*end));
+        let half = half.unwrap_or(found.len());
+        let max_bytes = if half == found.len() { usize::MAX } else { max_bytes };
+        if let Some(spans) = fetch(&found, |part, wanted, spans| read(part, wanted, max_bytes, spans))? {
+            return Ok(ScanPage { spans, next });
+        }
+        found.truncate(half);
+        next = found.last().map(|found| found.position);
+    }
+}
+
 /// The rows that a scan found, in its order. `read` appends rows of one part of the store, given by place and sorted rows,
-/// and says how many of each place were there; it is asked once for each part.
-pub(crate) fn fetch(
+/// and says how many of each place were there, or nothing if that is too much; it is asked once for each part.
+fn fetch(
     found: &[Found],
-    mut read: impl FnMut(usize, &[(u32, Vec<usize>)], &mut SpanBatch) -> Result<Vec<usize>, StoreError>,
-) -> Result<SpanBatch, StoreError> {
+    mut read: impl FnMut(usize, &[(u32, Vec<usize>)], &mut SpanBatch) -> Result<Option<Vec<usize>>, StoreError>,
+) -> Result<Option<SpanBatch>, StoreError> {
     let mut order: Vec<usize> = (0..found.len()).collect();
     order.sort_unstable_by_key(|place| (found[*place].source, found[*place].row));
     let mut spans = SpanBatch::new();
@@ -213,7 +239,7 @@ pub(crate) fn fetch(
             }
         }
         let mut at = spans.len();
-        let appended = read(found[part[0]].source.part as usize, &wanted, &mut spans)?;
+        let Some(appended) = read(found[part[0]].source.part as usize, &wanted, &mut spans)? else { return Ok(None) };
         let mut first = 0;
         for ((_, rows), appended) in wanted.iter().zip(appended) {
             for (place, row) in part[first..first + appended].iter().zip(at..) {
@@ -224,5 +250,5 @@ pub(crate) fn fetch(
         }
     }
     places.retain(|place| *place != usize::MAX);
-    Ok(if places.is_sorted() { spans } else { spans.select(places) })
+    Ok(Some(if places.is_sorted() { spans } else { spans.select(places) }))
 }

@@ -8,7 +8,7 @@ mod decode;
 mod encode;
 
 pub(crate) use decode::decode;
-pub use encode::{ENVELOPE_END, ENVELOPE_START, TracesEncoder, encode_traces};
+pub use encode::{ENVELOPE_END, ENVELOPE_START, TraceEncoder, TracePart, TracesEncoder, encode_traces};
 
 /// Tags that stand for fields of a span.
 pub(crate) mod tag {

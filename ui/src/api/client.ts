@@ -27,18 +27,31 @@ async function get<T>(path: string, query: [string, string][] = []): Promise<T> 
   return answer as T;
 }
 
-export const services = async (): Promise<string[]> => (await get<{ services: string[] }>("/services")).services;
+/** Some names, and whether these are all. */
+export interface Names {
+  names: string[];
+  complete: boolean;
+}
 
-export const operations = async (service: string): Promise<string[]> => {
-  const answer = await get<{ operations: { name: string }[] }>("/operations", [["service", service]]);
-  return [...new Set(answer.operations.map((operation) => operation.name))];
+export const services = async (): Promise<Names> => {
+  const answer = await get<{ services: string[]; complete: boolean }>("/services");
+  return { names: answer.services, complete: answer.complete };
+};
+
+export const operations = async (service: string): Promise<Names> => {
+  const answer = await get<{ operations: { name: string }[]; complete: boolean }>("/operations", [["service", service]]);
+  return { names: [...new Set(answer.operations.map((operation) => operation.name))], complete: answer.complete };
 };
 
 export const stats = (): Promise<Stats> => get("/stats");
 
 export const search = (query: [string, string][]): Promise<SearchAnswer> => get("/traces", query);
 
-export const trace = (id: string): Promise<TraceDetail> => get(`/traces/${encodeURIComponent(id)}`);
+/** Of a very large trace, the first spans: as many as a page draws in a few seconds. */
+export const trace = (id: string): Promise<TraceDetail> => get(`/traces/${encodeURIComponent(id)}`, [["max_spans", "200000"]]);
+
+/** All of a trace's spans, however many there are. */
+export const otlpUrl = (id: string): string => `/api/v1/traces/${encodeURIComponent(id)}/otlp`;
 
 export const why = (query: [string, string][]): Promise<Why> => get("/why", query);
 

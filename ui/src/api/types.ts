@@ -112,6 +112,9 @@ export interface TraceDetail {
   resources: { service: string; attributes: KeyValue[] }[];
   scopes: { name: string; version: string; attributes: KeyValue[] }[];
   critical_path: { span: number; start_nanos: number; duration_nanos: number }[];
+  total_spans: number;
+  /** Whether all of them are here; otherwise the first by start. */
+  complete: boolean;
   spans: Span[];
 }
 

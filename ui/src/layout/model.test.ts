@@ -29,7 +29,7 @@ function span(depth: number, parent: number | null, name: string): Span {
 const detail: TraceDetail = {
   trace_id: "1", root_service: "s", root_operation: "a", start_unix_nano: "0", duration_nanos: 100, services: [],
   notes: {}, resources: [], scopes: [],
-  critical_path: [{ span: 0, start_nanos: 0, duration_nanos: 50 }, { span: 3, start_nanos: 50, duration_nanos: 50 }],
+  total_spans: 4, complete: true, critical_path: [{ span: 0, start_nanos: 0, duration_nanos: 50 }, { span: 3, start_nanos: 50, duration_nanos: 50 }],
   spans: [span(0, null, "a"), span(1, 0, "b"), span(2, 1, "c"), span(1, 0, "d")],
 };
 

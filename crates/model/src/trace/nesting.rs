@@ -95,44 +95,38 @@ impl Nesting {
     }
 }
 
-/// The rows of each span id. More than one span can carry an id: a client and the server it called (Zipkin), or a broken
-/// sender.
-struct RowsById {
-    first: HashMap<SpanId, u32, RandomState>,
-    /// The next row with the same id; `NONE` for the last.
-    next: Vec<u32>,
+/// The rows that a span id stands for. More than one span can carry an id: a client and the server it called (Zipkin), or
+/// a broken sender. However many there are, three of them count.
+#[derive(Clone, Copy)]
+struct RowsOfId {
+    first: u32,
+    client: Option<u32>,
+    server: Option<u32>,
 }
 
-impl RowsById {
-    const NONE: u32 = u32::MAX;
-
-    fn new(ids: &[SpanId], rows: &[usize]) -> Self {
-        let mut first = HashMap::with_capacity_and_hasher(rows.len(), RandomState::default());
-        let mut next = vec![Self::NONE; rows.len()];
-        // From the last to the first, so that the rows of an id are listed in order.
-        for (place, row) in rows.iter().enumerate().rev() {
-            if let Some(later) = first.insert(ids[*row], place as u32) {
-                next[place] = later;
-            }
+fn rows_by_id(spans: &SpanBatch, rows: &[usize]) -> HashMap<SpanId, RowsOfId, RandomState> {
+    let columns = spans.spans();
+    let mut places = HashMap::with_capacity_and_hasher(rows.len(), RandomState::default());
+    for (place, row) in (0..).zip(rows) {
+        let known = places.entry(columns.span_id[*row]);
+        let known = known.or_insert(RowsOfId { first: place, client: None, server: None });
+        match columns.kind[*row] {
+            SpanKind::Client => known.client = known.client.or(Some(place)),
+            SpanKind::Server => known.server = known.server.or(Some(place)),
+            _ => {}
         }
-        Self { first, next }
     }
-
-    fn rows(&self, id: SpanId) -> impl Iterator<Item = u32> {
-        let first = self.first.get(&id).copied();
-        std::iter::successors(first, |row| Some(self.next[*row as usize]).filter(|next| *next != Self::NONE))
-    }
+    places
 }
 
 fn find_parents(spans: &SpanBatch, rows: &[usize], notes: &mut TraceNotes) -> Vec<Option<u32>> {
     let columns = spans.spans();
-    let places = RowsById::new(&columns.span_id, rows);
-    let is = |kind: SpanKind| move |place: &u32| columns.kind[rows[*place as usize]] == kind;
+    let places = rows_by_id(spans, rows);
     rows.iter()
         .copied()
         .map(|row| {
             if columns.kind[row] == SpanKind::Server {
-                let client = places.rows(columns.span_id[row]).find(is(SpanKind::Client));
+                let client = places.get(&columns.span_id[row]).and_then(|known| known.client);
                 if client.is_some() {
                     return client;
                 }
@@ -145,13 +139,14 @@ fn find_parents(spans: &SpanBatch, rows: &[usize], notes: &mut TraceNotes) -> Ve
                 notes.self_parents += 1;
                 return None;
             }
-            let first = places.rows(parent_id).next();
-            if first.is_none() {
-                notes.orphans += 1;
-                return None;
+            match places.get(&parent_id) {
+                // Of a shared pair the server span is the inner one, where work is nested.
+                Some(known) => known.server.or(Some(known.first)),
+                None => {
+                    notes.orphans += 1;
+                    None
+                }
             }
-            // Of a shared pair the server span is the inner one, where work is nested.
-            places.rows(parent_id).find(is(SpanKind::Server)).or(first)
         })
         .collect()
 }

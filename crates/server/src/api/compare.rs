@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracewell_insight::{ComparedPath, ComparedSide, Comparer, Comparison, PathStats, Survey};
 use tracewell_model::{SpanBatch, Trace, TraceId};
-use tracewell_query::{Search, SearchRequest};
+use tracewell_query::{LargeTrace, PORTION_BYTES, Search, SearchRequest};
 use tracewell_store::Projection;
 
 use super::error::ApiError;
@@ -26,6 +26,8 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 /// Spans of a side after which no further trace is read.
 const MOST_SPANS: usize = 1_000_000;
+/// Bytes of spans of one trace that are looked at.
+const LARGE_BYTES: usize = 32 << 20;
 /// Call paths in an answer, each some 500 bytes.
 const MOST_PATHS: usize = 20_000;
 
@@ -95,6 +97,8 @@ pub(crate) async fn compare(State(state): State<ApiState>, mut params: Params) -
     }
     params.finish()?;
 
+    // Each side's spans, and what the comparer keeps of them.
+    let _held = state.hold(LARGE_BYTES, state.deadline()).await.map_err(ApiError::busy)?;
     let mut reading = Reading { state: &state, comparer: Comparer::new(MOST_PATHS), caveats: Vec::new() };
     let mut complete = [true; 2];
     for (side, wanted) in wanted.into_iter().enumerate() {
@@ -169,6 +173,7 @@ impl Reading<'_> {
         let not_found = |message: String| ApiError { field: Some(name.to_owned()), ..ApiError::not_found(message) };
         match wanted {
             Wanted::Ids(ids) => {
+                let mut is_complete = true;
                 for (place, id) in ids.iter().enumerate() {
                     if self.is_full(side) {
                         self.caveats.push(format!(
@@ -178,20 +183,31 @@ impl Reading<'_> {
                         ));
                         return Ok(false);
                     }
-                    let spans = store.traces_with(&self.state.tenant, &[*id], PROJECTION).await?;
+                    let mut reader = store.open_traces(&self.state.tenant, &[*id]).await?;
+                    reader.restart(PROJECTION);
+                    let portion = reader.next(PORTION_BYTES).await?;
+                    if !portion.is_last {
+                        let large = LargeTrace::new(reader, *id).await?;
+                        is_complete &= self.add_large(side, large).await?;
+                        continue;
+                    }
+                    let spans = portion.spans;
                     if spans.is_empty() {
                         return Err(not_found(format!("there is no trace {id}")));
                     }
                     let rows = (0..spans.len()).collect();
                     self.add(side, spans, vec![rows]).await?;
                 }
-                Ok(true)
+                Ok(is_complete)
             }
             Wanted::Matching(request) => {
                 let mut search = Search::new(store, *request, PROJECTION)?;
-                let mut is_complete = true;
+                let (mut is_complete, mut are_whole) = (true, true);
                 while let Some(found) = search.next().await? {
-                    self.add(side, found.spans, found.traces).await?;
+                    match found.large {
+                        Some(large) => are_whole &= self.add_large(side, *large).await?,
+                        None => self.add(side, found.spans, found.traces).await?,
+                    }
                     if self.is_full(side) {
                         is_complete = false;
                         break;
@@ -208,9 +224,23 @@ impl Reading<'_> {
                         name.to_uppercase()
                     ));
                 }
-                Ok(is_complete)
+                Ok(is_complete && are_whole)
             }
         }
+    }
+
+    /// Takes in a trace that is too large to be read at once, as far as there is room; says whether all of it.
+    async fn add_large(&mut self, side: usize, mut large: LargeTrace) -> Result<bool, ApiError> {
+        let left = MOST_SPANS.saturating_sub(self.comparer.spans(side)).max(1);
+        let spans = large.first(PROJECTION, left, LARGE_BYTES).await?;
+        let (shown, all) = (spans.len(), large.spans());
+        let rows = (0..spans.len()).collect();
+        self.add(side, spans, vec![rows]).await?;
+        if shown < all {
+            let (name, id) = (SIDES[side].to_uppercase(), large.trace_id());
+            self.caveats.push(format!("Of {name}, the first {shown} of {all} spans of trace {id} were looked at."));
+        }
+        Ok(shown == all)
     }
 
     fn is_full(&self, side: usize) -> bool {

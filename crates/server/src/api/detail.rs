@@ -7,8 +7,9 @@ use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace, TraceSummary
 use super::traces::ServiceView;
 use super::values::{OtlpKeyValue, key_values};
 
+/// All but the spans, which follow one by one.
 #[derive(Serialize)]
-pub(crate) struct DetailView<'a> {
+struct HeadView<'a> {
     trace_id: String,
     root_service: String,
     root_operation: String,
@@ -19,7 +20,8 @@ pub(crate) struct DetailView<'a> {
     resources: Vec<ResourceView<'a>>,
     scopes: Vec<ScopeView<'a>>,
     critical_path: Vec<PieceView>,
-    spans: Vec<SpanView<'a>>,
+    total_spans: usize,
+    complete: bool,
 }
 
 #[derive(Serialize)]
@@ -109,42 +111,97 @@ struct LinkView<'a> {
     dropped_attributes_count: u32,
 }
 
-/// Lays out a trace: spans depth first, times as offsets from its start.
-pub(crate) fn trace_detail(trace: &Trace) -> DetailView<'_> {
-    let order = trace.depth_first();
-    let mut places = vec![0; trace.len()];
-    for (place, (row, _)) in order.iter().enumerate() {
-        places[*row] = place;
+/// Lays out a trace, spans depth first, times as offsets from its start, and writes it as much at a time as is asked for.
+pub(crate) struct Detail {
+    trace: Trace,
+    summary: TraceSummary,
+    order: Vec<(usize, usize)>,
+    /// Where each row stands in the order.
+    places: Vec<usize>,
+    path: Vec<Piece>,
+    self_nanos: Vec<u64>,
+    critical_nanos: Vec<u64>,
+    leeway: Vec<Leeway>,
+    /// The next span; `None` before the head is written.
+    next: Option<usize>,
+}
+
+impl Detail {
+    /// A trace, or the part of one that is shown, of which the summary says all.
+    pub(crate) fn new(trace: Trace, summary: Option<TraceSummary>) -> Self {
+        let order = trace.depth_first();
+        let mut places = vec![0; trace.len()];
+        for (place, (row, _)) in order.iter().enumerate() {
+            places[*row] = place;
+        }
+        let path = tracewell_insight::critical_path(&trace);
+        let mut critical_nanos: Vec<u64> = vec![0; trace.len()];
+        for piece in &path {
+            critical_nanos[piece.span] = critical_nanos[piece.span].saturating_add(piece.duration_nanos());
+        }
+        let self_nanos = tracewell_insight::self_time_nanos(&trace);
+        let leeway = tracewell_insight::leeway(&trace);
+        let summary = summary.unwrap_or_else(|| TraceSummary::of(&trace));
+        Self { trace, summary, order, places, path, self_nanos, critical_nanos, leeway, next: None }
     }
-    let summary = TraceSummary::of(trace);
-    let notes = trace.notes();
-    let path = tracewell_insight::critical_path(trace);
-    let mut critical_nanos = vec![0; trace.len()];
-    for piece in &path {
-        critical_nanos[piece.span] += piece.duration_nanos();
+
+    /// Appends what comes next until `out` has so many bytes, and little more; true when all is written.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, enough_bytes: usize) -> Result<bool, serde_json::Error> {
+        let layout = Layout {
+            trace: &self.trace,
+            places: &self.places,
+            self_nanos: &self.self_nanos,
+            critical_nanos: &self.critical_nanos,
+            leeway: &self.leeway,
+        };
+        let mut next = match self.next {
+            Some(next) => next,
+            None => {
+                serde_json::to_writer(&mut *out, &self.head(&layout))?;
+                // The object goes on.
+                out.pop();
+                out.extend_from_slice(b",\"spans\":[");
+                0
+            }
+        };
+        while let Some((row, depth)) = self.order.get(next) {
+            if out.len() >= enough_bytes {
+                self.next = Some(next);
+                return Ok(false);
+            }
+            if next > 0 {
+                out.push(b',');
+            }
+            serde_json::to_writer(&mut *out, &layout.span(*row, *depth))?;
+            next += 1;
+        }
+        out.extend_from_slice(b"]}");
+        self.next = Some(next);
+        Ok(true)
     }
-    let self_nanos = tracewell_insight::self_time_nanos(trace);
-    let leeway = tracewell_insight::leeway(trace);
-    let layout =
-        Layout { trace, places: &places, self_nanos: &self_nanos, critical_nanos: &critical_nanos, leeway: &leeway };
-    DetailView {
-        trace_id: summary.trace_id.to_string(),
-        root_service: summary.root_service,
-        root_operation: summary.root_operation,
-        start_unix_nano: summary.start_unix_nano.to_string(),
-        duration_nanos: summary.duration_nanos,
-        services: summary.services.into_iter().map(ServiceView::from).collect(),
-        notes: NotesView {
-            duplicates: notes.duplicates,
-            self_parents: notes.self_parents,
-            cycles: notes.cycles,
-            orphans: notes.orphans,
-            negative_durations: notes.negative_durations,
-        },
-        resources: resources(trace.batch()),
-        scopes: scopes(trace.batch()),
-        critical_path: path.iter().map(|piece| layout.piece(piece)).collect(),
-        spans: order.iter().map(|(row, depth)| layout.span(*row, *depth)).collect(),
+
+    fn head<'a>(&'a self, layout: &Layout<'a, '_>) -> HeadView<'a> {
+        let (summary, notes) = (self.summary.clone(), self.trace.notes());
+        HeadView {
+            trace_id: summary.trace_id.to_string(),
+            root_service: summary.root_service,
+            root_operation: summary.root_operation,
+            start_unix_nano: summary.start_unix_nano.to_string(),
+            duration_nanos: summary.duration_nanos,
+            services: summary.services.into_iter().map(ServiceView::from).collect(),
+            notes: NotesView {
+                duplicates: notes.duplicates,
+                self_parents: notes.self_parents,
+                cycles: notes.cycles,
+                orphans: notes.orphans,
+                negative_durations: notes.negative_durations,
+            },
+            resources: resources(self.trace.batch()),
+            scopes: scopes(self.trace.batch()),
+            critical_path: self.path.iter().map(|piece| layout.piece(piece)).collect(),
+            total_spans: summary.spans,
+            complete: summary.spans == self.trace.len(),
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 //! It follows Jaeger where the native API is strict: unknown parameters are ignored, a limit that is too large is
 //! lowered. It goes beyond Jaeger in one point: a search need not name a service.
 
-mod answer;
 mod request;
 
 use std::collections::{BTreeSet, HashSet};
 
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,7 +21,7 @@ use tracewell_store::StoreError;
 use super::error::ApiError;
 use super::params::Params;
 use super::state::ApiState;
-use answer::{Asked, answer};
+use super::whole::{Asked, Form, answer};
 use request::{Traces, dependencies_range, parse_traces};
 
 /// Operations in one answer.
@@ -52,12 +51,18 @@ struct Envelope<T> {
 }
 
 #[derive(Serialize)]
-struct ErrorView {
+pub(super) struct ErrorView {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
     msg: String,
     #[serde(rename = "traceID", skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+}
+
+impl ErrorView {
+    pub(super) fn of_missing(id: &TraceId) -> Self {
+        Self { code: None, msg: "trace not found".to_owned(), trace_id: Some(id.to_string()) }
+    }
 }
 
 struct JaegerError {
@@ -97,7 +102,7 @@ impl From<StoreError> for JaegerError {
 }
 
 async fn bounded(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    match state.bounded(next.run(request)).await {
+    match state.bounded(next.run(request)).await.and_then(|response| super::held(&state, response)) {
         Ok(response) => response,
         Err(message) => JaegerError { status: StatusCode::SERVICE_UNAVAILABLE, message }.into_response(),
     }
@@ -114,7 +119,12 @@ async fn traces(State(state): State<ApiState>, params: Params) -> Result<Respons
             Asked::Search(SearchRequest { tenant: state.tenant.clone(), conditions, time, limit, cursor: None })
         }
     };
-    answer(state, asked).await
+    whole_traces(state, asked).await
+}
+
+async fn whole_traces(state: ApiState, asked: Asked) -> Result<Response, JaegerError> {
+    let body = answer(state, asked, Form::Jaeger).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 async fn trace(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Response, JaegerError> {
@@ -122,15 +132,15 @@ async fn trace(State(state): State<ApiState>, Path(id): Path<String>) -> Result<
         status: StatusCode::BAD_REQUEST,
         message: format!("trace id {id:?}: {error}"),
     })?;
-    answer(state, Asked::One(id)).await
+    whole_traces(state, Asked::One(id)).await
 }
 
 async fn services(State(state): State<ApiState>) -> Result<Response, JaegerError> {
-    Ok(list(state.store.services(&state.tenant).await?))
+    Ok(list(state.store.services(&state.tenant).await?.items))
 }
 
 async fn operation_names(State(state): State<ApiState>, Path(service): Path<String>) -> Result<Response, JaegerError> {
-    let operations = state.store.operations(&state.tenant, Some(&service), MAX_OPERATIONS).await?;
+    let operations = state.store.operations(&state.tenant, Some(&service), MAX_OPERATIONS).await?.items;
     let names: BTreeSet<String> = operations.into_iter().map(|operation| operation.name).collect();
     Ok(list(names.into_iter().collect()))
 }
@@ -147,7 +157,7 @@ async fn operations(State(state): State<ApiState>, mut params: Params) -> Result
         return Err(JaegerError { status: StatusCode::BAD_REQUEST, message });
     };
     let kind = params.text("spanKind")?.map(|kind| kind.to_lowercase());
-    let operations = state.store.operations(&state.tenant, Some(&service), MAX_OPERATIONS).await?;
+    let operations = state.store.operations(&state.tenant, Some(&service), MAX_OPERATIONS).await?.items;
     let views = operations.into_iter().map(|operation| View {
         name: operation.name,
         span_kind: if operation.kind == SpanKind::Unspecified { "" } else { operation.kind.as_str() },
@@ -164,6 +174,7 @@ async fn dependencies(State(state): State<ApiState>, params: Params) -> Result<R
         call_count: u64,
     }
     let (time, service) = dependencies_range(params, state.now_unix_nano())?;
+    let _held = super::names::hold_for_dependencies(&state).await?;
     let found = tracewell_query::dependencies(&*state.store, &state.tenant, time).await?;
     let wanted = |view: &View| service.as_ref().is_none_or(|service| view.parent == *service || view.child == *service);
     let views = found.dependencies.into_iter().map(|dependency| View {

@@ -10,6 +10,7 @@
 //! | `values`  | attribute values in OTLP's JSON mapping                                           |
 //! | `traces`  | `/traces`: search, and one trace in full (`detail`) or as OTLP                    |
 //! | `export`  | `/export`: whole traces, streamed                                                 |
+//! | `whole`   | answers with whole traces, in every form, made while they are sent                |
 //! | `stream`  | answers that are sent while they are made                                         |
 //! | `names`   | `/services`, `/operations`, `/attributes`, `/dependencies`                        |
 //! | `compare` | `/compare`: two traces, or two sets of traces, side by side                       |
@@ -33,9 +34,11 @@ mod stream;
 mod time;
 mod traces;
 mod values;
+mod whole;
 mod why;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
@@ -71,8 +74,6 @@ const NATIVE_PATHS: &[&str] = &[
 pub fn router(state: ApiState) -> Router {
     let queries = Router::new()
         .route("/traces", get(traces::search))
-        .route("/traces/{trace_id}", get(traces::detail))
-        .route("/traces/{trace_id}/otlp", get(traces::otlp))
         .route("/services", get(names::services))
         .route("/operations", get(names::operations))
         .route("/attributes", get(names::attributes))
@@ -81,8 +82,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/why", get(why::why))
         .route("/compare", get(compare::compare))
         .layer(from_fn_with_state(state.clone(), bounded));
-    // An export holds its place for as long as it streams, which is longer than its handler runs.
+    // These hold their place for as long as they stream, which is longer than their handlers run.
     let native = queries
+        .route("/traces/{trace_id}", get(traces::detail))
+        .route("/traces/{trace_id}/otlp", get(traces::otlp))
         .route("/export", get(export::export))
         .route("/stats", get(about::stats))
         .route("/version", get(about::version))
@@ -98,10 +101,17 @@ pub fn router(state: ApiState) -> Router {
 
 /// Waits for a place among the queries that run at once, and ends one that takes too long.
 async fn bounded(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    match state.bounded(next.run(request)).await {
-        Ok(response) => response,
-        Err(message) => ApiError::busy(message).into_response(),
-    }
+    let answered = state.bounded(next.run(request)).await;
+    answered
+        .and_then(|response| held(&state, response))
+        .unwrap_or_else(|message| ApiError::busy(message).into_response())
+}
+
+/// An answer that is there as a whole takes memory until it is sent, however slowly it is read.
+fn held(state: &ApiState, response: Response) -> Result<Response, String> {
+    let bytes = http_body::Body::size_hint(response.body()).lower() as usize;
+    let held = state.budget.answers().try_take(bytes).map_err(|short| short.to_string())?;
+    Ok(response.map(|body| Body::new(stream::HeldBody::new(body, held))))
 }
 
 async fn method_not_allowed() -> Response {

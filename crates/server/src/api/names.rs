@@ -4,18 +4,48 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_store::AttributeScope;
+use tracewell_query::MAX_DEPENDENCY_SPANS;
+use tracewell_store::{AttributeScope, Listed};
 
 use super::error::ApiError;
 use super::params::Params;
 use super::state::ApiState;
+use crate::budget::Held;
 
 /// Names in one answer: more than a person reads or a form completes.
 const MAX_NAMES: usize = 10_000;
 
+/// What a span takes of the memory while calls between services are counted.
+const DEPENDENCY_SPAN_BYTES: usize = 130;
+
 /// Values in one answer, unless asked otherwise, and at most.
 const DEFAULT_VALUES: usize = 100;
 const MAX_VALUES: usize = 1000;
+
+/// Bytes of all names in one answer: a name may have 64 KiB.
+const MAX_NAME_BYTES: usize = 16 << 20;
+
+/// A list of names, and what was left out of it.
+#[derive(Serialize)]
+struct NamesView<T> {
+    #[serde(flatten)]
+    names: T,
+    complete: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cut_services: Vec<String>,
+}
+
+/// The names that there is room for in an answer.
+fn within<T>(listed: &mut Listed<T>, length: impl Fn(&T) -> usize) {
+    let mut bytes = 0;
+    let fits = |item: &&T| {
+        bytes += length(item);
+        bytes <= MAX_NAME_BYTES
+    };
+    let kept = listed.items.iter().take_while(fits).count();
+    listed.complete &= kept == listed.items.len();
+    listed.items.truncate(kept);
+}
 
 pub(crate) async fn services(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
@@ -23,7 +53,10 @@ pub(crate) async fn services(State(state): State<ApiState>, params: Params) -> R
         services: Vec<String>,
     }
     params.finish()?;
-    Ok(Json(View { services: state.store.services(&state.tenant).await? }).into_response())
+    let mut listed = state.store.services(&state.tenant).await?;
+    within(&mut listed, String::len);
+    let Listed { items: services, complete, cut_services } = listed;
+    Ok(Json(NamesView { names: View { services }, complete, cut_services }).into_response())
 }
 
 pub(crate) async fn operations(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
@@ -38,10 +71,13 @@ pub(crate) async fn operations(State(state): State<ApiState>, mut params: Params
     }
     let service = params.text("service")?;
     params.finish()?;
-    let operations = state.store.operations(&state.tenant, service.as_deref(), MAX_NAMES).await?;
+    let mut listed = state.store.operations(&state.tenant, service.as_deref(), MAX_NAMES).await?;
+    within(&mut listed, |operation| operation.name.len());
+    let Listed { items, complete, cut_services } = listed;
     let view =
         |operation: tracewell_store::Operation| OperationView { name: operation.name, kind: operation.kind.as_str() };
-    Ok(Json(View { operations: operations.into_iter().map(view).collect() }).into_response())
+    let names = View { operations: items.into_iter().map(view).collect() };
+    Ok(Json(NamesView { names, complete, cut_services }).into_response())
 }
 
 pub(crate) async fn attributes(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
@@ -55,9 +91,12 @@ pub(crate) async fn attributes(State(state): State<ApiState>, params: Params) ->
         key: String,
     }
     params.finish()?;
-    let keys = state.store.attribute_keys(&state.tenant, MAX_NAMES).await?;
+    let mut listed = state.store.attribute_keys(&state.tenant, MAX_NAMES).await?;
+    within(&mut listed, |(_, key)| key.len());
+    let Listed { items, complete, cut_services } = listed;
     let view = |(scope, key)| AttributeView { scope: scope_name(scope), key };
-    Ok(Json(View { attributes: keys.into_iter().map(view).collect() }).into_response())
+    let names = View { attributes: items.into_iter().map(view).collect() };
+    Ok(Json(NamesView { names, complete, cut_services }).into_response())
 }
 
 pub(crate) async fn attribute_values(
@@ -68,13 +107,14 @@ pub(crate) async fn attribute_values(
     #[derive(Serialize)]
     struct View {
         values: Vec<String>,
+        complete: bool,
     }
     let prefix = params.text("prefix")?.unwrap_or_default();
     let time = params.time_range(state.now_unix_nano())?;
     let limit = params.limit(DEFAULT_VALUES, MAX_VALUES)?;
     params.finish()?;
-    let values = state.store.attribute_values(&state.tenant, &key, &prefix, time, limit).await?;
-    Ok(Json(View { values }).into_response())
+    let listed = state.store.attribute_values(&state.tenant, &key, &prefix, time, limit).await?;
+    Ok(Json(View { values: listed.items, complete: listed.complete }).into_response())
 }
 
 pub(crate) async fn dependencies(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
@@ -92,6 +132,7 @@ pub(crate) async fn dependencies(State(state): State<ApiState>, mut params: Para
     }
     let time = params.time_range(state.now_unix_nano())?;
     params.finish()?;
+    let _held = hold_for_dependencies(&state).await?;
     let found = tracewell_query::dependencies(&*state.store, &state.tenant, time).await?;
     let view = |tracewell_query::Dependency { parent, child, call_count, error_count }| DependencyView {
         parent,
@@ -101,6 +142,12 @@ pub(crate) async fn dependencies(State(state): State<ApiState>, mut params: Para
     };
     let dependencies = found.dependencies.into_iter().map(view).collect();
     Ok(Json(View { dependencies, complete: found.complete }).into_response())
+}
+
+/// Memory in which calls between services are counted.
+pub(super) async fn hold_for_dependencies(state: &ApiState) -> Result<Held, ApiError> {
+    let spans = state.store.stats(&state.tenant).await?.spans.min(MAX_DEPENDENCY_SPANS as u64) as usize;
+    state.hold(spans * DEPENDENCY_SPAN_BYTES, state.deadline()).await.map_err(ApiError::busy)
 }
 
 fn scope_name(scope: AttributeScope) -> &'static str {

@@ -1,22 +1,26 @@
 //! What `why` reads: columns of all traces, then some traces whole.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::mem::take;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use tracewell_insight::{Options, Survey, Why};
-use tracewell_model::{TimeRange, TraceId};
+use tracewell_model::{SpanBatch, TimeRange, TraceId};
 use tracewell_query::{Conditions, Portions, PortionsRequest, QueryError};
 use tracewell_store::Projection;
 
 use super::error::ApiError;
 use super::state::ApiState;
 use super::traces::blocking;
+use crate::budget::Held;
 
 /// Traces that are read whole at once.
 const WHOLE_AT_ONCE: usize = 128;
+
+/// Nor more bytes of them.
+const MAX_GROUP_BYTES: usize = 16 << 20;
 
 /// The part of a query's time in which the traces of the window have to be read, and as much again for the baseline's;
 /// what is left is for the answer.
@@ -32,12 +36,21 @@ pub(super) struct Reading<'a> {
     pub(super) survey: Survey,
     /// Traces of times that were read: one that reaches into another is not read twice.
     seen: HashSet<TraceId>,
+    /// Traces that were left out because each alone would take too much memory.
+    too_large: usize,
+    /// The memory for what is read and what is kept of it.
+    held: Held,
 }
 
+/// What is read at once: a portion that is looked at, and the next one.
+pub(super) const READ_BYTES: usize = 16 << 20;
+
 impl<'a> Reading<'a> {
-    pub(super) fn new(state: &'a ApiState, conditions: Conditions) -> Self {
-        let survey = Survey::new(state.limits.why_spans, state.limits.why_bytes);
-        Self { state, conditions, survey, seen: HashSet::new() }
+    pub(super) fn new(state: &'a ApiState, conditions: Conditions, held: Held) -> Self {
+        // What is left is for what is read, and for others.
+        let bytes = state.limits.why_bytes.min(state.budget.queries().limit_bytes() / 4 * 3);
+        let survey = Survey::new(state.limits.why_spans, bytes);
+        Self { state, conditions, survey, seen: HashSet::new(), too_large: 0, held }
     }
 
     /// Takes in the traces of a time.
@@ -64,6 +77,12 @@ impl<'a> Reading<'a> {
             });
             let (survey, next) = tokio::join!(looks, portions.next(store, |id| sampling.takes(id)));
             (self.survey, portion) = (survey?, next?);
+            let bytes = self.survey.size_bytes() + READ_BYTES;
+            self.held.shrink_to(bytes);
+            if self.held.reach(bytes).is_err() {
+                // Others need the memory, too: a smaller sample is better than no answer.
+                self.survey.thin();
+            }
             if self.survey.len() > FEWEST_TRACES && pace.is_behind(Instant::now(), portions.progress()) {
                 self.survey.thin();
                 pace.restart(Instant::now(), portions.progress());
@@ -73,16 +92,24 @@ impl<'a> Reading<'a> {
                 portions.retain(|id| sampling.takes(id));
             }
         }
+        self.too_large += portions.too_large();
         self.seen = portions.into_seen();
         Ok(())
     }
 
     /// What to say if not all traces were looked at.
-    pub(super) fn sampled(&self) -> Option<String> {
+    pub(super) fn sampled(&self) -> Vec<String> {
+        let mut caveats = Vec::new();
         let one_in = self.survey.sampling().one_in();
-        (one_in > 1).then(|| {
-            format!("There are more traces than can be looked at: one in {one_in} was, spread evenly over the time.")
-        })
+        if one_in > 1 {
+            caveats.push(format!(
+                "There are more traces than can be looked at: one in {one_in} was, spread evenly over the time."
+            ));
+        }
+        if self.too_large > 0 {
+            caveats.push(format!("{} traces with very many spans were not looked at.", self.too_large));
+        }
+        caveats
     }
 
     /// The answer: compared with the baseline that was read, or split by latency.
@@ -95,22 +122,40 @@ impl<'a> Reading<'a> {
             (inquiry.wanted(), inquiry)
         };
         let (wanted, mut inquiry) = blocking(find_causes).await?;
-        let mut groups = wanted.chunks(WHOLE_AT_ONCE);
-        let mut next_group = async || match groups.next() {
-            Some(ids) => state.store.traces_with(&state.tenant, ids, Projection::All).await.map(Some),
-            None => Ok(None),
-        };
-        let mut group = next_group().await.map_err(QueryError::from)?;
+        let mut wanted: VecDeque<TraceId> = wanted.into();
+        let mut at_once = WHOLE_AT_ONCE;
+        let mut group = next_group(state, &mut wanted, &mut at_once).await?;
         while let Some(spans) = group {
             let looks = blocking(move || {
                 inquiry.look(&spans);
                 inquiry
             });
-            let (looked, next) = tokio::join!(looks, next_group());
-            (inquiry, group) = (looked?, next.map_err(QueryError::from)?);
+            let (looked, next) = tokio::join!(looks, next_group(state, &mut wanted, &mut at_once));
+            (inquiry, group) = (looked?, next?);
         }
         blocking(move || inquiry.conclude()).await
     }
+}
+
+/// The next traces with all that their spans say. One that is too large is passed over: what others say is enough.
+async fn next_group(
+    state: &ApiState,
+    wanted: &mut VecDeque<TraceId>,
+    at_once: &mut usize,
+) -> Result<Option<SpanBatch>, ApiError> {
+    while !wanted.is_empty() {
+        let ids: Vec<TraceId> = wanted.drain(..(*at_once).min(wanted.len())).collect();
+        let mut reader = state.store.open_traces(&state.tenant, &ids).await.map_err(QueryError::from)?;
+        let portion = reader.next(MAX_GROUP_BYTES).await.map_err(QueryError::from)?;
+        if portion.is_last {
+            return Ok(Some(portion.spans));
+        }
+        if ids.len() > 1 {
+            *at_once = ids.len().div_ceil(2);
+            ids.into_iter().rev().for_each(|id| wanted.push_front(id));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether reading keeps up with the time that there is for it. Whoever does not reads a smaller sample, which is better than

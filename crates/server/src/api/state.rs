@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracewell_query::PORTION_BYTES;
 use tracewell_store::{SpanStore, Tenant};
 
-use crate::budget::MemoryBudget;
+use crate::budget::{Held, MemoryBudget};
 use crate::metrics::Metrics;
 use crate::net::PortConnections;
+
+/// What every query has of the memory for queries: what it reads at once, and its answer. Those that take more take more.
+const QUERY_BYTES: usize = PORTION_BYTES;
 
 /// What every handler has. Cheap to clone.
 #[derive(Clone)]
@@ -250,6 +255,19 @@ impl ApiState {
         (self.connections)()
     }
 
+    /// Memory for a query that is to have so many bytes, or half of what all queries together have if that is less. It waits
+    /// until the deadline for it.
+    pub(crate) async fn hold(&self, bytes: usize, deadline: Instant) -> Result<Held, String> {
+        let queries = self.budget.queries();
+        let bytes = bytes.min(queries.limit_bytes() / 2);
+        queries.take(bytes, deadline).await.map_err(|short| short.to_string())
+    }
+
+    /// When a query that begins now has to end.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.limits.query_timeout
+    }
+
     /// A place among the queries that run at once.
     pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, String> {
         match timeout(self.limits.query_timeout, self.places.clone().acquire_owned()).await {
@@ -258,16 +276,54 @@ impl ApiState {
         }
     }
 
-    /// Runs a query within the bounds; the error says which one it met.
-    pub(crate) async fn bounded<T>(&self, query: impl Future<Output = T>) -> Result<T, String> {
-        let _place = self.place().await?;
-        timeout(self.limits.query_timeout, query).await.map_err(|_| self.too_slow())
+    /// Runs a query within the bounds; the error says which one it met. It runs on a thread of its own, so that what it
+    /// computes holds up nobody, and ends where it next waits for something once its time is over or its caller is gone. Its
+    /// place is free when it has ended.
+    pub(crate) async fn bounded<T: Send + 'static>(
+        &self,
+        query: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, String> {
+        let deadline = self.deadline();
+        let place = self.place().await?;
+        let held = self.hold(QUERY_BYTES, deadline).await?;
+        let answer = timeout_at(deadline, detached((place, held), query)).await;
+        answer
+            .map_err(|_| self.too_slow())?
+            .ok_or_else(|| "the query ended early; the server's log says why".to_owned())
     }
 
     /// What is said of a query that met its bound of time.
     pub(crate) fn too_slow(&self) -> String {
         let seconds = self.limits.query_timeout.as_secs_f64();
         format!("the query took longer than {seconds} s; ask for a shorter time or add conditions")
+    }
+}
+
+/// Runs a future on a blocking thread until it is done, or until whoever waits for it is gone; `held` is dropped then.
+/// `None` if it panicked.
+pub(crate) async fn detached<T: Send + 'static>(
+    held: impl Send + 'static,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    // Dropped together with this future, which tells the thread.
+    let (_awaited, abandoned) = oneshot::channel::<()>();
+    let runtime = Handle::current();
+    let run = move || {
+        let _held = held;
+        runtime.block_on(async move {
+            tokio::select! {
+                biased;
+                _ = abandoned => None,
+                done = work => Some(done),
+            }
+        })
+    };
+    match tokio::task::spawn_blocking(run).await {
+        Ok(done) => done,
+        Err(error) => {
+            tracing::error!(%error, "a query ended early");
+            None
+        }
     }
 }
 
@@ -288,10 +344,42 @@ mod tests {
 
     #[tokio::test]
     async fn a_query_that_takes_too_long_is_ended() {
-        let state = state(ApiLimits { query_timeout: Duration::ZERO, ..ApiLimits::default() });
+        let state = state(ApiLimits { query_timeout: Duration::from_millis(1), ..ApiLimits::default() });
         let error = state.bounded(std::future::pending::<()>()).await.unwrap_err();
         assert!(error.contains("took longer"), "{error}");
-        assert_eq!(state.bounded(async { 1 }).await, Ok(1), "one that has its answer at once is not");
+    }
+
+    #[tokio::test]
+    async fn a_query_that_nobody_waits_for_ends_and_gives_its_place_back() {
+        let state = state(ApiLimits { concurrent_queries: 1, ..ApiLimits::default() });
+        let (begun, has_begun) = oneshot::channel();
+        let waiting = tokio::spawn({
+            let state = state.clone();
+            async move {
+                let query = async move {
+                    begun.send(()).unwrap();
+                    std::future::pending::<()>().await;
+                };
+                state.bounded(query).await
+            }
+        });
+        has_begun.await.unwrap();
+        waiting.abort();
+        assert_eq!(state.bounded(async { 1 }).await, Ok(1), "its place is free");
+    }
+
+    #[tokio::test]
+    async fn a_query_that_computes_holds_up_no_other() {
+        let state = state(ApiLimits::default());
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let computes = tokio::spawn({
+            let state = state.clone();
+            async move { state.bounded(async move { wait.recv().unwrap() }).await }
+        });
+        // This runtime has one thread, which would wait for ever.
+        assert_eq!(state.bounded(async { 1 }).await, Ok(1));
+        go.send(()).unwrap();
+        assert_eq!(computes.await.unwrap(), Ok(()));
     }
 
     #[tokio::test]
@@ -302,6 +390,6 @@ mod tests {
         let error = state.bounded(async {}).await.unwrap_err();
         assert!(error.contains("too many"), "{error}");
         drop(place);
-        assert_eq!(state.bounded(async {}).await, Ok(()));
+        assert!(state.place().await.is_ok());
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::error::ApiError;
+use crate::budget::Held;
 
 /// Portions that wait for a slow client.
 const PORTIONS_WAITING: usize = 2;
@@ -41,14 +42,23 @@ impl Outlet {
         self.put(Ok(Portion { bytes: bytes.into(), is_last: false })).await
     }
 
+    /// Ends the answer, and waits until the client has it: what the answer holds is held until then.
     pub(crate) async fn end(self, bytes: Vec<u8>) {
-        // Whoever is gone has no use for the end.
-        let _ = self.put(Ok(Portion { bytes: bytes.into(), is_last: true })).await;
+        if self.put(Ok(Portion { bytes: bytes.into(), is_last: true })).await.is_ok() {
+            // Whoever does not take the end in time is taken to be gone, too.
+            let _ = timeout(self.patience, self.sender.closed()).await;
+        }
     }
 
     /// Cuts the answer off, which a client notices: the end is missing.
     pub(crate) async fn fail(self, error: ApiError) {
         let _ = self.put(Err(error)).await;
+    }
+
+    /// Done when nobody takes the answer any more.
+    pub(crate) fn gone(&self) -> impl Future<Output = ()> + use<> {
+        let sender = self.sender.clone();
+        async move { sender.closed().await }
     }
 
     async fn put(&self, portion: Result<Portion, ApiError>) -> Result<(), Gone> {
@@ -104,5 +114,37 @@ impl http_body::Body for Portions {
             Some(Err(error)) => Some(Err(std::io::Error::other(error.message))),
             None => Some(Err(std::io::Error::other("the answer ended early"))),
         })
+    }
+}
+
+/// A body that is there as a whole, and what it takes of the memory for answers until it is sent or dropped.
+pub(crate) struct HeldBody {
+    body: Body,
+    _held: Held,
+}
+
+impl HeldBody {
+    pub(crate) fn new(body: Body, held: Held) -> Self {
+        Self { body, _held: held }
+    }
+}
+
+impl http_body::Body for HeldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }

@@ -5,17 +5,21 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_model::{ServiceCount, Trace, TraceId, TraceSummary};
+use tracewell_model::{ServiceCount, TraceId, TraceSummary};
 use tracewell_query::{Cursor, SearchRequest};
 
-use super::detail::trace_detail;
 use super::error::ApiError;
 use super::params::Params;
 use super::state::ApiState;
+use super::whole::{Asked, Form, answer, detail_answer};
 
 /// Traces on a page, unless asked otherwise, and at most.
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 1000;
+
+/// Spans of a trace in full, unless asked otherwise, and at most: what a browser draws in a second or two, and in some.
+const DEFAULT_DETAIL_SPANS: usize = 100_000;
+const MAX_DETAIL_SPANS: usize = 400_000;
 
 #[derive(Serialize)]
 struct SearchView {
@@ -81,14 +85,16 @@ pub(crate) async fn search(State(state): State<ApiState>, mut params: Params) ->
 pub(crate) async fn detail(
     State(state): State<ApiState>,
     Path(id): Path<String>,
-    params: Params,
+    mut params: Params,
 ) -> Result<Response, ApiError> {
+    let max_spans = params.parsed("max_spans", |text| match text.parse() {
+        Ok(spans) if (1..=MAX_DETAIL_SPANS).contains(&spans) => Ok(spans),
+        _ => Err(format!("{text:?} is not a number of spans from 1 to {MAX_DETAIL_SPANS}")),
+    });
+    let max_spans = max_spans?.unwrap_or(DEFAULT_DETAIL_SPANS);
     params.finish()?;
-    let trace = find(&state, &id).await?;
-    // Large traces take a while to lay out and to write: not on a thread that others wait for.
-    let json = blocking(move || serde_json::to_vec(&trace_detail(&trace))).await?;
-    let json = json.map_err(|error| ApiError::internal(format!("write the trace as JSON: {error}")))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+    let body = detail_answer(state, trace_id(&id)?, max_spans).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 pub(crate) async fn otlp(
@@ -98,17 +104,18 @@ pub(crate) async fn otlp(
     params: Params,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let trace = find(&state, &id).await?;
+    let id = trace_id(&id)?;
     let accepts = |kind| {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
         accept.split(',').any(|part| part.split(';').next().is_some_and(|part| part.trim() == kind))
     };
-    if accepts("application/x-protobuf") || accepts("application/protobuf") {
-        let body = blocking(move || tracewell_wire::otlp::encode_protobuf(trace.batch())).await?;
-        return Ok(([(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response());
-    }
-    let body = blocking(move || tracewell_wire::otlp::encode_json(trace.batch())).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    let is_protobuf = accepts("application/x-protobuf") || accepts("application/protobuf");
+    let (form, content_type) = match is_protobuf {
+        true => (Form::OtlpProtobuf, "application/x-protobuf"),
+        false => (Form::OtlpJson, "application/json"),
+    };
+    let body = answer(state, Asked::One(id), form).await?;
+    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }
 
 /// Runs work that keeps a processor busy where it holds up no other request.
@@ -119,9 +126,6 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     })
 }
 
-async fn find(state: &ApiState, id: &str) -> Result<Trace, ApiError> {
-    let id: TraceId =
-        id.parse().map_err(|error| ApiError::invalid("trace_id", format!("{id:?} is not a trace id: {error}")))?;
-    let trace = tracewell_query::trace(&*state.store, &state.tenant, id).await?;
-    trace.ok_or_else(|| ApiError::not_found(format!("there is no trace {id}")))
+fn trace_id(id: &str) -> Result<TraceId, ApiError> {
+    id.parse().map_err(|error| ApiError::invalid("trace_id", format!("{id:?} is not a trace id: {error}")))
 }

@@ -11,7 +11,7 @@ use tracewell_query::Conditions;
 use super::error::ApiError;
 use super::nothing::Nothing;
 use super::params::{Params, range};
-use super::reading::Reading;
+use super::reading::{READ_BYTES, Reading};
 use super::state::ApiState;
 use super::time::parse_moment;
 use super::traces::blocking;
@@ -84,8 +84,9 @@ pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Re
 
     // It keeps more than other queries do, so there is one at a time.
     let _turn = state.why.lock().await;
+    let held = state.hold(READ_BYTES, state.deadline()).await.map_err(ApiError::busy)?;
     blocking(memory::give_back).await?;
-    let mut reading = Reading::new(&state, conditions);
+    let mut reading = Reading::new(&state, conditions, held);
     reading.read(time).await?;
     // What is not there differs from nothing, and the answer is what to do about it.
     let nothing =
@@ -123,7 +124,7 @@ const AS_LONG_BEFORE: &str =
 /// What to say when no trace of the time meets the conditions.
 async fn nothing(state: &ApiState, conditions: &Conditions, time: TimeRange, now: u64) -> Result<String, ApiError> {
     let stats = state.store.stats(&state.tenant).await?;
-    let services = state.store.services(&state.tenant).await?;
+    let services = state.store.services(&state.tenant).await?.items;
     let (stats, services) = (&stats, &services);
     Ok(Nothing { conditions, time, now_unix_nano: now, stats, services, addresses: state.addresses }.sentence())
 }

@@ -219,6 +219,9 @@ fn run(command: Command) -> Result<ExitCode> {
                 for service in answer["services"].as_array().into_iter().flatten() {
                     output::print_line(service.as_str().unwrap_or_default())?;
                 }
+                if answer["complete"] == false {
+                    output::say("There are more services; those with the most spans are listed (--listed-services).");
+                }
             }
         }
         Command::Stats(args) => stats::run(&args)?,

@@ -91,6 +91,11 @@ fn waterfall(trace: &Value, width: usize) -> Vec<Line> {
     }
     lines.push(Line::default());
     lines.push(fit("━ critical path: what the request waited for   ! failed", width).into());
+    if trace["complete"] == false {
+        let (shown, all) = (spans.len(), &trace["total_spans"]);
+        let note = format!("note: the first {shown} of {all} spans; tracewell export has all of them");
+        lines.push(fit(&note, width).into());
+    }
     let notes = &trace["notes"];
     for (field, said) in [
         ("orphans", "spans name a parent that is not in the trace"),

@@ -265,7 +265,7 @@ async fn reads(store: &EmbeddedStore, known: &Known) -> Result<()> {
         })
         .await?;
     }
-    let services = store.services(&tenant).await?;
+    let services = store.services(&tenant).await?.items;
     let found_spans = std::sync::atomic::AtomicUsize::new(0);
     let found = &found_spans;
     let report_found = |calls: usize| {

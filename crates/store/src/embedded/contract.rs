@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tracewell_model::{SpanBatch, TimeRange, TraceId, TraceSummary};
 
+use super::portions::PortionReader;
 use super::reads::Looked;
 use super::{EmbeddedStore, MOST_WAITING_APPENDS, Request, Shared, Waiting, log};
 use crate::memtable::Kept;
-use crate::names::ValuesOf;
+use crate::values::ValuesOf;
 use crate::{
-    Append, AttributeScope, Capabilities, Operation, Predicate, Projection, Scan, ScanPage, SpanStore, StoreError,
-    StoreStats, Tenant,
+    Append, AttributeScope, Capabilities, Listed, Operation, Predicate, Projection, Scan, ScanPage, SpanStore,
+    StoreError, StoreStats, Tenant, TraceReader,
 };
 
 /// How long a flush at the end may take when segments are in a bucket: what is not in it stays in the log.
@@ -69,7 +70,11 @@ impl SpanStore for EmbeddedStore {
         let (tenant, ids) = (tenant.clone(), ids.to_vec());
         let is_one = ids.len() == 1;
         let read = move |shared: &Shared| shared.traces(&tenant, &ids, projection);
-        if is_one { self.read_little(read).await } else { self.read(read).await }
+        if is_one { self.shared.read_little(read).await } else { self.read(read).await }
+    }
+
+    async fn open_traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Box<dyn TraceReader>, StoreError> {
+        Ok(Box::new(PortionReader::open(self.shared.clone(), tenant, ids)?))
     }
 
     async fn summaries(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
@@ -92,7 +97,7 @@ impl SpanStore for EmbeddedStore {
         self.read(move |shared| shared.trace_ids(&tenant, time, predicates)).await
     }
 
-    async fn services(&self, tenant: &Tenant) -> Result<Vec<String>, StoreError> {
+    async fn services(&self, tenant: &Tenant) -> Result<Listed<String>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |shared| Ok(shared.names(&tenant)?.services())).await
     }
@@ -102,12 +107,16 @@ impl SpanStore for EmbeddedStore {
         tenant: &Tenant,
         service: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Operation>, StoreError> {
+    ) -> Result<Listed<Operation>, StoreError> {
         let (tenant, service) = (tenant.clone(), service.map(str::to_owned));
         self.read(move |shared| Ok(shared.names(&tenant)?.operations(service.as_deref(), limit))).await
     }
 
-    async fn attribute_keys(&self, tenant: &Tenant, limit: usize) -> Result<Vec<(AttributeScope, String)>, StoreError> {
+    async fn attribute_keys(
+        &self,
+        tenant: &Tenant,
+        limit: usize,
+    ) -> Result<Listed<(AttributeScope, String)>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |shared| Ok(shared.names(&tenant)?.keys(limit))).await
     }
@@ -119,7 +128,7 @@ impl SpanStore for EmbeddedStore {
         prefix: &str,
         time: TimeRange,
         limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Listed<String>, StoreError> {
         let (tenant, key, prefix) = (tenant.clone(), key.to_owned(), prefix.to_owned());
         self.read(move |shared| {
             let wanted = ValuesOf::new(&key, &prefix, time, limit);
@@ -130,7 +139,7 @@ impl SpanStore for EmbeddedStore {
             for segment in segments {
                 shared.damages.tolerate(segment.values(&wanted, &shared.damages, &mut out))?;
             }
-            Ok(out.into_iter().collect())
+            Ok(wanted.listed(out))
         })
         .await
     }

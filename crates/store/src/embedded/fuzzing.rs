@@ -45,7 +45,7 @@ pub fn segment(bytes: &[u8]) {
     let _ = segment.names();
     let _ = segment.bytes_by_column(&mut std::collections::BTreeMap::new());
     let mut values = std::collections::BTreeSet::new();
-    let wanted = crate::names::ValuesOf::new("http.request.method", "", TimeRange::new(0, u64::MAX), 10);
+    let wanted = crate::values::ValuesOf::new("http.request.method", "", TimeRange::new(0, u64::MAX), 10);
     let _ = segment.values(&wanted, &damages, &mut values);
 }
 

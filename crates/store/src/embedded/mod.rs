@@ -35,6 +35,7 @@ mod open;
 mod options;
 mod parquet;
 mod place;
+mod portions;
 mod reads;
 mod replay;
 mod replay_mark;
@@ -55,7 +56,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::memtable::{Kept, Memtable, sent_unix_nano};
-use crate::{Append, BucketStats, RetentionStats, SpanStore, StoreError, Tenant, WorkStats};
+use crate::{Append, BucketStats, RetentionStats, SpanStore, StoreError, Tenant, WorkStats, stop};
 use append::LogThread;
 pub use backup::{BackupReport, RestoreReport, backup, restore};
 use catalog::{Catalog, SegmentEntry};
@@ -238,28 +239,12 @@ impl EmbeddedStore {
         self.appends.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
-    /// Reads off the async threads: files are read in the process of it.
+    /// Reads off the async threads; see [`Shared::read_off`].
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let shared = self.shared.clone();
-        match tokio::task::spawn_blocking(move || shared.read(read)).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::Corrupt(format!("a read did not finish: {error}"))),
-        }
-    }
-
-    /// Reads on this thread, where its runtime lets another one take over what else waits: less is read than it takes to
-    /// get a thread, where others want the processor, too.
-    async fn read_little<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        match Handle::current().runtime_flavor() {
-            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| self.shared.read(read)),
-            _ => self.read(read).await,
-        }
+        self.shared.read_off(read).await
     }
 
     /// Takes memory for a batch, and waits a while for it. One that would not fit alone is refused for good: it would take
@@ -352,6 +337,31 @@ impl Shared {
     /// Under what rules requests become spans.
     fn rules(&self) -> log::Rules {
         log::Rules { limits: self.options.limits, times: self.options.times }
+    }
+
+    /// Reads off the async threads: files are read in the process of it. A read whose future is dropped ends soon.
+    async fn read_off<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.clone();
+        let (_waiter, awaited) = stop::Waiter::new();
+        match tokio::task::spawn_blocking(move || awaited.run(|| shared.read(read))).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::Corrupt(format!("a read did not finish: {error}"))),
+        }
+    }
+
+    /// Reads on this thread, where its runtime lets another one take over what else waits: less is read than it takes to
+    /// get a thread, where others want the processor, too.
+    async fn read_little<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| self.read(read)),
+            _ => self.read_off(read).await,
+        }
     }
 
     /// Gives memory back.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracewell_wire::Limits;
 
 use super::MEMTABLES_PER_BUDGET;
-use crate::TimeRules;
+use crate::{NameLimits, TimeRules};
 
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct EmbeddedOptions {
     pub trust_clock: bool,
     /// Appends are refused while less than this is free on the disk; `None` is the smaller of 1 GiB and a twentieth of it.
     pub min_free_bytes: Option<u64>,
+    /// How many names of services, operations and attributes are told.
+    pub names: NameLimits,
     /// Nanoseconds since 1970; tests set it.
     pub now_unix_nano: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Time that only passes, also while the machine sleeps; tests set it.
@@ -102,6 +104,7 @@ impl Default for EmbeddedOptions {
             memory_bytes: 128 << 20,
             flush_bytes: None,
             used_bytes: Arc::default(),
+            names: NameLimits::default(),
             retention_age: None,
             retention_bytes: None,
             segments: None,

@@ -8,8 +8,8 @@ use super::segment::Segment;
 use super::{SegmentEntry, Shared, Unopened};
 use crate::memtable::Memtable;
 use crate::names::Names;
-use crate::scan::{Top, fetch, ids_of};
-use crate::{Predicate, Projection, Scan, ScanPage, StoreError, Tenant};
+use crate::scan::{MAX_PAGE_BYTES, Top, fetch_page, ids_of};
+use crate::{Predicate, Projection, Scan, ScanPage, StoreError, Tenant, stop};
 
 /// Bytes of templates and dictionaries that open segments hold together, to be read faster.
 const MOST_HELD_BYTES: usize = 48 << 20;
@@ -67,10 +67,12 @@ impl Shared {
     }
 
     pub(super) fn names(&self, tenant: &Tenant) -> Result<Names, StoreError> {
-        let mut names = Names::default();
+        let limits = self.options.names;
+        let mut names = Names::new(limits);
         let (tables, segments) = self.look(tenant).whole(TimeRange::ALL)?;
-        tables.iter().for_each(|table| names.merge(&table.names()));
+        tables.iter().for_each(|table| names.merge(&table.names(limits)));
         for segment in segments {
+            stop::check()?;
             if let Some(own) = self.damages.tolerate(segment.names())? {
                 names.merge(&own);
             }
@@ -98,6 +100,7 @@ impl Shared {
         let (tables, segments) = self.look(tenant).whole(TimeRange::ALL)?;
         let mut holders: Vec<Vec<(&Segment, Vec<usize>)>> = vec![Vec::new(); ids.len()];
         for segment in &segments {
+            stop::check()?;
             let blocks = self.damages.tolerate(segment.blocks_of(ids, &self.damages))?;
             for (holders, blocks) in holders.iter_mut().zip(blocks.unwrap_or_default()) {
                 if !blocks.is_empty() {
@@ -127,6 +130,7 @@ impl Shared {
         let mut ids = Vec::new();
         let (tables, segments) = self.look(tenant).whole(time)?;
         for table in tables {
+            stop::check()?;
             let mut top = Top::new(&scan);
             table.scan(&scan, 0, &mut top);
             top.trace_ids(&mut ids);
@@ -146,6 +150,7 @@ impl Shared {
             return Err(StoreError::Unavailable(why));
         }
         for (part, table) in tables.iter().enumerate() {
+            stop::check()?;
             table.scan(scan, part as u32, &mut top);
         }
         segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
@@ -167,16 +172,10 @@ impl Shared {
         if scan.projection == Projection::Ids {
             return Ok(ScanPage { spans: ids_of(&found), next });
         }
-        let spans = fetch(&found, |part, wanted, spans| match tables.get(part) {
-            Some(table) => {
-                for (block, rows) in wanted {
-                    table.rows(*block, rows, scan.projection, spans);
-                }
-                Ok(wanted.iter().map(|(_, rows)| rows.len()).collect())
-            }
-            None => segments[part - tables.len()].rows(wanted, scan.projection, &self.damages, spans),
-        })?;
-        Ok(ScanPage { spans, next })
+        fetch_page((found, next), MAX_PAGE_BYTES, |part, wanted, max_bytes, spans| match tables.get(part) {
+            Some(table) => Ok(table.rows(wanted, scan.projection, max_bytes, spans)),
+            None => segments[part - tables.len()].rows(wanted, scan.projection, &self.damages, max_bytes, spans),
+        })
     }
 
     /// Keeps what segments hold to be read faster within its bound.

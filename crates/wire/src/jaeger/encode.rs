@@ -4,7 +4,7 @@
 //! always looks like, and whether a string can be copied as it is.
 
 use std::borrow::Borrow;
-use std::io::Write as _;
+use std::collections::HashMap;
 
 use tracewell_model::{
     LinkRef, ResourceId, ScopeId, SpanBatch, SpanId, SpanKind, SpanRef, StatusCode, StrId, Trace, TraceId, Value,
@@ -12,6 +12,7 @@ use tracewell_model::{
 };
 
 use super::tag;
+use crate::json_text::{end_list, is_plain, put_escaped, put_number, put_span_id, put_text, put_trace_id};
 
 /// What stands before the traces in the envelope of Jaeger's query API.
 pub const ENVELOPE_START: &[u8] = b"{\"data\":[";
@@ -101,6 +102,103 @@ impl<B: Borrow<SpanBatch>> TracesEncoder<B> {
             self.current = None;
         }
         self.current.is_none() && self.traces.as_slice().is_empty()
+    }
+}
+
+/// Writes one trace whose spans come in several batches, as much at a time as is asked for. Its processes stand at the end
+/// of the object, where they are all known.
+pub struct TraceEncoder {
+    /// Each process as it is written, by number.
+    processes: HashMap<Box<[u8]>, u32>,
+    bytes: usize,
+    has_spans: bool,
+}
+
+/// Some spans of a trace, in the order in which they are written, and how far they were.
+pub struct TracePart<B> {
+    batch: B,
+    rows: Vec<usize>,
+    at: usize,
+    pieces: Pieces,
+    /// The number of each of the batch's resources, once it is known.
+    numbers: Vec<u32>,
+}
+
+impl<B: Borrow<SpanBatch>> TracePart<B> {
+    /// Rows of a batch.
+    pub fn new(batch: B, rows: Vec<usize>) -> Self {
+        let pieces = Pieces::new(batch.borrow());
+        let numbers = vec![0; batch.borrow().resources().len()];
+        Self { batch, rows, at: 0, pieces, numbers }
+    }
+}
+
+impl TraceEncoder {
+    /// Begins a trace; `follows` if other traces stand before it in the same list.
+    pub fn begin(id: TraceId, follows: bool, out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(if follows { b",{\"traceID\":\"" } else { b"{\"traceID\":\"" });
+        put_trace_id(out, id);
+        out.extend_from_slice(b"\",\"spans\":[");
+        Self { processes: HashMap::new(), bytes: 0, has_spans: false }
+    }
+
+    /// Appends spans until `out` has so many bytes, and little more; true when all of the part is written.
+    pub fn write<B: Borrow<SpanBatch>>(
+        &mut self,
+        part: &mut TracePart<B>,
+        out: &mut Vec<u8>,
+        enough_bytes: usize,
+    ) -> bool {
+        let batch = part.batch.borrow();
+        while let Some(row) = part.rows.get(part.at) {
+            if out.len() >= enough_bytes {
+                return false;
+            }
+            let resource = batch.spans().resource[*row];
+            if part.numbers[resource.index()] == 0 {
+                let piece = part.pieces.resource(batch, resource);
+                part.numbers[resource.index()] = self.number(part.pieces.bytes(piece));
+            }
+            if self.has_spans {
+                out.push(b',');
+            }
+            put_span(out, batch.span(*row), part.numbers[resource.index()], &mut part.pieces);
+            self.has_spans = true;
+            part.at += 1;
+        }
+        true
+    }
+
+    /// Bytes of the processes, which are held until the end.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Ends the trace.
+    pub fn end(self, out: &mut Vec<u8>) {
+        let mut processes: Vec<(Box<[u8]>, u32)> = self.processes.into_iter().collect();
+        processes.sort_unstable_by_key(|(_, number)| *number);
+        out.extend_from_slice(b"],\"processes\":{");
+        for (text, number) in processes {
+            if number > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"p");
+            put_number(out, u64::from(number));
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(&text);
+        }
+        out.extend_from_slice(b"},\"warnings\":null}");
+    }
+
+    fn number(&mut self, process: &[u8]) -> u32 {
+        if let Some(known) = self.processes.get(process) {
+            return *known;
+        }
+        let number = self.processes.len() as u32 + 1;
+        self.bytes += process.len() + 64;
+        self.processes.insert(process.into(), number);
+        number
     }
 }
 
@@ -403,79 +501,6 @@ fn put_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
         }
         ValueRef::Empty | ValueRef::Double(_) | ValueRef::Nested(_) => quoted(out, &value.to_string()),
     }
-}
-
-/// Ends a list each of whose members has a comma behind it.
-#[inline]
-fn end_list(out: &mut Vec<u8>) {
-    match out.last_mut() {
-        Some(last) if *last == b',' => *last = b']',
-        _ => out.push(b']'),
-    }
-}
-
-#[inline]
-fn is_plain(text: &str) -> bool {
-    // Without an early end, so that many bytes are looked at in one step.
-    text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'))
-}
-
-/// A text without its quotes.
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    if is_plain(text) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        put_escaped(out, text);
-    }
-}
-
-fn put_escaped(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0..b' ' => {
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-            _ => out.push(byte),
-        }
-    }
-}
-
-/// The digits of each byte.
-const HEX: [[u8; 2]; 256] = {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut hex = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        hex[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
-        byte += 1;
-    }
-    hex
-};
-
-#[inline]
-fn put_trace_id(out: &mut Vec<u8>, id: TraceId) {
-    let mut digits = [[0; 2]; 16];
-    digits.iter_mut().zip(id.as_bytes()).for_each(|(pair, byte)| *pair = HEX[usize::from(*byte)]);
-    out.extend_from_slice(digits.as_flattened());
-}
-
-#[inline]
-fn put_span_id(out: &mut Vec<u8>, id: SpanId) {
-    let mut digits = [[0; 2]; 8];
-    digits.iter_mut().zip(id.as_bytes()).for_each(|(pair, byte)| *pair = HEX[usize::from(*byte)]);
-    out.extend_from_slice(digits.as_flattened());
-}
-
-/// A number in decimal.
-#[inline]
-fn put_number(out: &mut Vec<u8>, number: u64) {
-    // A vector takes everything that is written to it.
-    let _ = serde_json::to_writer(&mut *out, &number);
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A batch as OTLP protobuf.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use tracewell_model::{
@@ -30,6 +31,61 @@ pub fn encode_protobuf(batch: &SpanBatch) -> Vec<u8> {
     out
 }
 
+/// Writes rows of a batch as fields of `TracesData`, as much at a time as is asked for: a resource with more spans than that
+/// is written more than once, which says the same.
+pub struct ProtobufEncoder<B> {
+    batch: B,
+    groups: Groups,
+    /// The resource, the scope in it and the row in that which come next.
+    resource: usize,
+    scope: usize,
+    row: usize,
+}
+
+impl<B: Borrow<SpanBatch>> ProtobufEncoder<B> {
+    /// Rows of a batch.
+    pub fn new(batch: B, rows: Vec<usize>) -> Self {
+        let groups = grouped_rows(batch.borrow(), rows);
+        Self { batch, groups, resource: 0, scope: 0, row: 0 }
+    }
+
+    /// Appends what comes next until `out` has so many bytes, and not much more; true when all is written.
+    pub fn write(&mut self, out: &mut Vec<u8>, enough_bytes: usize) -> bool {
+        let batch = self.batch.borrow();
+        while let Some((resource, scopes)) = self.groups.get(self.resource) {
+            if out.len() >= enough_bytes {
+                return false;
+            }
+            put_message(out, 1, |out| {
+                put_resource_and_schema(out, batch, &batch.resources()[resource.index()]);
+                // A large resource is not written again for each few of its spans.
+                let enough_bytes = enough_bytes.max(out.len().saturating_mul(2));
+                while let Some((scope, rows)) = scopes.get(self.scope).filter(|_| out.len() < enough_bytes) {
+                    put_message(out, 2, |out| {
+                        put_scope_and_schema(out, batch, &batch.scopes()[scope.index()]);
+                        let enough_bytes = enough_bytes.max(out.len().saturating_mul(2));
+                        while let Some(row) = rows.get(self.row) {
+                            put_message(out, 2, |out| put_span(out, batch.span(*row)));
+                            self.row += 1;
+                            if out.len() >= enough_bytes {
+                                break;
+                            }
+                        }
+                    });
+                    if self.row < rows.len() {
+                        break;
+                    }
+                    (self.scope, self.row) = (self.scope + 1, 0);
+                }
+            });
+            if self.scope == scopes.len() {
+                (self.resource, self.scope) = (self.resource + 1, 0);
+            }
+        }
+        true
+    }
+}
+
 /// The fields of a `ResourceSpans` but its spans.
 pub(crate) fn put_resource_and_schema(out: &mut Vec<u8>, batch: &SpanBatch, resource: &Resource) {
     put_message(out, 1, |out| {
@@ -55,10 +111,15 @@ pub(crate) type Groups = Vec<(ResourceId, Vec<(ScopeId, Vec<usize>)>)>;
 
 /// Rows by resource and scope, in the order of first occurrence.
 pub(crate) fn grouped(batch: &SpanBatch) -> Groups {
+    grouped_rows(batch, (0..batch.len()).collect())
+}
+
+/// Some rows by resource and scope, in the order of first occurrence.
+pub(super) fn grouped_rows(batch: &SpanBatch, rows: Vec<usize>) -> Groups {
     let mut groups: Groups = Vec::new();
     let mut places: HashMap<(ResourceId, ScopeId), (usize, usize)> = HashMap::new();
     let mut resources: HashMap<ResourceId, usize> = HashMap::new();
-    for row in 0..batch.len() {
+    for row in rows {
         let (resource, scope) = (batch.spans().resource[row], batch.spans().scope[row]);
         let (outer, inner) = *places.entry((resource, scope)).or_insert_with(|| {
             let outer = *resources.entry(resource).or_insert_with(|| {

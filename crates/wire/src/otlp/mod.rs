@@ -9,6 +9,6 @@ pub mod parts;
 mod response;
 pub(crate) mod split;
 
-pub use encode::encode_protobuf;
-pub use json_encode::{any_value_json, encode_json};
+pub use encode::{ProtobufEncoder, encode_protobuf};
+pub use json_encode::{JSON_END, JSON_START, JsonEncoder, encode_json};
 pub use response::{Encoding, encode_response, encode_retry_status, encode_status, partial_success, status_message};

@@ -303,14 +303,17 @@ async fn an_export_of_more_than_one_portion_is_whole() {
 #[tokio::test]
 async fn names_and_values_are_listed() {
     let app = app().await;
-    assert_eq!(json(&app, "/api/v1/services").await, value!({"services": ["batch", "cart", "db", "web"]}));
+    assert_eq!(
+        json(&app, "/api/v1/services").await,
+        value!({"services": ["batch", "cart", "db", "web"], "complete": true})
+    );
     assert_eq!(
         json(&app, "/api/v1/operations?service=web").await,
         value!({"operations": [
             {"name": "GET /checkout", "kind": "server"},
             {"name": "GET /login", "kind": "server"},
             {"name": "call cart", "kind": "client"},
-        ]})
+        ], "complete": true})
     );
     assert_eq!(json(&app, "/api/v1/operations").await["operations"].as_array().unwrap().len(), 6);
     let attributes = json(&app, "/api/v1/attributes").await;
@@ -322,10 +325,10 @@ async fn names_and_values_are_listed() {
         assert!(attributes["attributes"].as_array().unwrap().contains(&attribute), "{attribute}");
     }
     let values = "/api/v1/attributes/http.response.status_code/values";
-    assert_eq!(json(&app, values).await, value!({"values": ["200", "500"]}));
-    assert_eq!(json(&app, &format!("{values}?prefix=5")).await, value!({"values": ["500"]}));
-    assert_eq!(json(&app, &format!("{values}?limit=1")).await, value!({"values": ["200"]}));
-    assert_eq!(json(&app, "/api/v1/attributes/user/values?end=-1h").await, value!({"values": []}));
+    assert_eq!(json(&app, values).await, value!({"values": ["200", "500"], "complete": true}));
+    assert_eq!(json(&app, &format!("{values}?prefix=5")).await, value!({"values": ["500"], "complete": true}));
+    assert_eq!(json(&app, &format!("{values}?limit=1")).await, value!({"values": ["200"], "complete": false}));
+    assert_eq!(json(&app, "/api/v1/attributes/user/values?end=-1h").await, value!({"values": [], "complete": true}));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! From batches in memory to a segment.
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tracewell_model::{SpanBatch, StrId, TraceId, Value};
 use tracewell_wire::otlp::parts;
 
@@ -36,8 +36,15 @@ pub(crate) fn write(
         link_body: place_of(Part::LinkBody),
     };
     for batch in batches {
-        for key in &batch.event_attributes().key {
-            writer.names().add_key(AttributeScope::Event, batch.string(*key));
+        let mut keys: HashSet<(StrId, StrId), RandomState> = HashSet::default();
+        for span in batch.iter().filter(|span| span.events().len() > 0) {
+            let service = batch.resources()[batch.spans().resource[span.row()].index()].service;
+            for event in span.events() {
+                keys.extend(event.attributes().raw_keys().iter().map(|key| (service, *key)));
+            }
+        }
+        for (service, key) in keys {
+            writer.names().add_key(batch.string(service), AttributeScope::Event, batch.string(key));
         }
     }
     let mut codes: Vec<CodeMemo> = batches.iter().map(|batch| CodeMemo::new(batch.strings().len())).collect();

@@ -64,7 +64,7 @@ impl<'a> Emitter<'a> {
         let table = &contents.table;
         let column = |part: Part| table.column(&part).map_or(usize::MAX, |column| column as usize);
         let wanted = |part: &Part| match projection {
-            Projection::Ids => false,
+            Projection::Ids | Projection::Tree => false,
             Projection::Core => !matches!(
                 part,
                 Part::Attribute(_)
@@ -110,6 +110,11 @@ impl<'a> Emitter<'a> {
     /// How many spans the batch has so far.
     pub(super) fn len(&mut self) -> usize {
         self.values.out.batch().len()
+    }
+
+    /// Bytes of what the batch says so far.
+    pub(super) fn content_bytes(&mut self) -> usize {
+        self.values.out.batch().content_bytes()
     }
 
     pub(super) fn into_batch(self) -> SpanBatch {
@@ -239,6 +244,11 @@ impl<'a> Emitter<'a> {
         let row = number as usize;
         let own = table.templates.span(row);
         let batch = self.values.out.batch();
+        if self.projection == Projection::Tree {
+            let bare = NewSpan::new(batch.add_resource(&[], 0, ""), batch.add_scope("", "", &[], 0, ""));
+            let span = NewSpan { kind: own.kind(), status_code: own.status_code(), ..bare };
+            return Template { span, keys: Vec::new(), values: Vec::new(), variables: Vec::new() };
+        }
         let fixed = self.copier.fixed(row, batch);
         let span = if matches!(self.projection, Projection::Outline(_)) {
             let bare = NewSpan::new(fixed.resource, batch.add_scope("", "", &[], 0, ""));

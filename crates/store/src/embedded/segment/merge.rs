@@ -140,7 +140,7 @@ impl<'a> Merge<'a> {
         let mut writer = SegmentWriter::create(files, number, tenant, origin, table, MERGE_LEVEL)?;
         for segment in segments {
             // Names that lie encoded in columns are known from the inputs.
-            writer.names().merge(segment.names()?.as_ref());
+            writer.names().merge_names(segment.names()?.as_ref());
         }
         let split = split_traces(segments)?;
         Ok(Self { inputs, writer, lists, split, held: HashMap::default(), held_bytes: 0 })

@@ -45,6 +45,7 @@ pub(crate) use coding::{Damaged, Input, put_varint};
 pub(crate) use emit::service_only;
 pub(crate) use footer::Origin;
 pub(crate) use merge::Merge;
+pub(crate) use query::HeldTraces;
 pub(crate) use read::Segment;
 
 use super::files::SegmentFiles;

@@ -13,9 +13,16 @@ use super::rows::Values;
 use super::scan::Plan;
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
 use crate::embedded::damage::Damages;
-use crate::names::ValuesOf;
 use crate::scan::{Source, Top};
-use crate::{Projection, Scan, StoreError};
+use crate::values::ValuesOf;
+use crate::{Projection, Scan, StoreError, stop};
+
+/// Traces of which a block may hold spans.
+pub(crate) struct HeldTraces {
+    block: usize,
+    /// Sorted.
+    ids: Vec<TraceId>,
+}
 
 impl Segment {
     /// Appends the spans of some traces. What is damaged is noted and left out.
@@ -26,36 +33,65 @@ impl Segment {
         damages: &Damages,
         out: &mut SpanBatch,
     ) -> Result<(), StoreError> {
+        let mut held = self.holding(ids, damages)?;
+        held.reverse();
+        self.traces_of(&mut held, projection, damages, usize::MAX, out)
+    }
+
+    /// The blocks that may have spans of some traces, in order.
+    pub(crate) fn holding(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<HeldTraces>, StoreError> {
         let mut blocks: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
         for (id, held) in ids.iter().zip(self.blocks_of(ids, damages)?) {
             for block in held {
-                let wanted = blocks.entry(block).or_default();
-                if !wanted.contains(id) {
-                    wanted.push(*id);
-                }
+                blocks.entry(block).or_default().push(*id);
             }
         }
-        if blocks.is_empty() {
+        let held = blocks.into_iter().map(|(block, mut ids)| {
+            ids.sort_unstable();
+            ids.dedup();
+            HeldTraces { block, ids }
+        });
+        Ok(held.collect())
+    }
+
+    /// Appends the spans that blocks hold of traces, and takes these blocks from the end of the list, until the batch has so
+    /// many bytes.
+    pub(crate) fn traces_of(
+        &self,
+        held: &mut Vec<HeldTraces>,
+        projection: Projection,
+        damages: &Damages,
+        max_bytes: usize,
+        out: &mut SpanBatch,
+    ) -> Result<(), StoreError> {
+        if held.is_empty() {
             return Ok(());
         }
         let contents = self.contents()?;
         let mut zstd = self.zstd()?;
         let mut emitter = Emitter::new(&contents, projection, std::mem::take(out));
-        for (number, wanted) in blocks {
-            let mut read = || -> Result<(), StoreError> {
-                let mut block =
-                    if projection == Projection::All { self.whole_block(number) } else { self.block(number) }?;
-                block.load(&mut zstd, Chunk::TRACES)?;
-                let rows = block.rows_of(|id| wanted.contains(&id));
-                if rows.is_empty() {
-                    return Ok(());
-                }
-                emitter.emit(&mut zstd, &mut block, &rows)
-            };
-            damages.tolerate(read())?;
-        }
+        let mut read_all = || -> Result<(), StoreError> {
+            while emitter.content_bytes() < max_bytes
+                && let Some(HeldTraces { block, ids }) = held.pop()
+            {
+                stop::check()?;
+                let mut read = || -> Result<(), StoreError> {
+                    let mut block =
+                        if projection == Projection::All { self.whole_block(block) } else { self.block(block) }?;
+                    block.load(&mut zstd, Chunk::TRACES)?;
+                    let rows = block.rows_of(|id| ids.binary_search(&id).is_ok());
+                    if rows.is_empty() {
+                        return Ok(());
+                    }
+                    emitter.emit(&mut zstd, &mut block, &rows)
+                };
+                damages.tolerate(read())?;
+            }
+            Ok(())
+        };
+        let read = read_all();
         *out = emitter.into_batch();
-        Ok(())
+        read
     }
 
     /// What a list says of a trace, if it is kept and the rows in these blocks, in order, are all that there are of it.
@@ -92,6 +128,7 @@ impl Segment {
         let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
         let mut zstd = self.zstd()?;
         for (number, place) in self.footer.blocks.iter().enumerate() {
+            stop::check()?;
             let (first, last) = (place.first_start_unix_nano, place.last_start_unix_nano);
             if !scan.time.overlaps(first, last) || !plan.may_match(self, number) {
                 continue;
@@ -134,6 +171,7 @@ impl Segment {
             if top.worst().is_some_and(|worst| blocks[number].last_start_unix_nano < worst.start_unix_nano) {
                 break;
             }
+            stop::check()?;
             let found = self.block(number).and_then(|mut block| {
                 plan.find(&mut zstd, &contents, &mut block, scan, Source { part, place: number as u32 }, top)
             });
@@ -142,19 +180,25 @@ impl Segment {
         Ok(())
     }
 
-    /// Appends rows of some blocks, sorted, and says how many were appended for each block.
+    /// Appends rows of some blocks, sorted, and says how many were appended for each block, or nothing if that is too much.
     pub(crate) fn rows(
         &self,
         wanted: &[(u32, Vec<usize>)],
         projection: Projection,
         damages: &Damages,
+        max_bytes: usize,
         out: &mut SpanBatch,
-    ) -> Result<Vec<usize>, StoreError> {
+    ) -> Result<Option<Vec<usize>>, StoreError> {
         let contents = self.contents()?;
         let mut zstd = self.zstd()?;
         let mut emitter = Emitter::new(&contents, projection, std::mem::take(out));
         let mut appended = Vec::with_capacity(wanted.len());
         for (number, rows) in wanted {
+            stop::check()?;
+            if emitter.content_bytes() > max_bytes {
+                *out = emitter.into_batch();
+                return Ok(None);
+            }
             let before = emitter.len();
             let rows = Runs::of_places(rows);
             let read = self.block(*number as usize).and_then(|mut block| emitter.emit(&mut zstd, &mut block, &rows));
@@ -162,7 +206,7 @@ impl Segment {
             appended.push(emitter.len() - before);
         }
         *out = emitter.into_batch();
-        Ok(appended)
+        Ok(Some(appended))
     }
 
     /// Adds values of an attribute as text.
@@ -202,6 +246,7 @@ impl Segment {
             if wanted.is_exhausted() {
                 break;
             }
+            stop::check()?;
             let mut read = || -> Result<(), StoreError> {
                 if has_rest || !is_whole(first, last) {
                     let mut block = self.whole_block(number)?;

@@ -1,7 +1,7 @@
 //! Reading a segment: the file, its footer, and single blocks of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tracewell_model::TraceId;
@@ -35,7 +35,8 @@ pub(crate) struct Segment {
     /// Held until others need the memory: see [`Segment::forget`].
     contents: Mutex<Option<Arc<Contents>>>,
     used: AtomicU64,
-    names: OnceLock<Arc<Names>>,
+    /// Held likewise.
+    names: Mutex<Option<Arc<Names>>>,
     /// Whether the index, and the filter, are as they were written: looked at once, as only parts of them are read.
     index_is_whole: OnceLock<bool>,
     filter_is_whole: OnceLock<bool>,
@@ -67,7 +68,7 @@ impl Segment {
             footer,
             contents: Mutex::new(None),
             used: AtomicU64::new(0),
-            names: OnceLock::new(),
+            names: Mutex::new(None),
             index_is_whole: OnceLock::new(),
             filter_is_whole: OnceLock::new(),
         })
@@ -197,15 +198,18 @@ impl Segment {
     /// Bytes that are held to read faster the next time, and when they were last used.
     pub(crate) fn held(&self) -> Option<(u64, usize)> {
         let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        contents.as_ref().map(|contents| {
+        let names = self.known_names().as_ref().map_or(0, |names| names.size_bytes());
+        let bytes = contents.as_ref().map_or(0, |contents| {
             let postings = contents.postings.get().and_then(Option::as_ref).map_or(0, Postings::size_bytes);
-            (self.used.load(Ordering::Relaxed), contents.bytes + postings)
-        })
+            contents.bytes + postings
+        });
+        (bytes + names > 0).then(|| (self.used.load(Ordering::Relaxed), bytes + names))
     }
 
     /// Lets go of what [`held`](Self::held) counts.
     pub(crate) fn forget(&self) {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.known_names().take();
     }
 
     pub(super) fn zstd(&self) -> Result<Borrowed, StoreError> {
@@ -213,7 +217,7 @@ impl Segment {
     }
 
     pub(crate) fn names(&self) -> Result<Arc<Names>, StoreError> {
-        if let Some(known) = self.names.get() {
+        if let Some(known) = &*self.known_names() {
             return Ok(known.clone());
         }
         let place = self.footer.names;
@@ -222,7 +226,13 @@ impl Segment {
         let names = block::get_section(&mut zstd, &section)
             .and_then(|bytes| Names::get(&bytes))
             .map_err(|damaged| self.damaged(place.offset, damaged))?;
-        Ok(self.names.get_or_init(|| Arc::new(names)).clone())
+        let names = Arc::new(names);
+        *self.known_names() = Some(names.clone());
+        Ok(names)
+    }
+
+    fn known_names(&self) -> MutexGuard<'_, Option<Arc<Names>>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The blocks in which each of some traces may have rows, in order.

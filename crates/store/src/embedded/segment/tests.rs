@@ -137,16 +137,16 @@ async fn agree(store: &dyn SpanStore, plain: &dyn SpanStore, workload: &Workload
             same(&found, &expected, &what);
         }
     }
-    let keys = plain.attribute_keys(&tenant, 1000).await.unwrap();
-    assert_eq!(store.attribute_keys(&tenant, 1000).await.unwrap(), keys);
+    let keys = plain.attribute_keys(&tenant, 1000).await.unwrap().items;
+    assert_eq!(store.attribute_keys(&tenant, 1000).await.unwrap().items, keys);
     assert_eq!(store.services(&tenant).await.unwrap(), plain.services(&tenant).await.unwrap());
     let operations = plain.operations(&tenant, None, 10_000).await.unwrap();
     assert_eq!(store.operations(&tenant, None, 10_000).await.unwrap(), operations);
     for (_, key) in keys {
         for time in [TimeRange::ALL, TimeRange::new(middle, middle + 400_000_000_000)] {
             for (prefix, limit) in [("r", 5), ("", 100_000)] {
-                let found = store.attribute_values(&tenant, &key, prefix, time, limit).await.unwrap();
-                let expected = plain.attribute_values(&tenant, &key, prefix, time, limit).await.unwrap();
+                let found = store.attribute_values(&tenant, &key, prefix, time, limit).await.unwrap().items;
+                let expected = plain.attribute_values(&tenant, &key, prefix, time, limit).await.unwrap().items;
                 assert_eq!(found, expected, "values of {key} that begin with {prefix:?} in {time:?}");
             }
         }

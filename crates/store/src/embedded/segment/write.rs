@@ -1,7 +1,7 @@
 //! Writing a segment: rows in, blocks out, and at the end what finds them.
 
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use tracewell_model::{StrId, Value};
 
 use super::block::{BLOCK_ROWS, put_block, put_section};
@@ -13,7 +13,7 @@ use super::index::IndexBuilder;
 use super::postings::PostingsBuilder;
 use super::rows::{Rows, Values};
 use super::summary::Summaries;
-use super::table::{Part, Storage, Table, ValueType, unzigzag};
+use super::table::{Part, Place, Storage, Table, ValueType, unzigzag};
 use crate::embedded::catalog::SegmentEntry;
 use crate::embedded::disk::WriteFile;
 use crate::embedded::files::SegmentFiles;
@@ -23,13 +23,14 @@ use crate::{AttributeScope, StoreError, Tenant};
 /// Blocks are gathered until there are so many bytes, and then written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// A block whose values take more ends early: spans may have thousands of events and links each.
+/// A block ends when its values take so many bytes, as it is decoded a column at a time: whoever reads one row of it has
+/// much of this in memory. Ordinary blocks have a tenth of it.
 const MAX_BLOCK_BYTES: usize = 8 << 20;
-/// How often it is looked at that.
-const ROWS_PER_LOOK: usize = 64;
+/// What the values take is counted every so many rows.
+const ROWS_BETWEEN_LOOKS: usize = 32;
 
-/// Names beyond are not looked at.
-const MOST_NAMED: usize = 100_000;
+/// So many names are known to have been added.
+const MAX_NAMED: usize = 100_000;
 
 /// Takes rows whose templates, resources and columns are those of a table.
 pub(super) struct SegmentWriter {
@@ -56,6 +57,8 @@ pub(super) struct SegmentWriter {
     /// Services with the hash of a name, where names vary too much to be a template's.
     named: HashSet<(StrId, u64), RandomState>,
     names: Names,
+    /// Spans of each service.
+    service_spans: HashMap<StrId, u64, RandomState>,
 }
 
 /// What the group of blocks that is being written has in its filter already.
@@ -115,6 +118,7 @@ impl SegmentWriter {
             postings: PostingsBuilder::default(),
             named: HashSet::default(),
             names: Names::default(),
+            service_spans: HashMap::default(),
             table,
         })
     }
@@ -133,8 +137,9 @@ impl SegmentWriter {
 
     /// Ends the block if it is full, in rows or in bytes.
     pub(super) fn after_row(&mut self) -> Result<(), StoreError> {
-        let is_full = self.rows.len() >= BLOCK_ROWS
-            || self.rows.len().is_multiple_of(ROWS_PER_LOOK) && self.rows.size_bytes() >= MAX_BLOCK_BYTES;
+        let rows = self.rows.len();
+        let is_full = rows >= BLOCK_ROWS
+            || (rows.is_multiple_of(ROWS_BETWEEN_LOOKS) && self.rows.size_bytes() >= MAX_BLOCK_BYTES);
         if is_full { self.end_block(false) } else { Ok(()) }
     }
 
@@ -196,12 +201,15 @@ impl SegmentWriter {
         while row < rows.len() {
             let (template, resource) = kind(row);
             // Rows of a kind often follow one another.
+            let first = row;
             let mut longest_nanos = 0;
             while row < rows.len() && kind(row) == (template, resource) {
                 longest_nanos = longest_nanos.max(rows.lasting_nanos(row));
                 row += 1;
             }
-            self.postings.add(block, self.table.service_id(resource as usize), template, longest_nanos);
+            let service = self.table.service_id(resource as usize);
+            self.postings.add(block, service, template, longest_nanos);
+            *self.service_spans.entry(service).or_default() += (row - first) as u64;
             if first_time(&mut self.group.templates, template as usize) {
                 let table = &self.table;
                 let hashes =
@@ -251,7 +259,11 @@ impl SegmentWriter {
             let Some(name) = self.rows.values[column].text(&self.dictionaries[column].texts, place) else { return };
             place += 1;
             let service = self.table.service_id(*resource as usize);
-            if self.named.len() < MOST_NAMED && self.named.insert((service, super::hash::of_bytes(0, name))) {
+            if self.named.len() >= MAX_NAMED {
+                // Those that come again are added again, which changes nothing.
+                self.named.clear();
+            }
+            if self.named.insert((service, super::hash::of_bytes(0, name))) {
                 let kind = self.table.template(*template).kind();
                 let name = String::from_utf8_lossy(name);
                 self.names.add_operation(self.table.templates.string(service), &name, kind as u8);
@@ -331,6 +343,9 @@ impl SegmentWriter {
 
     fn collect_names(&mut self) {
         let table = &self.table;
+        for (service, spans) in &self.service_spans {
+            self.names.add_spans(table.templates.string(*service), *spans);
+        }
         for (service, template) in self.postings.pairs() {
             let span = table.template(template);
             let service = table.templates.string(service);
@@ -338,15 +353,20 @@ impl SegmentWriter {
                 self.names.add_operation(service, span.name(), span.kind() as u8);
             }
             for (key, _) in span.attributes().iter() {
-                self.names.add_key(AttributeScope::Span, key);
+                self.names.add_key(service, AttributeScope::Span, key);
             }
             for (key, _) in span.scope_attributes() {
-                self.names.add_key(AttributeScope::Scope, key);
+                self.names.add_key(service, AttributeScope::Scope, key);
+            }
+            // Of attributes that lie together in one column, the keys are not looked at.
+            if table.variables[template as usize].iter().any(|variable| variable.place == Place::Attributes) {
+                self.names.leave_out_keys(service);
             }
         }
         for resource in table.templates.resources() {
+            let service = table.templates.string(resource.service);
             for (key, _) in &resource.attributes {
-                self.names.add_key(AttributeScope::Resource, table.templates.string(*key));
+                self.names.add_key(service, AttributeScope::Resource, table.templates.string(*key));
             }
         }
     }

@@ -55,7 +55,7 @@ async fn after_many_reads_of_rows_a_start_without_the_bucket_still_finds_all_tha
         assert_eq!(read(&store, SEGMENTS).await.unwrap(), SPANS, "start {start}: what was read last");
         assert_eq!(read(&store, 77).await.unwrap(), 0, "start {start}: every index says that it is nowhere");
         assert_eq!(search(&store).await.unwrap(), 0, "start {start}: so does every filter");
-        assert_eq!(store.services(&Tenant::default()).await.unwrap().len(), 1, "start {start}");
+        assert_eq!(store.services(&Tenant::default()).await.unwrap().items.len(), 1, "start {start}");
         let refused = read(&store, 1).await;
         assert!(
             matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains(URL)),
