@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracewell_model::SpanBatch;
-use tracewell_wire::DecodeError;
 
 use super::flush::Flusher;
 use super::log::{Arrival, Rules};
@@ -372,9 +371,7 @@ pub(super) fn decode(
     }));
     match decoded {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(DecodeError::Malformed(why) | DecodeError::LimitExceeded(why))) => {
-            Err(format!("it does not decode: {why}"))
-        }
+        Ok(Err(error)) => Err(format!("it does not decode: {error}")),
         Err(_) => Err("decoding it panicked".to_owned()),
     }
 }
