@@ -3,11 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracewell_wire::{Format, Limits, decode, detect, otlp};
+use tracewell_wire::{Format, Limits, decode, otlp};
 
 fuzz_target!(|body: &[u8]| {
     let limits = Limits::default();
-    detect(body);
     let Ok(first) = decode(Format::OtlpJson, body, &limits) else { return };
     let json = otlp::encode_json(&first.batch);
     let second = decode(Format::OtlpJson, &json, &limits).expect("its own encoding is taken");
