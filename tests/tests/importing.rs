@@ -231,7 +231,7 @@ fn what_is_broken_loses_itself_only_and_is_named() {
         (format!("a log line\n{}\n", otlp(7)).into_bytes(), 1, "line 1"),
         (format!("{}\n{{\"hello\": 1}}\n", otlp(8)).into_bytes(), 1, "line 2"),
         (format!("{:#}\n{{\n  \"resourceSpans\": [\n{:#}\n", otlp(9), otlp(10)).into_bytes(), 2, "line"),
-        ([framed(protobuf(11)), bad_message, framed(protobuf(12))].concat(), 2, "byte 58"),
+        ([framed(protobuf(11)), bad_message, framed(protobuf(12))].concat(), 2, "byte 42"),
         ([framed(protobuf(13)), framed(protobuf(14))[..20].to_vec()].concat(), 1, "ends within a message"),
     ] {
         let outcome = place.file("file", &input);

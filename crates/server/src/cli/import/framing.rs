@@ -92,14 +92,15 @@ fn framing(head: &[u8]) -> Option<Framing> {
             || matches!(body.first(), Some(b'{' | b'['))
             || is_message(body)
     };
+    // A length of four bytes that begins as a field does would be of 168 MB.
+    if is_message(head) {
+        return Some(Framing::Fields);
+    }
     if let Some((length, body)) = head.split_first_chunk::<4>() {
         let length = u32::from_be_bytes(*length) as usize;
         if length > 0 && length <= MAX_MESSAGE_BYTES && is_body(&body[..body.len().min(length)]) {
             return Some(Framing::BigEndian);
         }
-    }
-    if is_message(head) {
-        return Some(Framing::Fields);
     }
     let (length, bytes) = varint(head)?;
     let body = &head[bytes..];
