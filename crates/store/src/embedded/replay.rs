@@ -372,7 +372,7 @@ pub(super) fn decode(
     }));
     match decoded {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(DecodeError::Malformed(why) | DecodeError::LimitExceeded(why))) => {
+        Ok(Err(DecodeError::Malformed(why) | DecodeError::LimitExceeded(why) | DecodeError::Busy(why))) => {
             Err(format!("it does not decode: {why}"))
         }
         Err(_) => Err("decoding it panicked".to_owned()),
