@@ -18,7 +18,7 @@ pub const PORTION_BYTES: usize = 4 << 20;
 const MAX_IDS: usize = 2 << 20;
 const MAX_RECORDS: usize = 256 << 10;
 /// With so many parts, what is left in one cannot be divided: spans that are the same but for their names and ends.
-const MAX_PARTS: u64 = 1 << 12;
+const MAX_PARTS: u64 = 16;
 
 /// A trace that is read a portion at a time, each span once: spans that were sent twice, or again when they had ended, are
 /// found beforehand, in memory that does not grow with the trace but for one bit a span.
@@ -194,7 +194,7 @@ impl LargeTrace {
         parts: u64,
         max_ids: usize,
     ) -> Result<Option<Vec<u64>>, QueryError> {
-        let mut ids: Vec<u64> = Vec::new();
+        let (mut ids, mut repeated): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
         self.restart(Projection::Ids);
         self.rows = 0;
         while !self.is_read {
@@ -208,12 +208,14 @@ impl LargeTrace {
             let hashes = columns.span_id.iter().map(|id| hasher.hash_one(id.as_u64()));
             ids.extend(hashes.filter(|hash| (hash >> 32) % parts == part));
             if ids.len() > max_ids {
-                return Ok(None);
+                // One id that comes again and again is remembered once.
+                take_repeated(&mut ids, &mut repeated);
+                if ids.len() > max_ids / 2 && parts < MAX_PARTS * MAX_PARTS {
+                    return Ok(None);
+                }
             }
         }
-        ids.sort_unstable();
-        let mut repeated: Vec<u64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-        repeated.dedup();
+        take_repeated(&mut ids, &mut repeated);
         Ok(Some(repeated))
     }
 
@@ -307,6 +309,15 @@ impl LargeTrace {
         });
         records
     }
+}
+
+/// Leaves each of some numbers once, and notes those that were there more than once; both are then sorted.
+fn take_repeated(ids: &mut Vec<u64>, repeated: &mut Vec<u64>) {
+    ids.sort_unstable();
+    repeated.extend(ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
+    repeated.sort_unstable();
+    repeated.dedup();
+    ids.dedup();
 }
 
 /// What is known of a trace of which some spans were looked at.

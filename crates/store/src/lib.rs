@@ -350,7 +350,11 @@ mod memory_tests {
         let refused = store.append(&Tenant::default(), append()).await;
         assert!(matches!(refused, Err(StoreError::TooLarge(_))), "it never fits: {refused:?}");
         let used_bytes = Arc::<AtomicUsize>::default();
-        let store = MemoryStore::new(MemoryOptions { most_bytes: 3000, used_bytes: used_bytes.clone() });
+        let store = MemoryStore::new(MemoryOptions {
+            most_bytes: 3000,
+            used_bytes: used_bytes.clone(),
+            ..MemoryOptions::default()
+        });
         let mut taken = 0;
         let refused = loop {
             match store.append(&Tenant::default(), append()).await {

@@ -36,7 +36,13 @@ fn spans(seed: u64, count: u64) -> SpanBatch {
 
 async fn large(batch: SpanBatch, max_ids: usize, max_records: usize) -> LargeTrace {
     let store = MemoryStore::new(MemoryOptions::default());
-    store.append(&Tenant::default(), Append { batch, body: Bytes::new(), format: Format::OtlpProtobuf }).await.unwrap();
+    store
+        .append(
+            &Tenant::default(),
+            Append { batch, body: Bytes::new(), format: Format::OtlpProtobuf, arrival_unix_nano: 0 },
+        )
+        .await
+        .unwrap();
     let id = TraceId::from_u128(1);
     let reader = store.open_traces(&Tenant::default(), &[id]).await.unwrap();
     LargeTrace::within(reader, id, max_ids, max_records).await.unwrap()
