@@ -68,7 +68,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn a_log_that_decodes_to_more_than_there_is_memory_is_read_back_at_every_start() {
     let data = tempfile::tempdir().unwrap();
     // 100 spans of 10,000 links: 2 MB on the wire, 40 MB decoded, twenty times.
-    let server = Server::start_with(data.path(), &["--memory", "3GiB"]).unwrap();
+    let server = Server::start_with(data.path(), &["--memory", "3GiB", "--decoded-size", "1GiB"]).unwrap();
     let body = request((0..100).map(|_| now()), 10_000);
     for _ in 0..20 {
         assert_eq!(send(&server, &body), 200);

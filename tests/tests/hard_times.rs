@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tracewell_e2e::{OrSkip, Server, tracewell};
+use tracewell_e2e::{OrSkip, Server};
 use tracewell_model::SpanBatch;
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
@@ -168,7 +168,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 #[test]
 fn retention_empties_a_full_disk_and_a_start_on_it_serves() {
     let Some(disk) = Disk::mount(24) else { return };
-    let arguments = ["--retention", "5s", "--memory", "4MiB", "--min-free-disk", "1"];
+    // The workload's spans are of another year, by which the clock would be doubted.
+    let arguments = ["--retention", "5s", "--memory", "4MiB", "--min-free-disk", "1", "--trust-clock"];
     let server = Server::start_with(&disk.data(), &arguments).unwrap();
     let mut requests = Workload::new(15).spans(2_000_000).max_trace_spans(500).requests(500);
     wait_until("there are segments", || {

@@ -22,8 +22,8 @@ pub(crate) async fn scan(
     if pages.len() == 1 {
         return Ok(pages.remove(0));
     }
-    let next = pages.iter().filter_map(|page| page.next).min_by_key(|next| order(next));
-    let end = next.as_ref().map(|next| order(next));
+    let next = pages.iter().filter_map(|page| page.next).min_by_key(order);
+    let end = next.as_ref().map(order);
     let mut rows: Vec<(Order, usize, usize)> = Vec::new();
     for (number, page) in pages.iter().enumerate() {
         let spans = page.spans.spans();

@@ -39,7 +39,9 @@ impl Conditions {
             let choices: Vec<Predicate> = field.into_iter().chain([attribute]).collect();
             out = out
                 .iter()
-                .flat_map(|before| choices.iter().map(move |choice| [&before[..], &[choice.clone()]].concat()))
+                .flat_map(|before| {
+                    choices.iter().map(move |choice| [&before[..], std::slice::from_ref(choice)].concat())
+                })
                 .collect();
         }
         out

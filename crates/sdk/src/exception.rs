@@ -189,5 +189,6 @@ pub mod caught {
     }
 }
 
-#[cfg(all(test, not(feature = "off")))]
+#[cfg(test)]
+#[cfg(not(feature = "off"))]
 mod tests;

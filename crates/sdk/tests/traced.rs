@@ -168,7 +168,7 @@ async fn owned<T: std::fmt::Debug>(url: String, items: Vec<T>, name: String) -> 
 }
 
 #[traced(err)]
-fn entry(entries: &mut Vec<u8>) -> Result<&mut u8, String> {
+fn entry(entries: &mut [u8]) -> Result<&mut u8, String> {
     entries.last_mut().ok_or_else(|| "none".to_owned())
 }
 

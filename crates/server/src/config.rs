@@ -495,13 +495,13 @@ fn shown_without_credentials<S: serde::Serializer>(url: &Option<String>, seriali
 
 /// What is done with spans of odd times.
 fn times(odd: Option<&str>, future: Option<&str>) -> Result<TimeRules> {
-    let mut rules = TimeRules::default();
-    rules.odd = match odd {
+    let odd = match odd {
         None | Some("keep") => OddTimes::Keep,
         Some("refuse") => OddTimes::Refuse,
         Some("clamp") => OddTimes::Clamp,
         Some(other) => anyhow::bail!("{}: {other:?} is neither keep nor refuse nor clamp", named("odd_times")),
     };
+    let mut rules = TimeRules { odd, ..TimeRules::default() };
     if let Some(text) = future {
         let future = age(text).with_context(|| format!("{}: {text:?} is not an age such as 24h", named("future")))?;
         rules.future_nanos =

@@ -30,7 +30,8 @@ impl Report {
     pub(crate) fn note(&mut self, mut reason: String, times: u64) {
         if reason.len() > MAX_REASON_BYTES {
             // It may quote what was sent.
-            reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+            let whole = (0..=MAX_REASON_BYTES).rev().find(|length| reason.is_char_boundary(*length));
+            reason.truncate(whole.unwrap_or(0));
         }
         if let Some((_, count)) = self.reasons.iter_mut().find(|(known, _)| *known == reason) {
             *count += times;

@@ -62,7 +62,7 @@ fn errors_of_any_type_and_texts_are_failures() {
     for span in [
         after(|span| _ = span.error("text")),
         after(|span| _ = span.error("text".to_owned())),
-        after(|span| _ = span.error(&"text".to_owned())),
+        after(|span| _ = span.error("text".to_owned())),
         after(|span| _ = span.error(format_args!("te{}", "xt"))),
         after(|span| _ = span.error(crate::display("text"))),
     ] {

@@ -67,6 +67,13 @@ pub(super) struct ImportArgs {
 }
 
 pub(super) fn run(args: &ImportArgs) -> Result<ExitCode> {
+    // No server is needed to say that there is nothing to send. A pipe must not be opened twice.
+    let is_missing = |path: &&std::path::PathBuf| path.as_os_str() != "-" && path.metadata().is_err();
+    if let [first, ..] = &args.files[..]
+        && args.files.iter().all(|path| is_missing(&path))
+    {
+        open(first).with_context(|| format!("read {}", first.display()))?;
+    }
     let receiver = match &args.otlp_url {
         Some(url) => Client::of_receiver(url)?,
         None => Client::new(&args.url)?.receiver()?,

@@ -43,7 +43,7 @@ pub(super) fn read(bytes: &[u8]) -> First {
         return First::Garbage;
     }
     let mut words = bytes.split(|byte| matches!(byte, b' ' | b'?' | b'\r' | b'\n'));
-    let path = words.by_ref().skip(1).next();
+    let path = words.by_ref().nth(1);
     match path {
         Some(path) if words.next().is_some() => First::Http1 { is_health: is_health(path) },
         _ if bytes.len() >= ENOUGH => First::Http1 { is_health: false },

@@ -390,7 +390,13 @@ async fn a_request_with_too_much_in_it_names_the_limit() {
 async fn over_a_budget_the_sender_is_told_when_to_come_again() {
     // Once the store is full, and once the receivers are.
     let full_store =
-        Setup::with(ReceiveLimits::default(), MemoryOptions { most_bytes: 10, ..MemoryOptions::default() });
+        Setup::with(ReceiveLimits::default(), MemoryOptions { most_bytes: 20_000, ..MemoryOptions::default() });
+    let mut taken = 0;
+    while full_store.post(&[("content-type", PROTOBUF)], one_span().encode_to_vec()).await.status == StatusCode::OK {
+        taken += 1;
+        assert!(taken < 1_000, "a bound of 20,000 bytes holds no thousand requests");
+    }
+    assert!(taken > 0, "one fits");
     let full_receiver = Setup::new();
     let mut all = full_receiver.receiver.admission.begin();
     all.reach(192 << 20).unwrap();
@@ -430,7 +436,8 @@ async fn what_can_never_fit_is_refused_for_good_and_names_the_setting() {
         assert_eq!(code, Code::InvalidArgument as i64);
         assert!(message.contains(setting), "{message}");
         let refused = setup.call(many(500), None).await.unwrap_err();
-        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.details().is_empty(), "with a delay in its details, senders would send it again");
         assert!(refused.message().contains(setting), "{refused:?}");
         assert_eq!(setup.post(&[("content-type", PROTOBUF)], many(10)).await.status, StatusCode::OK);
     }

@@ -98,7 +98,11 @@ impl Decoder<'_> {
     /// Every so many attributes of one list it is looked at what they take.
     #[inline]
     fn watch_attributes(&mut self, attributes: usize) -> Result<(), Refused> {
-        if attributes % LISTED_ATTRIBUTES == 0 { self.watch(LISTED_ATTRIBUTES * ATTRIBUTE_BYTES) } else { Ok(()) }
+        if attributes.is_multiple_of(LISTED_ATTRIBUTES) {
+            self.watch(LISTED_ATTRIBUTES * ATTRIBUTE_BYTES)
+        } else {
+            Ok(())
+        }
     }
 
     fn request(&mut self, body: &[u8]) -> Result<(), Stop> {

@@ -7,7 +7,9 @@ fn read(body: &str) -> Decoded {
 }
 
 fn said(span: SpanRef<'_>) -> String {
-    let attributes: Vec<String> = span.attributes().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut attributes: Vec<String> = span.attributes().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    // The order of an object's members says nothing.
+    attributes.sort_unstable();
     format!(
         "{} {} {} {}+{} {} [{}]",
         span.service(),

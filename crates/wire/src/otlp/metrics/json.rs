@@ -97,11 +97,11 @@ fn point(
             _ => {}
         }
     }
-    let double = |names: &[&str]| forms::get(message, names).and_then(|value| forms::double(value)).map(Number::Double);
+    let double = |names: &[&str]| forms::get(message, names).and_then(forms::double).map(Number::Double);
     let value = if known.is_histogram {
         double(&["sum"])
     } else {
-        let whole = forms::get(message, &["asInt", "as_int"]).and_then(|value| forms::int(value)).map(Number::Int);
+        let whole = forms::get(message, &["asInt", "as_int"]).and_then(forms::int).map(Number::Int);
         whole.or_else(|| double(&["asDouble", "as_double"])).or_else(|| double(&["asInt", "as_int"]))
     };
     let value = value.unwrap_or_else(|| {

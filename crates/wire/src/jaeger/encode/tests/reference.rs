@@ -96,6 +96,10 @@ impl Serialize for Tag<'_> {
         match self.1 {
             ValueRef::Str(value) => Written { key, r#type: "string", value }.serialize(serializer),
             ValueRef::Bool(value) => Written { key, r#type: "bool", value }.serialize(serializer),
+            // Readers in JavaScript would round it.
+            ValueRef::Int(value) if value.unsigned_abs() >= 1 << 53 => {
+                Written { key, r#type: "int64", value: value.to_string() }.serialize(serializer)
+            }
             ValueRef::Int(value) => Written { key, r#type: "int64", value }.serialize(serializer),
             ValueRef::Double(value) if value.is_finite() => {
                 Written { key, r#type: "float64", value }.serialize(serializer)
