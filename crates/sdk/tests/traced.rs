@@ -241,8 +241,8 @@ async fn functions_compile_as_they_do_without_the_attribute() {
         shape(true).await.unwrap();
         assert_eq!(bytes().await.unwrap(), [1, 2, 3]);
         assert_eq!(owned("http://x".to_owned(), vec![1], "ab".to_owned()).await.unwrap(), 3);
-        *entry(&mut vec![1]).unwrap() += 1;
-        entry(&mut Vec::new()).unwrap_err();
+        *entry(&mut [1]).unwrap() += 1;
+        entry(&mut []).unwrap_err();
         assert_eq!(evens(&[1, 2]).unwrap().count(), 1);
         fails_for_a_reason().unwrap_err();
         assert_eq!(run(Job { text: "abc".to_owned() }).await, 3);
