@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tracewell_insight::{Leeway, Piece, PieceKind};
-use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace, TraceSummary};
+use tracewell_model::{EventRef, LinkRef, SpanBatch, SpanRef, Trace, TraceId, TraceSummary};
 
 use super::traces::ServiceView;
 use super::values::{OtlpKeyValue, key_values};
@@ -145,6 +145,23 @@ pub(crate) fn trace_detail(trace: &Trace) -> DetailView<'_> {
         scopes: scopes(trace.batch()),
         critical_path: path.iter().map(|piece| layout.piece(piece)).collect(),
         spans: order.iter().map(|(row, depth)| layout.span(*row, *depth)).collect(),
+    }
+}
+
+/// A trace of which nothing could be read.
+pub(crate) fn no_detail(trace_id: TraceId) -> DetailView<'static> {
+    DetailView {
+        trace_id: trace_id.to_string(),
+        root_service: String::new(),
+        root_operation: String::new(),
+        start_unix_nano: "0".to_owned(),
+        duration_nanos: 0,
+        services: Vec::new(),
+        notes: NotesView { duplicates: 0, self_parents: 0, cycles: 0, orphans: 0, negative_durations: 0 },
+        resources: Vec::new(),
+        scopes: Vec::new(),
+        critical_path: Vec::new(),
+        spans: Vec::new(),
     }
 }
 

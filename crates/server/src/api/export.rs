@@ -1,12 +1,12 @@
 //! Whole traces as OTLP JSON lines, streamed a page at a time.
 
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use tracewell_query::{Cursor, SearchRequest, search_with};
 
 use super::error::ApiError;
+use super::missing::Asking;
 use super::params::Params;
 use super::state::ApiState;
 use super::stream::{Gone, pipe};
@@ -14,7 +14,7 @@ use super::stream::{Gone, pipe};
 /// Traces read before their lines are handed to the connection.
 const TRACES_AT_ONCE: usize = 64;
 
-pub(crate) async fn export(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn export(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     let mut request = SearchRequest {
         tenant: state.tenant.clone(),
         conditions: params.conditions()?,

@@ -16,6 +16,7 @@
 //! | `why`     | `/why`: where the added time of slow requests went                                |
 //! | `nothing` | what to say, and what to do next, when there is nothing to compare                |
 //! | `about`   | `/stats`, `/version`, `/openapi.yaml`                                             |
+//! | `missing` | what answers were made without, and how they say so                               |
 //! | `jaeger`  | Jaeger's HTTP query API                                                           |
 
 mod about;
@@ -24,6 +25,7 @@ mod detail;
 mod error;
 mod export;
 mod jaeger;
+mod missing;
 mod names;
 mod nothing;
 mod params;
@@ -38,7 +40,7 @@ mod why;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -82,8 +84,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/compare", get(compare::compare))
         .layer(from_fn_with_state(state.clone(), bounded));
     // An export holds its place for as long as it streams, which is longer than its handler runs.
+    let queries = queries.route("/export", get(export::export)).layer(from_fn(missing::collect));
     let native = queries
-        .route("/export", get(export::export))
         .route("/stats", get(about::stats))
         .route("/version", get(about::version))
         .route("/openapi.yaml", get(about::openapi))

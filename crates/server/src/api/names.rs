@@ -1,12 +1,13 @@
 //! What there is to ask for: services, operations, attributes, and who calls whom.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use tracewell_store::AttributeScope;
 
 use super::error::ApiError;
+use super::missing::{Asking, SaysComplete};
 use super::params::Params;
 use super::state::ApiState;
 
@@ -17,7 +18,7 @@ const MAX_NAMES: usize = 10_000;
 const DEFAULT_VALUES: usize = 100;
 const MAX_VALUES: usize = 1000;
 
-pub(crate) async fn services(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn services(Asking(state): Asking, params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         services: Vec<String>,
@@ -26,7 +27,7 @@ pub(crate) async fn services(State(state): State<ApiState>, params: Params) -> R
     Ok(Json(View { services: state.store.services(&state.tenant).await? }).into_response())
 }
 
-pub(crate) async fn operations(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn operations(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         operations: Vec<OperationView>,
@@ -44,7 +45,7 @@ pub(crate) async fn operations(State(state): State<ApiState>, mut params: Params
     Ok(Json(View { operations: operations.into_iter().map(view).collect() }).into_response())
 }
 
-pub(crate) async fn attributes(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn attributes(Asking(state): Asking, params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         attributes: Vec<AttributeView>,
@@ -61,7 +62,7 @@ pub(crate) async fn attributes(State(state): State<ApiState>, params: Params) ->
 }
 
 pub(crate) async fn attribute_values(
-    State(state): State<ApiState>,
+    Asking(state): Asking,
     Path(key): Path<String>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
@@ -77,7 +78,7 @@ pub(crate) async fn attribute_values(
     Ok(Json(View { values }).into_response())
 }
 
-pub(crate) async fn dependencies(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn dependencies(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         dependencies: Vec<DependencyView>,
@@ -100,7 +101,8 @@ pub(crate) async fn dependencies(State(state): State<ApiState>, mut params: Para
         error_count,
     };
     let dependencies = found.dependencies.into_iter().map(view).collect();
-    Ok(Json(View { dependencies, complete: found.complete }).into_response())
+    let complete = found.complete && state.left_out.is_empty();
+    Ok((Extension(SaysComplete), Json(View { dependencies, complete })).into_response())
 }
 
 fn scope_name(scope: AttributeScope) -> &'static str {

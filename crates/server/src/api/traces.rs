@@ -1,15 +1,16 @@
 //! Search, and one trace in full.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_model::{ServiceCount, Trace, TraceId, TraceSummary};
+use tracewell_model::{ServiceCount, SpanBatch, Trace, TraceId, TraceSummary};
 use tracewell_query::{Cursor, SearchRequest};
 
-use super::detail::trace_detail;
+use super::detail::{no_detail, trace_detail};
 use super::error::ApiError;
+use super::missing::{self, Asking};
 use super::params::Params;
 use super::state::ApiState;
 
@@ -64,7 +65,7 @@ impl From<TraceSummary> for SummaryView {
     }
 }
 
-pub(crate) async fn search(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn search(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     let request = SearchRequest {
         tenant: state.tenant.clone(),
         conditions: params.conditions()?,
@@ -79,12 +80,13 @@ pub(crate) async fn search(State(state): State<ApiState>, mut params: Params) ->
 }
 
 pub(crate) async fn detail(
-    State(state): State<ApiState>,
+    Asking(state): Asking,
     Path(id): Path<String>,
     params: Params,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let trace = find(&state, &id).await?;
+    let id = parse(&id)?;
+    let Some(trace) = find(&state, id).await? else { return Ok(Json(no_detail(id)).into_response()) };
     // Large traces take a while to lay out and to write: not on a thread that others wait for.
     let json = blocking(move || serde_json::to_vec(&trace_detail(&trace))).await?;
     let json = json.map_err(|error| ApiError::internal(format!("write the trace as JSON: {error}")))?;
@@ -92,13 +94,14 @@ pub(crate) async fn detail(
 }
 
 pub(crate) async fn otlp(
-    State(state): State<ApiState>,
+    Asking(state): Asking,
     Path(id): Path<String>,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let trace = find(&state, &id).await?;
+    // Without one, an answer from what can be read has no spans.
+    let trace = find(&state, parse(&id)?).await?.unwrap_or_else(|| Trace::assemble(SpanBatch::new()));
     let accepts = |kind| {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
         accept.split(',').any(|part| part.split(';').next().is_some_and(|part| part.trim() == kind))
@@ -119,9 +122,17 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     })
 }
 
-async fn find(state: &ApiState, id: &str) -> Result<Trace, ApiError> {
-    let id: TraceId =
-        id.parse().map_err(|error| ApiError::invalid("trace_id", format!("{id:?} is not a trace id: {error}")))?;
+fn parse(id: &str) -> Result<TraceId, ApiError> {
+    id.parse().map_err(|error| ApiError::invalid("trace_id", format!("{id:?} is not a trace id: {error}")))
+}
+
+/// A trace; `None` only if it was accepted that not everything can be read.
+async fn find(state: &ApiState, id: TraceId) -> Result<Option<Trace>, ApiError> {
     let trace = tracewell_query::trace(&*state.store, &state.tenant, id).await?;
-    trace.ok_or_else(|| ApiError::not_found(format!("there is no trace {id}")))
+    match trace {
+        Some(trace) => Ok(Some(trace)),
+        None if state.left_out.is_empty() => Err(ApiError::not_found(format!("there is no trace {id}"))),
+        None if state.left_out.accepts_unavailable() => Ok(None),
+        None => Err(missing::unknown(&state.left_out, format!("whether there is a trace {id}"))),
+    }
 }

@@ -82,6 +82,8 @@ impl Flusher {
         }
         note_set_aside(shared);
         let next = numbers.last().map_or(first, |last| last + 1);
+        // Found when the catalog was rebuilt.
+        numbers.retain(|number| !self.catalog.in_segments.contains(number));
         let mark = ReplayMark::begin(&shared.disk, &shared.folder, !numbers.is_empty());
         self.replay = Replay { left: numbers.into(), failures: 0, mark };
         // The file may be in segments, and not there any more, once it is read back.
@@ -310,7 +312,7 @@ impl Flusher {
             match self.write_table(shared, tenant, table, number, true) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => {
-                    entries.iter().for_each(|entry| segment::remove(&*shared.files, entry.number));
+                    entries.iter().for_each(|entry| self.discard(shared, entry.number));
                     return Err(error);
                 }
             }
@@ -342,8 +344,10 @@ impl Flusher {
         segment::write(files, number, tenant, origin, &batches).inspect_err(|error| {
             // What was sent to a bucket that is away now is swept when it is back; in a directory what was written so far
             // takes space that may be what is missing.
-            if !matches!(error, StoreError::Unavailable(_)) {
-                segment::remove(files, number);
+            if matches!(error, StoreError::Unavailable(_)) {
+                self.note_dropped(number);
+            } else {
+                self.discard(shared, number);
             }
         })
     }
@@ -353,7 +357,7 @@ impl Flusher {
         let Gathered { tables, bytes, written, .. } = gathered;
         drop(tables);
         shared.release(bytes);
-        written.iter().for_each(|entry| segment::remove(&*shared.files, entry.number));
+        written.iter().for_each(|entry| self.discard(shared, entry.number));
     }
 }
 
@@ -372,7 +376,7 @@ pub(super) fn decode(
     }));
     match decoded {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(DecodeError::Malformed(why) | DecodeError::LimitExceeded(why))) => {
+        Ok(Err(DecodeError::Malformed(why) | DecodeError::LimitExceeded(why) | DecodeError::Busy(why))) => {
             Err(format!("it does not decode: {why}"))
         }
         Err(_) => Err("decoding it panicked".to_owned()),
@@ -436,10 +440,9 @@ pub(super) fn set_aside_in(disk: &dyn super::Disk, folder: &Path) -> Vec<std::pa
 pub(super) fn retire_log(shared: &Shared, number: u64, is_damaged: bool) {
     let path = log_path(&shared.folder, number);
     let retired = if is_damaged {
-        let folder = shared.folder.join(DAMAGED_FOLDER);
-        shared.disk.create_folder(&folder).and_then(|()| {
-            let kept = folder.join(format!("{number:010}.{LOG}"));
-            shared.disk.rename(&path, &kept)
+        super::files::set_aside(&*shared.disk, &shared.folder, &path, number, LOG, false).map(|place| {
+            tracing::warn!(path = %path.display(), place, "a log file with unreadable parts was set aside");
+            shared.look_aside();
         })
     } else {
         shared.disk.remove(&path)

@@ -10,7 +10,7 @@ use tracewell_query::{Found, QueryError, Search, SearchRequest};
 use tracewell_store::{Projection, SpanStore};
 use tracewell_wire::jaeger::{ENVELOPE_END, ENVELOPE_START, TracesEncoder};
 
-use super::{ErrorView, JaegerError};
+use super::{ErrorView, JaegerError, incomplete};
 use crate::api::error::ApiError;
 use crate::api::state::ApiState;
 use crate::api::stream::{Gone, Outlet, pipe};
@@ -124,7 +124,8 @@ impl<'a> Source<'a> {
                     let mut rows: HashMap<TraceId, Vec<usize>> =
                         rows.map(|rows| (spans.spans().trace_id[rows[0]], rows)).collect();
                     missing.extend(now.iter().filter(|id| !rows.contains_key(id)));
-                    if *must_be_there && !missing.is_empty() {
+                    // Where something could not be read, nobody knows that it is not there.
+                    if *must_be_there && !missing.is_empty() && state.left_out.is_empty() {
                         return Err(ApiError::not_found("trace not found"));
                     }
                     let traces = now.iter().filter_map(|id| rows.remove(id)).collect();
@@ -140,9 +141,10 @@ impl<'a> Source<'a> {
 
     /// What is missing of an answer that is there.
     fn errors(&self) -> Option<Vec<ErrorView>> {
-        let Kind::Ids { missing, .. } = &self.kind else { return None };
+        let missing: &[TraceId] = if let Kind::Ids { missing, .. } = &self.kind { missing } else { &[] };
         let view =
             |id: &TraceId| ErrorView { code: None, msg: "trace not found".to_owned(), trace_id: Some(id.to_string()) };
-        (!missing.is_empty()).then(|| missing.iter().map(view).collect())
+        let errors: Vec<ErrorView> = missing.iter().map(view).chain(incomplete(&self.state.left_out)).collect();
+        (!errors.is_empty()).then_some(errors)
     }
 }

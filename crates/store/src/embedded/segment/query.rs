@@ -12,7 +12,7 @@ use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::scan::Plan;
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
-use crate::embedded::damage::Damages;
+use crate::embedded::damage::Tolerance;
 use crate::names::ValuesOf;
 use crate::scan::{Source, Top};
 use crate::{Projection, Scan, StoreError};
@@ -23,11 +23,11 @@ impl Segment {
         &self,
         ids: &[TraceId],
         projection: Projection,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
         out: &mut SpanBatch,
     ) -> Result<(), StoreError> {
         let mut blocks: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
-        for (id, held) in ids.iter().zip(self.blocks_of(ids, damages)?) {
+        for (id, held) in ids.iter().zip(self.blocks_of(ids, tolerance)?) {
             for block in held {
                 let wanted = blocks.entry(block).or_default();
                 if !wanted.contains(id) {
@@ -41,6 +41,7 @@ impl Segment {
         let contents = self.contents()?;
         let mut zstd = self.zstd()?;
         let mut emitter = Emitter::new(&contents, projection, std::mem::take(out));
+        let mut ended = Ok(());
         for (number, wanted) in blocks {
             let mut read = || -> Result<(), StoreError> {
                 let mut block =
@@ -52,10 +53,13 @@ impl Segment {
                 }
                 emitter.emit(&mut zstd, &mut block, &rows)
             };
-            damages.tolerate(read())?;
+            ended = self.tolerate_block(number, tolerance, read()).map(drop);
+            if ended.is_err() {
+                break;
+            }
         }
         *out = emitter.into_batch();
-        Ok(())
+        ended
     }
 
     /// What a list says of a trace, if it is kept and the rows in these blocks, in order, are all that there are of it.
@@ -87,9 +91,14 @@ impl Segment {
     }
 
     /// Appends the traces that have a row of a scan.
-    pub(crate) fn trace_ids(&self, scan: &Scan, damages: &Damages, ids: &mut Vec<TraceId>) -> Result<(), StoreError> {
+    pub(crate) fn trace_ids(
+        &self,
+        scan: &Scan,
+        tolerance: &Tolerance<'_>,
+        ids: &mut Vec<TraceId>,
+    ) -> Result<(), StoreError> {
         let contents = self.contents()?;
-        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
+        let Some(plan) = Plan::new(self, &contents, scan, tolerance)? else { return Ok(()) };
         let mut zstd = self.zstd()?;
         for (number, place) in self.footer.blocks.iter().enumerate() {
             let (first, last) = (place.first_start_unix_nano, place.last_start_unix_nano);
@@ -109,16 +118,22 @@ impl Segment {
                 }
                 Ok(())
             };
-            damages.tolerate(read())?;
+            self.tolerate_block(number, tolerance, read())?;
         }
         Ok(())
     }
 
     /// Offers the rows of a scan. Blocks are visited newest first, and those that lie behind the last row that is asked
     /// for are not read.
-    pub(crate) fn scan(&self, scan: &Scan, part: u32, damages: &Damages, top: &mut Top) -> Result<(), StoreError> {
+    pub(crate) fn scan(
+        &self,
+        scan: &Scan,
+        part: u32,
+        tolerance: &Tolerance<'_>,
+        top: &mut Top,
+    ) -> Result<(), StoreError> {
         let contents = self.contents()?;
-        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
+        let Some(plan) = Plan::new(self, &contents, scan, tolerance)? else { return Ok(()) };
         let blocks = &self.footer.blocks;
         let mut order: Vec<usize> = (0..blocks.len())
             .filter(|number| {
@@ -137,7 +152,7 @@ impl Segment {
             let found = self.block(number).and_then(|mut block| {
                 plan.find(&mut zstd, &contents, &mut block, scan, Source { part, place: number as u32 }, top)
             });
-            damages.tolerate(found)?;
+            self.tolerate_block(number, tolerance, found)?;
         }
         Ok(())
     }
@@ -147,7 +162,7 @@ impl Segment {
         &self,
         wanted: &[(u32, Vec<usize>)],
         projection: Projection,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
         out: &mut SpanBatch,
     ) -> Result<Vec<usize>, StoreError> {
         let contents = self.contents()?;
@@ -158,7 +173,7 @@ impl Segment {
             let before = emitter.len();
             let rows = Runs::of_places(rows);
             let read = self.block(*number as usize).and_then(|mut block| emitter.emit(&mut zstd, &mut block, &rows));
-            damages.tolerate(read)?;
+            tolerance.tolerate(self.entry.number, || self.block_as_part(*number as usize), read)?;
             appended.push(emitter.len() - before);
         }
         *out = emitter.into_batch();
@@ -169,7 +184,7 @@ impl Segment {
     pub(crate) fn values(
         &self,
         wanted: &ValuesOf<'_>,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
         out: &mut BTreeSet<String>,
     ) -> Result<(), StoreError> {
         let contents = self.contents()?;
@@ -219,7 +234,7 @@ impl Segment {
                 let mut block = self.block(number)?;
                 block_values(&mut zstd, &contents, &mut block, &columns, wanted, every_row_counts, out)
             };
-            damages.tolerate(read())?;
+            self.tolerate_block(number, tolerance, read())?;
         }
         Ok(())
     }
