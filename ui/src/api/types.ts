@@ -25,6 +25,17 @@ export interface StoreStats {
   bucket: BucketStats | null;
 }
 
+/** What an answer was made without. */
+export interface MissingPart {
+  file: string;
+  /** Its spans, if their number is known. */
+  spans: number | null;
+  first_start_unix_nano: string | null;
+  last_start_unix_nano: string | null;
+  /** If not, it cannot be read at the moment. */
+  damaged: boolean;
+}
+
 export interface BucketStats {
   url: string;
   /** Why it cannot be written now. */

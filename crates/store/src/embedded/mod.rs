@@ -324,7 +324,7 @@ fn log_path(folder: &Path, number: u64) -> PathBuf {
 fn logs_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<u64>, StoreError> {
     let folder = folder.join("log");
     let context = |source| StoreError::io(format!("list {}", folder.display()), source);
-    disk::numbers_in(disk, &folder, "log").map_err(context)
+    disk::retried(|| disk::numbers_in(disk, &folder, "log")).map_err(context)
 }
 
 impl Shared {

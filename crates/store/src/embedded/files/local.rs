@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::SegmentFiles;
 use super::aside::{Aside, DAMAGED_FOLDER, free_name};
-use crate::embedded::disk::{Disk, ReadFile, WriteFile, numbers_in};
+use crate::embedded::disk::{Disk, ReadFile, WriteFile, numbers_in, retried};
 use crate::embedded::log_path;
 
 /// What the name of a segment's file ends with.
@@ -90,7 +90,7 @@ impl SegmentFiles for LocalFiles {
     }
 
     fn list(&self) -> io::Result<Vec<u64>> {
-        numbers_in(&*self.disk, &self.segments, EXTENSION)
+        retried(|| numbers_in(&*self.disk, &self.segments, EXTENSION))
     }
 
     fn catalog_name(&self) -> String {
@@ -98,7 +98,7 @@ impl SegmentFiles for LocalFiles {
     }
 
     fn read_catalog(&self) -> io::Result<Option<Vec<u8>>> {
-        match self.disk.read(&self.folder.join(CATALOG)) {
+        match retried(|| self.disk.read(&self.folder.join(CATALOG))) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
