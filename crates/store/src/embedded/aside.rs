@@ -66,6 +66,10 @@ impl Unopened {
 impl Shared {
     /// Looks at what was set aside, which is the record of what is missing.
     pub(super) fn look_aside(&self) {
+        if self.files.is_away() {
+            // It would be waited for in vain. What is there is looked at when the bucket is claimed.
+            return;
+        }
         let mut found = Vec::new();
         match self.files.list_aside() {
             Ok(listed) => {
