@@ -9,7 +9,6 @@ use tracewell_store::AttributeScope;
 use super::error::ApiError;
 use super::missing::{Asking, SaysComplete};
 use super::params::Params;
-use super::state::ApiState;
 
 /// Names in one answer: more than a person reads or a form completes.
 const MAX_NAMES: usize = 10_000;
