@@ -39,8 +39,8 @@ fn a_span_of_version_2_says_all_of_it() {
     assert_eq!(
         said(span),
         "front client get /api 1556604172355737+1431 error [error=refused http.method=GET \
-         network.local.address=192.168.99.1 network.local.port=3306 peer.service=back network.peer.address=::1 \
-         network.peer.port=9000 zipkin.debug=true]"
+         network.local.address=192.168.99.1 network.local.port=3306 network.peer.address=::1 network.peer.port=9000 \
+         peer.service=back zipkin.debug=true]"
     );
     assert_eq!(span.trace_id().to_string(), "00000000000000005af7183fb1d4cf5f");
     assert_eq!((span.status_message(), span.trace_state()), ("refused", "a=b"));
@@ -89,7 +89,7 @@ fn a_span_of_version_1_with_both_sides_is_two_spans() {
     assert_eq!(
         all,
         [
-            "front client get 1000+1000 unset [http.path=/a peer.service=back network.peer.address=10.0.0.2]",
+            "front client get 1000+1000 unset [http.path=/a network.peer.address=10.0.0.2 peer.service=back]",
             "back server get 1100+700 unset [rows=12 zipkin.shared=true]",
         ]
     );
