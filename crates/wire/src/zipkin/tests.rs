@@ -157,7 +157,8 @@ fn a_bad_port_or_endpoint_loses_itself_only() {
 
 #[test]
 fn payloads_of_others_are_read() {
-    let shared = std::path::Path::new("/work/shared/receivers");
+    // Beside the checkout, where there is one.
+    let shared = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/receivers"));
     let Ok(folders) = std::fs::read_dir(shared) else { return };
     for folder in folders.flatten().filter(|folder| folder.file_name().to_string_lossy().starts_with("zipkin-v")) {
         for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
