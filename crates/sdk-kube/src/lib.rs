@@ -13,7 +13,11 @@
 //! ```
 //!
 //! A request is a client span named by its template, such as `GET /api/v1/namespaces/{namespace}/pods/{name}`, and carries
-//! its context: an API server that is traced itself goes on with it.
+//! its context: an API server that is traced itself goes on with it, and has the request's id in its audit log.
+//!
+//! # Features
+//! `latest` (default): Kubernetes' API in the newest version that `k8s-openapi` has. A program that names another version in its
+//! own dependency on `k8s-openapi` turns the default off.
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -169,3 +173,8 @@ mod tests {
         }
     }
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

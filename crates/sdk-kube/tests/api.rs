@@ -14,8 +14,9 @@ use kube::api::{Api, ListParams};
 use serde_json::json;
 use tracewell::{Config, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer};
 
-fn pod(name: &str, parent: &str) -> serde_json::Value {
-    json!({ "metadata": { "name": name, "namespace": "shop", "labels": { "parent": parent } }, "spec": { "containers": [] } })
+fn pod(name: &str, parent: &str, request: &str) -> serde_json::Value {
+    let labels = json!({ "parent": parent, "request": request });
+    json!({ "metadata": { "name": name, "namespace": "shop", "labels": labels }, "spec": { "containers": [] } })
 }
 
 async fn api() -> String {
@@ -24,9 +25,10 @@ async fn api() -> String {
             let status = json!({ "status": "Failure", "reason": "NotFound", "message": "secret", "code": 404 });
             return (StatusCode::NOT_FOUND, Json(status)).into_response();
         }
-        Json(pod(&name, headers["traceparent"].to_str().unwrap())).into_response()
+        let header = |name| headers[name].to_str().unwrap();
+        Json(pod(&name, header("traceparent"), header("x-request-id"))).into_response()
     };
-    let all = async || Json(json!({ "metadata": {}, "items": [pod("a", ""), pod("b", "")] }));
+    let all = async || Json(json!({ "metadata": {}, "items": [pod("a", "", ""), pod("b", "", "")] }));
     let routes = Router::new()
         .route("/api/v1/namespaces/shop/pods/{name}", get(one))
         .route("/api/v1/namespaces/shop/pods", get(all));
@@ -50,15 +52,18 @@ async fn each_request_is_a_span_named_by_its_template() {
         let found = pods.get("gallery-7").await.unwrap();
         assert_eq!(pods.list(&ListParams::default().labels("app=gallery")).await.unwrap().items.len(), 2);
         pods.get("missing").await.unwrap_err();
-        found.metadata.labels.unwrap()["parent"].clone()
+        found.metadata.labels.unwrap()
     };
-    let carried = work.in_span(parent).await;
+    let context = parent.context().with_request_id("r-42");
+    let labels = work.with_context(context).await;
+    parent.end();
     tracer.shutdown(Duration::from_secs(30)).unwrap();
 
     let one = "GET /api/v1/namespaces/{namespace}/pods/{name}";
     let found = exporter.spans().into_iter().find(|span| span.name == one && span.status == Status::Unset).unwrap();
     assert_eq!((found.kind, found.parent_span_id), (SpanKind::Client, Some(parent_id)));
-    assert!(carried.contains(&found.context.span_id.to_string()), "{carried}");
+    assert!(labels["parent"].contains(&found.context.span_id.to_string()), "{labels:?}");
+    assert_eq!(labels["request"], "r-42");
     assert_eq!(found.tag_value("server.address"), Some(&"127.0.0.1".into()));
     let full = format!("{url}/api/v1/namespaces/shop/pods/gallery-7");
     assert_eq!(found.tag_value("url.full"), Some(&full.as_str().into()));

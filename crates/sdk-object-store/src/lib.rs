@@ -12,7 +12,12 @@
 //!
 //! A span covers the time until the head of the answer; that of a listing or of deletions, the whole of it. Contents are
 //! not recorded, and no text of an error, which may quote answers: its kind is.
+//!
+//! # Features
+//! `http`: `Propagating`, which sends the context and the request id along with the requests of a store.
 
+#[cfg(feature = "http")]
+mod propagation;
 mod upload;
 
 use std::fmt;
@@ -26,6 +31,8 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+#[cfg(feature = "http")]
+pub use propagation::Propagating;
 use tracewell::{Key, Span, SpanKind, Status, StreamExt as _, Tracer, with_outcome};
 
 /// The store with a span of each operation.
@@ -197,3 +204,8 @@ fn counted<T: 'static>(span: Span, objects: BoxStream<'static, Result<T>>) -> Bo
         None => _ = span.tag("object.count", count),
     }))
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

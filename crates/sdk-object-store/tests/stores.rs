@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload as _, ObjectStore, ObjectStoreExt as _};
-use tracewell::{Config, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer, Value};
+use tracewell::{Config, Context, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer, Value};
 use tracewell_parts::S3;
 
 const BUCKET: &str = "pictures";
@@ -102,6 +104,49 @@ async fn each_operation_on_files_is_a_span() {
     assert_eq!((with("object.size", 6), with("object.count", 2), with("object.count", 1)), (4, 2, 1));
     let missing = spans.iter().find(|span| matches!(span.status, Status::Error(_))).unwrap();
     assert_eq!(missing.tag_value("error.type"), Some(&"not found".into()));
+}
+
+/// What a store's requests are sent with; each is answered with `404`.
+#[derive(Clone, Debug, Default)]
+struct Answers(Arc<Mutex<Vec<Headers>>>);
+
+/// `traceparent` and `x-request-id`.
+type Headers = (Option<String>, Option<String>);
+
+impl HttpConnector for Answers {
+    fn connect(&self, _: &object_store::ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpService for Answers {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        self.0.lock().unwrap().push((header("traceparent"), header("x-request-id")));
+        let mut answer = HttpResponse::new(bytes::Bytes::new().into());
+        *answer.status_mut() = reqwest::StatusCode::NOT_FOUND;
+        Ok(answer)
+    }
+}
+
+#[tokio::test]
+async fn the_context_and_the_request_id_go_along_with_a_stores_requests() {
+    let (tracer, exporter) = tracer();
+    let sent = Answers::default();
+    let store = AmazonS3Builder::new()
+        .with_bucket_name(BUCKET)
+        .with_access_key_id("id")
+        .with_secret_access_key("key")
+        .with_http_connector(tracewell_object_store::Propagating::new(sent.clone()));
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let store = tracewell_object_store::traced(store.build().unwrap()).tracer(tracer.clone());
+    let get = async { store.get(&Path::from("7.svg")).await.unwrap_err() };
+    get.with_context(Context::new().with_request_id("r-42")).await;
+    tracer.shutdown(Duration::from_secs(30)).unwrap();
+    let span = exporter.span("get object").unwrap().context;
+    let parent = format!("00-{}-{}-03", span.trace_id, span.span_id);
+    assert_eq!(*sent.0.lock().unwrap(), [(Some(parent), Some("r-42".to_owned()))]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@
 //! # }
 //! ```
 //!
-//! The request is a client span, child of the current one, and carries its context. The span covers the time until the head
+//! The request is a client span, child of the current one, and carries its context and request id (`x-request-id`). The span covers the time until the head
 //! of the answer, redirects included. Users, passwords and secret query values in URLs are replaced by `REDACTED`.
 
 use tracewell::{Status, Tracer};
@@ -86,3 +86,8 @@ fn reason(error: &reqwest::Error, kind: &'static str) -> String {
     }
     reason.map_or_else(|| kind.to_owned(), ToString::to_string)
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

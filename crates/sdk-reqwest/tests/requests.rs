@@ -7,14 +7,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
-use tracewell::{Config, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer};
+use tracewell::{Config, Context, FutureExt as _, InMemoryExporter, SpanKind, Status, Tracer};
 use tracewell_reqwest::SendTraced as _;
 
 /// A server that answers with the context that it was sent; its base URL.
 async fn server() -> String {
     let parent = async |headers: HeaderMap| headers["traceparent"].to_str().unwrap().to_owned();
-    let routes =
-        Router::new().route("/images/{id}", get(parent)).route("/broken", get(async || StatusCode::BAD_GATEWAY));
+    let request_id = async |headers: HeaderMap| headers["x-request-id"].to_str().unwrap().to_owned();
+    let routes = Router::new()
+        .route("/images/{id}", get(parent))
+        .route("/request-id", get(request_id))
+        .route("/broken", get(async || StatusCode::BAD_GATEWAY));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -72,6 +75,19 @@ async fn a_request_carries_its_own_span_and_tells_no_secret() {
     assert!(matches!(&refused.status, Status::Error(text) if text.contains("refused")), "{:?}", refused.status);
     assert!(!format!("{spans:?}").contains("secret"), "{spans:#?}");
     guard.shutdown().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_carries_the_request_id_unless_it_has_one() {
+    let url = format!("{}/request-id", server().await);
+    let client = client();
+    let work = async {
+        let sent = client.get(&url).send_traced().await.unwrap().text().await.unwrap();
+        let own = client.get(&url).header("x-request-id", "own").send_traced().await.unwrap().text().await.unwrap();
+        (sent, own)
+    };
+    let (sent, own) = work.with_context(Context::new().with_request_id("r-42")).await;
+    assert_eq!((&*sent, &*own), ("r-42", "own"));
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ impl<DB: Database> Execute<'static, DB> for Read<DB> {
 }
 
 /// What comes back of a query: first the rows, then how many were changed.
-type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
+pub(crate) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
 impl<'c, E: Executor<'c>> Executor<'c> for Traced<E> {
     type Database = E::Database;

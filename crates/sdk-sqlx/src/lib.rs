@@ -6,9 +6,9 @@
 //! let pool = tracewell_sqlx::Pool::new(sqlx::SqlitePool::connect("sqlite:catalog.db").await?);
 //! let image = sqlx::query("SELECT title FROM images WHERE id = ?").bind(7).fetch_one(&pool).await?;
 //!
-//! // In a transaction:
+//! // In a transaction, too:
 //! let mut transaction = pool.begin().await?;
-//! sqlx::query("DELETE FROM images WHERE id = ?").bind(7).execute(pool.on(&mut *transaction)).await?;
+//! sqlx::query("DELETE FROM images WHERE id = ?").bind(7).execute(&mut *transaction).await?;
 //! transaction.commit().await?;
 //! # Ok(())
 //! # }
@@ -18,21 +18,25 @@
 //! the time until the last row. Parameters are not recorded, and no text of an error, which may quote them: its SQLSTATE,
 //! kind, table and constraint are. `BEGIN`, `COMMIT` and `ROLLBACK` are spans, and so is a wait for a connection.
 //!
+//! Nothing turns by itself into what `sqlx` would use without spans: [`Pool::untraced`] and [`Connection::untraced`] do, for
+//! libraries that ask for `sqlx`'s own types. What takes any `sqlx::Acquire`, such as `sqlx::migrate!`, takes `&pool`, and
+//! makes no spans.
+//!
 //! # Features
 //! `sqlite` and `postgres`: pools of these. `macros` (default): needed when anything in the program has sqlx's feature
 //! `macros`, which changes the trait that is implemented here.
 
+mod connection;
 mod executor;
 mod steps;
 mod transaction;
 
 use std::fmt;
-use std::ops::Deref;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use connection::{Connection, Executes, PoolConnection};
 pub use executor::Traced;
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Database, Error};
+use sqlx::{Database, Error, SqlSafeStr};
 use tracewell::{Context, Key, Span, Tracer, db};
 pub use transaction::Transaction;
 
@@ -90,6 +94,27 @@ impl<DB: Known> Pool<DB> {
 }
 
 impl<DB: Database> Pool<DB> {
+    /// Wraps the pool of a database that tells nothing of itself here, such as MySQL: `system` is a name of OpenTelemetry's
+    /// for it, like `mysql`. See [`Pool::namespace`] and [`Pool::server`].
+    #[must_use]
+    pub fn of_system(pool: sqlx::Pool<DB>, system: &'static str) -> Self {
+        Self { pool, about: About { tracer: None, system, namespace: None, server: None } }
+    }
+
+    /// Tells the name of the database: `db.namespace`.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<Key>) -> Self {
+        self.about.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Tells where the server is: `server.address` and `server.port`.
+    #[must_use]
+    pub fn server(mut self, address: impl Into<Key>, port: u16) -> Self {
+        self.about.server = Some((address.into(), port));
+        self
+    }
+
     /// With this tracer instead of the global one.
     #[must_use]
     pub fn tracer(mut self, tracer: Tracer) -> Self {
@@ -97,26 +122,47 @@ impl<DB: Database> Pool<DB> {
         self
     }
 
-    /// A connection, without spans of its own ([`Pool::on`] makes them). The wait for it is the span `acquire connection` if
-    /// it takes a millisecond or fails; that of queries and transactions, too.
+    /// A connection, with a span of each query. The wait for it is the span `acquire connection` if it takes a millisecond or
+    /// fails; that of queries and transactions, too.
     ///
     /// # Errors
     /// When none comes in time, or the pool is closed.
     pub async fn acquire(&self) -> Result<PoolConnection<DB>, Error> {
-        self.wait(&Context::current()).await
+        let connection = self.wait(&Context::current()).await?;
+        Ok(PoolConnection::new(connection, self.about.clone()))
     }
 
-    /// A transaction, with the spans `BEGIN` and `COMMIT` or `ROLLBACK`.
+    /// A transaction, with the spans `BEGIN` and `COMMIT` or `ROLLBACK`, and one of each query.
     ///
     /// # Errors
     /// When no connection comes in time, and the database's.
     pub async fn begin(&self) -> Result<Transaction<'static, DB>, Error> {
-        let connection = self.acquire().await?;
-        Transaction::begin(self.about.clone(), connection).await
+        let connection = self.wait(&Context::current()).await?;
+        Transaction::begin(self.about.clone(), connection, None).await
+    }
+
+    /// As [`Pool::begin`], with a statement of the caller's, such as `BEGIN IMMEDIATE`.
+    ///
+    /// # Errors
+    /// When no connection comes in time, and the database's.
+    pub async fn begin_with(&self, statement: impl SqlSafeStr) -> Result<Transaction<'static, DB>, Error> {
+        let connection = self.wait(&Context::current()).await?;
+        Transaction::begin(self.about.clone(), connection, Some(statement.into_sql_str())).await
+    }
+
+    /// The pool without spans.
+    #[must_use]
+    pub fn untraced(&self) -> &sqlx::Pool<DB> {
+        &self.pool
+    }
+
+    /// Closes the pool, see [`sqlx::Pool::close`].
+    pub async fn close(&self) {
+        self.pool.close().await;
     }
 
     /// Waits for a connection. The span is made afterwards, for before nobody knows whether there is a wait.
-    async fn wait(&self, context: &Context) -> Result<PoolConnection<DB>, Error> {
+    async fn wait(&self, context: &Context) -> Result<sqlx::pool::PoolConnection<DB>, Error> {
         let (begin, start) = (Instant::now(), SystemTime::now());
         let acquired = self.pool.acquire().await;
         if begin.elapsed() >= SHORTEST_WAIT || acquired.is_err() {
@@ -128,17 +174,9 @@ impl<DB: Database> Pool<DB> {
         acquired
     }
 
-    /// A connection or transaction of this pool, with a span of each query: `pool.on(&mut *transaction)`.
-    pub fn on<E>(&self, executor: E) -> Traced<E> {
-        Traced { executor, about: self.about.clone() }
-    }
-}
-
-impl<DB: Database> Deref for Pool<DB> {
-    type Target = sqlx::Pool<DB>;
-
-    fn deref(&self) -> &sqlx::Pool<DB> {
-        &self.pool
+    /// `sqlx`'s own connection to this database, got elsewhere, with a span of each query.
+    pub fn on<'c>(&self, connection: &'c mut DB::Connection) -> Traced<&'c mut DB::Connection> {
+        Traced { executor: connection, about: self.about.clone() }
     }
 }
 
@@ -160,11 +198,11 @@ pub trait Known: Database + sealed::Describe {}
 impl<DB: Database + sealed::Describe> Known for DB {}
 
 mod sealed {
-    use super::{About, Connection, Database};
+    use super::{About, Database};
 
     pub trait Describe: Database {
         #[allow(private_interfaces, reason = "nobody else implements it")]
-        fn about(options: &<Self::Connection as Connection>::Options) -> About;
+        fn about(options: &<Self::Connection as sqlx::Connection>::Options) -> About;
     }
 }
 
@@ -195,3 +233,8 @@ impl sealed::Describe for sqlx::Postgres {
         }
     }
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -38,17 +38,45 @@ macro_rules! use_all {
             let twice = sqlx::query("INSERT INTO images (id, title) VALUES ($1, 'secret')").bind(1_i32);
             twice.execute(pool).await.unwrap_err();
             let mut transaction = pool.begin().await.unwrap();
-            sqlx::query("DELETE FROM images").execute(pool.on(&mut *transaction)).await.unwrap();
+            sqlx::query("DELETE FROM images").execute(&mut *transaction).await.unwrap();
             transaction.rollback().await.unwrap();
             let mut transaction = pool.begin().await.unwrap();
-            sqlx::query("UPDATE images SET title = 'secret'").execute(pool.on(&mut *transaction)).await.unwrap();
+            sqlx::query("UPDATE images SET title = 'secret'").execute(&mut *transaction).await.unwrap();
+            let mut inner = transaction.begin().await.unwrap();
+            sqlx::query("DELETE FROM images").execute(&mut *inner).await.unwrap();
+            inner.rollback().await.unwrap();
+            let mut inner = transaction.begin().await.unwrap();
+            let twice = sqlx::query("INSERT INTO images (id, title) VALUES (7, 'secret')");
+            twice.execute(&mut *inner).await.unwrap();
+            sqlx::query("DELETE FROM images WHERE id = 7").execute(&mut *inner).await.unwrap();
+            inner.commit().await.unwrap();
             transaction.commit().await.unwrap();
+            let mut connection = pool.acquire().await.unwrap();
+            let all = sqlx::query("SELECT id FROM images").fetch_all(&mut *connection).await.unwrap();
+            assert_eq!(all.len(), 3);
+            let mut transaction = connection.begin().await.unwrap();
+            insert_into(&mut transaction).await;
+            // What is asked of `sqlx`'s own connection has no span.
+            sqlx::query("DELETE FROM images WHERE id = 8").execute(transaction.untraced()).await.unwrap();
+            transaction.commit().await.unwrap();
+            // A connection of `sqlx`'s has one when it is asked for, and once.
+            sqlx::query("UPDATE images SET id = id").execute(pool.on(connection.untraced())).await.unwrap();
+            drop(connection);
             let count: i64 = sqlx::query_scalar("SELECT count(*) FROM images").fetch_one(pool).await.unwrap();
             assert_eq!(count, 3);
         };
         work.in_span(tracer.span("parent").start()).await;
         tracer.shutdown(Duration::from_secs(30)).unwrap();
     }};
+}
+
+/// A function of a program, which is given its connection: this, or any executor.
+async fn insert_into<DB>(connection: &mut tracewell_sqlx::Connection<'_, DB>)
+where
+    DB: tracewell_sqlx::Executes,
+    DB::Arguments: sqlx::IntoArguments<DB>,
+{
+    sqlx::query::<DB>("INSERT INTO images (id, title) VALUES (8, 'secret')").execute(connection).await.unwrap();
 }
 
 fn check(exporter: &InMemoryExporter, system: &str, namespace: &str, violation: &str) {
@@ -66,9 +94,12 @@ fn check(exporter: &InMemoryExporter, system: &str, namespace: &str, violation: 
     let insert = "INSERT images";
     let select = "SELECT images";
     let undone = ["BEGIN", "DELETE images", "ROLLBACK"];
-    let done = ["BEGIN", "UPDATE images", "COMMIT"];
+    let savepoints =
+        [["SAVEPOINT", "DELETE images", "ROLLBACK"].as_slice(), &["SAVEPOINT", insert, "DELETE images", "RELEASE"]];
+    let done = [&["BEGIN", "UPDATE images"], savepoints[0], savepoints[1], &["COMMIT"]].concat();
+    let by_connection = [select, "BEGIN", insert, "COMMIT", "UPDATE images"];
     let before = ["CREATE TABLE images", insert, insert, insert, select, select, insert];
-    assert_eq!(names, [&before[..], &undone, &done, &[select]].concat());
+    assert_eq!(names, [&before[..], &undone, &done, &by_connection, &[select]].concat());
     assert_eq!(text(&spans[4], "db.query.text"), "SELECT id, title FROM images WHERE title = ? AND id < $1");
     assert_eq!(spans[4].tag_value("db.response.returned_rows"), Some(&2.into()));
     assert_eq!(spans[5].tag_value("db.response.returned_rows"), Some(&1.into()));
@@ -89,6 +120,31 @@ async fn each_query_of_sqlite_is_a_span() {
     let pool = Pool::new(sqlx::SqlitePool::connect_with(options).await.unwrap()).tracer(tracer.clone());
     use_all!(&pool, &tracer);
     check(&exporter, "sqlite", &file.to_string_lossy(), "1555");
+}
+
+#[tokio::test]
+async fn what_takes_any_source_of_connections_takes_the_pool_and_a_transaction() {
+    async fn count<'c>(from: impl sqlx::Acquire<'c, Database = sqlx::Sqlite>) -> i64 {
+        let mut connection = from.acquire().await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM images").fetch_one(&mut *connection).await.unwrap()
+    }
+    let (tracer, exporter) = tracer();
+    let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+    let pool = Pool::of_system(options.connect("sqlite::memory:").await.unwrap(), "mysql");
+    let pool = pool.namespace("shop").server("db", 3306).tracer(tracer.clone());
+    sqlx::query("CREATE TABLE images (id INTEGER)").execute(&pool).await.unwrap();
+    assert_eq!(count(&pool).await, 0);
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    assert_eq!(count(&mut *transaction).await, 0);
+    drop(transaction);
+    pool.close().await;
+    tracer.shutdown(Duration::from_secs(30)).unwrap();
+    let spans = exporter.spans();
+    let made: Vec<_> = spans.iter().filter(|span| span.name != "acquire connection").collect();
+    let names: Vec<_> = made.iter().map(|span| (&*span.name, text(span, "db.query.text"))).collect();
+    assert_eq!(names, [("CREATE TABLE images", "CREATE TABLE images (id INTEGER)"), ("BEGIN", "BEGIN IMMEDIATE")]);
+    assert_eq!((text(made[0], "db.system.name"), text(made[0], "db.namespace")), ("mysql", "shop"));
+    assert_eq!((text(made[0], "server.address"), made[0].tag_value("server.port")), ("db", Some(&3306.into())));
 }
 
 #[tokio::test]

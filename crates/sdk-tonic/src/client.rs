@@ -7,7 +7,7 @@ use tracewell::{Span, Tracer};
 use crate::service::{CallService, SideLayer};
 use crate::{Side, builder, with_authority};
 
-/// Makes a client span of each call, whose context goes along in the metadata.
+/// Makes a client span of each call, whose context goes along in the metadata, and the request id as `x-request-id`.
 #[derive(Clone, Debug, Default)]
 pub struct ClientLayer {
     tracer: Option<Tracer>,

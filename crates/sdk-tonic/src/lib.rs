@@ -64,3 +64,8 @@ pub(crate) fn end(span: &Span, side: Side, status: Option<&str>, method: &str) {
         span.tag("error.type", code).status(tracewell::Status::Error(code.into()));
     }
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,7 +8,7 @@ use crate::service::{CallService, SideLayer};
 use crate::{Side, builder, with_authority};
 
 /// Continues the caller's trace with a server span of each call, which is current in the handler and, as a
-/// [`tracewell::Context`], among the request's extensions.
+/// [`tracewell::Context`], among the request's extensions. Its request id is the caller's `x-request-id`, or made up.
 #[derive(Clone, Debug, Default)]
 pub struct ServerLayer {
     tracer: Option<Tracer>,
@@ -30,12 +30,12 @@ impl ServerLayer {
 
     pub(crate) fn start<B>(&self, request: &mut Request<B>) -> Span {
         let tracer = self.tracer.as_ref().unwrap_or_else(|| tracewell::tracer());
-        let parent = tracer.propagators().extract(request.headers());
+        let parent = tracer.propagators().extract(request.headers()).ensure_request_id();
         let authority = request.uri().authority().map(|authority| authority.as_str());
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         // The parent is set through being current, for the first tag already asks the sampler.
-        let span = parent.in_scope(|| builder(tracer, Side::Server, request.uri()));
-        let span = with_authority(span, authority.or(host)).start();
+        let span = parent.clone().in_scope(|| builder(tracer, Side::Server, request.uri()));
+        let span = with_authority(span, authority.or(host)).tag("request.id", parent.request_id()).start();
         request.extensions_mut().insert(span.context());
         span
     }

@@ -25,7 +25,8 @@ impl TraceService for Service {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         tokio::task::yield_now().await;
-        self.0.span("handler").start().end();
+        let request_id = tracewell::Context::current().request_id().map(str::to_owned);
+        self.0.span("handler").tag("request", request_id).start().end();
         match request.metadata().get("wanted").map(|wanted| wanted.to_str().unwrap()) {
             Some("missing") => Err(Status::not_found("secret")),
             Some("broken") => Err(Status::internal("secret")),
@@ -71,7 +72,8 @@ async fn a_call_is_one_trace_on_both_sides_and_ends_with_its_status() {
     let parent = client_tracer.span("parent").start();
     let parent_id = parent.span_context().span_id;
     let work = async {
-        client.export(wanting("answer")).await.unwrap();
+        let named = tracewell::Context::current().with_request_id("r-42");
+        client.export(wanting("answer")).with_context(named).await.unwrap();
         assert_eq!(client.export(wanting("missing")).await.unwrap_err().code(), Code::NotFound);
         assert_eq!(client.export(wanting("broken")).await.unwrap_err().code(), Code::Internal);
         // Given up when it has come to the server.
@@ -124,6 +126,12 @@ async fn a_call_is_one_trace_on_both_sides_and_ends_with_its_status() {
             assert!(theirs.iter().any(|span| handler(&span)), "{code}");
         }
     }
+    // The request's id goes along, and is made up where there is none.
+    let requests: Vec<_> =
+        theirs.iter().filter(|span| span.name == "handler").map(|span| text(span, "request")).collect();
+    assert_eq!(text(&with_code(&theirs, "OK"), "request.id"), "r-42");
+    assert_eq!(requests.iter().filter(|id| *id == "r-42").count(), 1, "{requests:?}");
+    assert!(requests.iter().all(|id| id == "r-42" || id.len() == 32), "{requests:?}");
     let unknown = with_code(&theirs, "UNIMPLEMENTED");
     assert_eq!((&*unknown.name, text(&unknown, "rpc.method_original").as_str()), ("_OTHER", "shop.Catalog/Find7"));
     assert!(!format!("{mine:?}{theirs:?}").contains("secret"));

@@ -183,6 +183,15 @@ impl Context {
         self.with(|shared| shared.request_id = Some(request_id.into()))
     }
 
+    /// The same, with a request id that is made up where it has none: where requests come in.
+    #[must_use]
+    pub fn ensure_request_id(self) -> Self {
+        if self.request_id().is_some() {
+            return self;
+        }
+        self.with_request_id(&crate::propagation::new_request_id())
+    }
+
     /// A context of its own that differs in something.
     fn with(self, change: impl FnOnce(&mut Shared)) -> Self {
         let mut new = Shared::default();

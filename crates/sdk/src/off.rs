@@ -64,6 +64,11 @@ impl Context {
     }
 
     #[inline(always)]
+    pub fn ensure_request_id(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
     pub fn with_request_id(self, _request_id: &str) -> Self {
         self
     }

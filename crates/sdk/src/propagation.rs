@@ -15,6 +15,12 @@ use std::ops::BitOr;
 pub trait Injector {
     /// Sets a header, replacing what was there. Names are in lower case.
     fn set(&mut self, name: &str, value: &str);
+
+    /// Whether there is such a header. Where there is an `x-request-id`, it stays. Carriers that cannot tell say no.
+    fn has(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
 }
 
 /// Something that headers can be read from. Carriers ignore the case of their names.
@@ -113,6 +119,10 @@ impl Propagators {
                 jaeger::inject_baggage(baggage, carrier);
             }
         }
+        // The services of one request log the same id, whatever the formats are.
+        if let Some(id) = context.request_id().filter(|id| is_request_id(id) && !carrier.has(REQUEST_ID)) {
+            carrier.set(REQUEST_ID, id);
+        }
     }
 
     /// As [`extract`], in these formats.
@@ -137,7 +147,10 @@ impl Propagators {
             jaeger::extract_baggage(carrier, &mut baggage);
         }
         let baggage = if baggage.is_empty() { None } else { Some(std::sync::Arc::new(baggage)) };
-        Context::unrecorded(span.unwrap_or_default(), baggage, None)
+        let mut request_id: Option<&str> = None;
+        carrier.values(REQUEST_ID, &mut |id| _ = request_id.get_or_insert(id));
+        let request_id = request_id.filter(|id| is_request_id(id)).map(Into::into);
+        Context::unrecorded(span.unwrap_or_default(), baggage, request_id)
     }
 }
 
@@ -165,7 +178,8 @@ impl fmt::Debug for Propagators {
 }
 
 /// Writes the context into a message that leaves the process, in the formats of its tracer
-/// ([`crate::Config::propagators`]) or else of the global one. Without a valid span and baggage nothing is written.
+/// ([`crate::Config::propagators`]) or else of the global one, and its request id as `x-request-id` where the message has none.
+/// Without a valid span, baggage and request id nothing is written.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();
@@ -177,10 +191,23 @@ pub fn inject(context: &Context, carrier: &mut impl Injector) {
 
 /// Reads the context of a message that came from another process, in the formats of the current context's
 /// tracer or else of the global one. An invalid
-/// parent counts as none, so that a new trace begins; the baggage is read either way.
+/// parent counts as none, so that a new trace begins; the baggage and `x-request-id` are read either way.
 #[must_use]
 pub fn extract(carrier: &impl Extractor) -> Context {
     tracer().propagators().extract(carrier)
+}
+
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// For a request that came with none.
+pub(crate) fn new_request_id() -> String {
+    format!("{:016x}{:016x}", crate::id::random_u64(), crate::id::random_u64())
+}
+
+/// Whether it is fit to be stored and sent on.
+pub(crate) fn is_request_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The value of a header that may stand there once: more than one is as invalid as none.

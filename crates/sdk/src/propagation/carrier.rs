@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+static REQUEST_ID: HeaderName = HeaderName::from_static(super::REQUEST_ID);
 
 const FEW_HEADERS: usize = 12;
 
 /// Names that every request meets need not be checked for every request.
 fn known(name: &str) -> Option<&'static HeaderName> {
-    [&TRACEPARENT, &TRACESTATE, &BAGGAGE].into_iter().find(|known| known.as_str() == name)
+    [&TRACEPARENT, &TRACESTATE, &BAGGAGE, &REQUEST_ID].into_iter().find(|known| known.as_str() == name)
 }
 
 impl Injector for HeaderMap {
@@ -24,6 +25,10 @@ impl Injector for HeaderMap {
         } else if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
             self.insert(name, value);
         }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.contains_key(name)
     }
 }
 
@@ -55,6 +60,10 @@ macro_rules! map {
                     self.retain(|other, _| !other.eq_ignore_ascii_case(name));
                     self.insert(name.to_owned(), value.to_owned());
                 }
+
+                fn has(&self, name: &str) -> bool {
+                    self.keys().any(|other| other.eq_ignore_ascii_case(name))
+                }
             }
 
             impl Extractor for $map {
@@ -78,6 +87,10 @@ impl Injector for Vec<(String, String)> {
         self.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self.push((name.to_owned(), value.to_owned()));
     }
+
+    fn has(&self, name: &str) -> bool {
+        self.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
+    }
 }
 
 impl Extractor for Vec<(String, String)> {
@@ -95,6 +108,10 @@ impl Injector for BTreeMap<String, Vec<u8>> {
     fn set(&mut self, name: &str, value: &str) {
         self.retain(|other, _| !other.eq_ignore_ascii_case(name));
         self.insert(name.to_owned(), value.as_bytes().to_vec());
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.keys().any(|other| other.eq_ignore_ascii_case(name))
     }
 }
 

@@ -282,3 +282,34 @@ fn headers_are_found_among_few_and_among_many() {
         assert_eq!(context.span_context().trace_state.as_str(), "a=1,b=2", "{others} others");
     }
 }
+
+#[test]
+fn a_request_id_goes_along_in_every_carrier_unless_the_message_has_one() {
+    let context = Context::new().with_request_id("r-42");
+    let mut map = HashMap::from([("X-Request-Id".to_owned(), "own".to_owned())]);
+    inject(&context, &mut map);
+    assert_eq!(map, HashMap::from([("X-Request-Id".to_owned(), "own".to_owned())]));
+    let mut bytes = std::collections::BTreeMap::<String, Vec<u8>>::new();
+    inject(&context, &mut bytes);
+    assert_eq!(bytes["x-request-id"], b"r-42");
+    assert_eq!(extract(&bytes).request_id(), Some("r-42"));
+    let mut headers = http::HeaderMap::new();
+    inject(&context, &mut headers);
+    inject(&Context::new().with_request_id("other"), &mut headers);
+    assert_eq!(extract(&headers).request_id(), Some("r-42"));
+    assert_eq!(injected(&context), [("x-request-id".to_owned(), "r-42".to_owned())]);
+    // Whatever the formats are.
+    assert_eq!(Propagators::NONE.extract(&injected(&context)).request_id(), Some("r-42"));
+}
+
+#[test]
+fn a_request_id_that_is_not_fit_is_neither_taken_nor_sent_on() {
+    for bad in ["", "a b", "ü", &"x".repeat(129)] {
+        assert_eq!(extract(&headers(&[("x-request-id", bad)])).request_id(), None, "{bad}");
+        assert_eq!(injected(&Context::new().with_request_id(bad)), [], "{bad}");
+    }
+    let known = Context::new().with_request_id("r-1").ensure_request_id();
+    assert_eq!(known.request_id(), Some("r-1"));
+    let made = Context::new().ensure_request_id();
+    assert!(made.request_id().is_some_and(is_request_id), "{made:?}");
+}

@@ -92,10 +92,6 @@ where
         }
         let mut context = span.context();
         tracer.propagators().inject(&context, request.headers_mut());
-        // The services of one request log the same id.
-        if let Some(id) = context.request_id().and_then(|id| http::HeaderValue::from_str(id).ok()) {
-            request.headers_mut().entry(super::server::REQUEST_ID.clone()).or_insert(id);
-        }
         let inner = run_in(&mut context, || self.inner.call(request));
         ClientFuture { inner, context, span: Some(span) }
     }

@@ -3,6 +3,7 @@
 use super::TracedBody;
 use crate::http::{name, redact_query, split_port, with_method};
 use crate::poll_in;
+use crate::propagation::{is_request_id, new_request_id};
 use crate::{Context, Span, SpanContext, SpanKind, Status, Tracer, Value, run_in, tracer};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
@@ -15,8 +16,7 @@ use std::task::{Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const MAX_REQUEST_ID_BYTES: usize = 128;
+static REQUEST_ID: HeaderName = HeaderName::from_static(crate::propagation::REQUEST_ID);
 
 /// Traces incoming requests: continues the caller's trace with a server span `{METHOD} {route}`, which is current in
 /// the handler, and in the request's extensions as a [`Context`].
@@ -59,15 +59,9 @@ impl RequestId {
 
     /// The one that was sent, when it is fit to be stored and sent on, or a random one.
     fn of(headers: &HeaderMap) -> Self {
-        let is_fit = |value: &&HeaderValue| {
-            let bytes = value.as_bytes();
-            !bytes.is_empty() && bytes.len() <= MAX_REQUEST_ID_BYTES && bytes.iter().all(u8::is_ascii_graphic)
-        };
+        let is_fit = |value: &&HeaderValue| value.to_str().is_ok_and(is_request_id);
         let sent = headers.get(&REQUEST_ID).filter(is_fit).cloned();
-        Self(sent.unwrap_or_else(|| {
-            let random = format!("{:016x}{:016x}", crate::id::random_u64(), crate::id::random_u64());
-            HeaderValue::try_from(random).unwrap_or(HeaderValue::from_static("0"))
-        }))
+        Self(sent.unwrap_or_else(|| HeaderValue::try_from(new_request_id()).unwrap_or(HeaderValue::from_static("0"))))
     }
 }
 
@@ -114,7 +108,10 @@ impl ServerLayer {
         let headers = head.headers();
         let route = self.route_of(head);
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let parent = tracer.propagators().extract(headers).with_request_id(request_id.as_str());
+        let mut parent = tracer.propagators().extract(headers);
+        if parent.request_id().is_none() {
+            parent = parent.with_request_id(request_id.as_str());
+        }
         let scheme = head.uri().scheme_str().unwrap_or("http");
         let host = head.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
         let name = name(head.method().as_str(), route.as_deref());
