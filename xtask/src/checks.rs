@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, is_there, program, run, workspace};
-use crate::{fuzz, parts, parts_list, supply, ui};
+use crate::{fuzz, packages, parts, parts_list, supply, ui};
 
 /// The stripped release binary, pages included, may be so large.
 const MOST_BINARY_BYTES: u64 = 40 << 20;
@@ -38,6 +38,7 @@ pub(crate) const ALL: &[Check] = &[
         },
     },
     Check { name: "supply", about: "licences, sources and advisories of what others wrote", run: supply::supply },
+    Check { name: "packages", about: "the library and its crates can be published", run: packages::packages },
     Check { name: "build", about: "the binaries that the tests start", run: build },
     Check {
         name: "unit",

@@ -6,6 +6,7 @@ mod eval;
 mod fuzz;
 #[cfg(test)]
 mod house;
+mod packages;
 mod parts;
 mod parts_list;
 mod run;

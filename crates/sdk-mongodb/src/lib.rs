@@ -135,3 +135,8 @@ fn note(span: &Span, error: &Error) {
     };
     db::error(span, code.map(|code| code.to_string()).as_deref(), kind);
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

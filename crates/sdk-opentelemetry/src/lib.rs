@@ -174,3 +174,8 @@ impl opentelemetry::trace::Span for Span {
         }
     }
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,6 +14,9 @@
 //!
 //! Works with every connection of the `redis` crate, synchronous ones too. Neither keys nor values are recorded, and no
 //! text of an error, which may quote them: its code is.
+//!
+//! # Features
+//! `tokio-comp` (default) or `smol-comp`: the runtime of asynchronous connections.
 
 mod packed;
 
@@ -222,3 +225,8 @@ impl<C: ConnectionLike> ConnectionLike for Traced<C> {
         self.connection.is_open()
     }
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

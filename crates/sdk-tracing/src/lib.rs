@@ -251,3 +251,8 @@ where
         }
     }
 }
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

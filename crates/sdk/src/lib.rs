@@ -215,3 +215,8 @@ pub fn exception<E: std::error::Error + ?Sized>(error: &E) {
 #[cfg(not(feature = "off"))]
 #[cfg(test)]
 mod tests;
+
+/// Compiles what the readme shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
