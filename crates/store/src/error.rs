@@ -11,7 +11,8 @@ pub enum StoreError {
     /// Over what the store can ever take at once: send less in one request.
     #[error("{0}")]
     TooLarge(String),
-    /// What the store stands on cannot be reached: try again after a moment.
+    /// Something that the answer needs cannot be read at the moment: a disk reports an error, or a bucket does not answer.
+    /// Nothing is known to be damaged: try again later.
     #[error("{0}")]
     Unavailable(String),
     /// The request makes no sense: fix it.
@@ -47,6 +48,20 @@ impl StoreError {
         match source.get_ref().and_then(|cause| cause.downcast_ref::<Unreachable>()) {
             Some(cause) => Self::Unavailable(format!("{context}: {cause}")),
             None => Self::Io { context, source },
+        }
+    }
+
+    /// A read that failed. A file that is missing or too short is damaged; any other error may pass, and says nothing about
+    /// the bytes.
+    pub(crate) fn read(context: String, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                Self::Corrupt(format!("{context}: {source}"))
+            }
+            _ => match Self::io(context, source) {
+                Self::Io { context, source } => Self::Unavailable(format!("{context}: {source}")),
+                other => other,
+            },
         }
     }
 }

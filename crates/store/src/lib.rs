@@ -8,6 +8,7 @@ mod compiled;
 pub mod conformance;
 mod embedded;
 mod error;
+mod left_out;
 mod memory;
 mod memtable;
 mod names;
@@ -18,6 +19,8 @@ mod scan;
 mod stop;
 mod values;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -27,10 +30,11 @@ use tracewell_wire::Format;
 #[doc(hidden)]
 pub use embedded::fuzzing;
 pub use embedded::{
-    BackupReport, BucketOptions, Commit, EmbeddedOptions, EmbeddedStore, FsckReport, Place, RestoreReport,
+    BackupReport, BucketOptions, Commit, EmbeddedOptions, EmbeddedStore, FsckChanges, FsckReport, Place, RestoreReport,
     SegmentReport, StoreReport, backup, export_parquet, fsck, restore, store_report,
 };
 pub use error::StoreError;
+pub use left_out::{LeftOut, Missing, MissingPart};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use names::NameLimits;
 pub use odd_times::{OddCounts, OddTimes, TimeRules};
@@ -106,8 +110,14 @@ pub struct StoreStats {
     pub oldest_unix_nano: Option<u64>,
     /// The latest span start held.
     pub newest_unix_nano: Option<u64>,
-    /// What recovery and reads found broken, by file and offset, whosever it is.
+    /// What recovery and reads found broken, by file and offset, whosever it is. An entry goes when it can be read again.
     pub damages: Vec<String>,
+    /// Files that were set aside, because no segment is known to hold their spans, whosever they are.
+    pub set_aside: Vec<SetAsideFile>,
+    /// Files that cannot be read at the moment and are tried again, whosever they are.
+    pub unavailable: Vec<UnavailableFile>,
+    /// The read that failed last since the store was opened, at something that may have passed.
+    pub last_read_error: Option<String>,
     /// Of the bucket with the segments, if they are in one, whosever they are.
     pub bucket: Option<BucketStats>,
     /// What the store does in the background, for all tenants.
@@ -159,6 +169,32 @@ pub struct RetentionStats {
     pub lag_nanos: u64,
     /// Why the clock is not believed, if so: nothing is deleted by what it says.
     pub clock_doubt: Option<String>,
+}
+
+/// A file in the folder `damaged`, from which `tracewell fsck --adopt` takes what can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAsideFile {
+    /// Its name with the folder.
+    pub name: String,
+    /// Its spans, if that is known.
+    pub spans: Option<u64>,
+    /// The earliest and the latest start of them, if that is known.
+    pub starts_unix_nano: Option<(u64, u64)>,
+    /// Whether spans that were acknowledged may be missing with it.
+    pub is_missing: bool,
+}
+
+/// A file that cannot be read at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnavailableFile {
+    /// Its name.
+    pub name: String,
+    /// Its spans, if that is known.
+    pub spans: Option<u64>,
+    /// The earliest and the latest start of them, if that is known.
+    pub starts_unix_nano: Option<(u64, u64)>,
+    /// What the system said.
+    pub why: String,
 }
 
 /// What is known of the bucket that segments are in.
@@ -320,6 +356,13 @@ pub trait SpanStore: Send + Sync + 'static {
         time: TimeRange,
         limit: usize,
     ) -> Result<Listed<String>, StoreError>;
+
+    /// The same store for one question, whose reads collect what they leave out; `None` if this one never leaves out
+    /// anything.
+    fn view(&self, left_out: Arc<LeftOut>) -> Option<Arc<dyn SpanStore>> {
+        let _ = left_out;
+        None
+    }
 
     /// What is held.
     async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError>;

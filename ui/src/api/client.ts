@@ -1,4 +1,4 @@
-import type { Comparison, SearchAnswer, Stats, TraceDetail, Why } from "./types";
+import type { Comparison, MissingPart, SearchAnswer, Stats, TraceDetail, Why } from "./types";
 
 /** What the server refused, with the parameter to blame if there is one. */
 export class ApiError extends Error {
@@ -24,7 +24,15 @@ async function get<T>(path: string, query: [string, string][] = []): Promise<T> 
     const error = answer.error ?? {};
     throw new ApiError(error.message ?? `The server answered ${response.status}.`, response.status, error.field ?? null);
   }
+  if (answer.complete === false && Array.isArray(answer.missing)) onIncomplete(answer.missing);
   return answer as T;
+}
+
+let onIncomplete: (missing: MissingPart[]) => void = () => {};
+
+/** Has someone told of what answers were made without. */
+export function tellIncomplete(tell: (missing: MissingPart[]) => void): void {
+  onIncomplete = tell;
 }
 
 /** Some names, and whether these are all. */

@@ -25,6 +25,17 @@ export interface StoreStats {
   bucket: BucketStats | null;
 }
 
+/** What an answer was made without. */
+export interface MissingPart {
+  file: string;
+  /** Its spans, if their number is known. */
+  spans: number | null;
+  first_start_unix_nano: string | null;
+  last_start_unix_nano: string | null;
+  /** If not, it cannot be read at the moment. */
+  damaged: boolean;
+}
+
 export interface BucketStats {
   url: string;
   /** Why it cannot be written now. */
@@ -113,7 +124,7 @@ export interface TraceDetail {
   scopes: { name: string; version: string; attributes: KeyValue[] }[];
   critical_path: { span: number; start_nanos: number; duration_nanos: number }[];
   total_spans: number;
-  /** Whether all of them are here; otherwise the first by start. */
+  /** Whether all of them are here; otherwise some cannot be read, or these are the first by start. */
   complete: boolean;
   spans: Span[];
 }

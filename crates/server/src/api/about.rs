@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracewell_store::{BucketStats, CacheStats, DiskStats};
+use tracewell_store::{BucketStats, CacheStats, DiskStats, SetAsideFile, UnavailableFile};
 
 use crate::budget::{MemoryBudget, Part};
 
@@ -65,6 +65,9 @@ struct StoreView {
     oldest_unix_nano: Option<String>,
     newest_unix_nano: Option<String>,
     damages: Vec<String>,
+    set_aside: Vec<SetAsideView>,
+    unavailable: Vec<UnavailableView>,
+    last_read_error: Option<String>,
     bucket: Option<BucketView>,
     disk: Option<DiskView>,
     refusing: Option<String>,
@@ -82,6 +85,50 @@ struct DiskView {
 struct RetentionView {
     lag_nanos: u64,
     clock_doubt: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SetAsideView {
+    name: String,
+    spans: Option<u64>,
+    first_start_unix_nano: Option<String>,
+    last_start_unix_nano: Option<String>,
+    missing: bool,
+}
+
+#[derive(Serialize)]
+struct UnavailableView {
+    name: String,
+    spans: Option<u64>,
+    first_start_unix_nano: Option<String>,
+    last_start_unix_nano: Option<String>,
+    why: String,
+}
+
+impl From<SetAsideFile> for SetAsideView {
+    fn from(SetAsideFile { name, spans, starts_unix_nano, is_missing }: SetAsideFile) -> Self {
+        let (first, last) = starts_unix_nano.unzip();
+        Self {
+            name,
+            spans,
+            first_start_unix_nano: first.map(|nanos| nanos.to_string()),
+            last_start_unix_nano: last.map(|nanos| nanos.to_string()),
+            missing: is_missing,
+        }
+    }
+}
+
+impl From<UnavailableFile> for UnavailableView {
+    fn from(UnavailableFile { name, spans, starts_unix_nano, why }: UnavailableFile) -> Self {
+        let (first, last) = starts_unix_nano.unzip();
+        Self {
+            name,
+            spans,
+            first_start_unix_nano: first.map(|nanos| nanos.to_string()),
+            last_start_unix_nano: last.map(|nanos| nanos.to_string()),
+            why,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -113,6 +160,9 @@ pub(crate) async fn stats(State(state): State<ApiState>, params: Params) -> Resu
         oldest_unix_nano: stats.oldest_unix_nano.map(|nanos| nanos.to_string()),
         newest_unix_nano: stats.newest_unix_nano.map(|nanos| nanos.to_string()),
         damages: stats.damages,
+        set_aside: stats.set_aside.into_iter().map(SetAsideView::from).collect(),
+        unavailable: stats.unavailable.into_iter().map(UnavailableView::from).collect(),
+        last_read_error: stats.last_read_error,
         bucket: stats.bucket.map(BucketView::from),
         disk: stats.disk.map(|DiskStats { free_bytes, total_bytes, min_free_bytes }| DiskView {
             free_bytes,

@@ -3,7 +3,6 @@
 use std::mem::replace;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracewell_insight::{ComparedPath, ComparedSide, Comparer, Comparison, PathStats, Survey};
@@ -12,6 +11,7 @@ use tracewell_query::{LargeTrace, PORTION_BYTES, Search, SearchRequest};
 use tracewell_store::Projection;
 
 use super::error::ApiError;
+use super::missing::{self, Asking};
 use super::params::Params;
 use super::state::ApiState;
 use super::traces::blocking;
@@ -85,7 +85,7 @@ struct SpanView {
     span_id: String,
 }
 
-pub(crate) async fn compare(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn compare(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     let now = state.now_unix_nano();
     let mut wanted = Vec::with_capacity(SIDES.len());
     for name in SIDES {
@@ -170,7 +170,11 @@ impl Reading<'_> {
     async fn read(&mut self, side: usize, wanted: Wanted) -> Result<bool, ApiError> {
         let store = &*self.state.store;
         let name = SIDES[side];
-        let not_found = |message: String| ApiError { field: Some(name.to_owned()), ..ApiError::not_found(message) };
+        let left_out = &self.state.left_out;
+        let not_found = |message: String| match left_out.is_empty() {
+            true => ApiError { field: Some(name.to_owned()), ..ApiError::not_found(message) },
+            false => missing::unknown(left_out, format!("{name}: whether it is so that {message}")),
+        };
         match wanted {
             Wanted::Ids(ids) => {
                 let mut is_complete = true;

@@ -115,6 +115,8 @@ struct LinkView<'a> {
 pub(crate) struct Detail {
     trace: Trace,
     summary: TraceSummary,
+    /// Whether all of the trace could be read.
+    is_whole: bool,
     order: Vec<(usize, usize)>,
     /// Where each row stands in the order.
     places: Vec<usize>,
@@ -127,8 +129,9 @@ pub(crate) struct Detail {
 }
 
 impl Detail {
-    /// A trace, or the part of one that is shown, of which the summary says all.
-    pub(crate) fn new(trace: Trace, summary: Option<TraceSummary>) -> Self {
+    /// A trace, or the part of one that is shown, of which the summary says all. `is_whole` says that nothing of it could not
+    /// be read.
+    pub(crate) fn new(trace: Trace, summary: TraceSummary, is_whole: bool) -> Self {
         let order = trace.depth_first();
         let mut places = vec![0; trace.len()];
         for (place, (row, _)) in order.iter().enumerate() {
@@ -141,8 +144,7 @@ impl Detail {
         }
         let self_nanos = tracewell_insight::self_time_nanos(&trace);
         let leeway = tracewell_insight::leeway(&trace);
-        let summary = summary.unwrap_or_else(|| TraceSummary::of(&trace));
-        Self { trace, summary, order, places, path, self_nanos, critical_nanos, leeway, next: None }
+        Self { trace, summary, is_whole, order, places, path, self_nanos, critical_nanos, leeway, next: None }
     }
 
     /// Appends what comes next until `out` has so many bytes, and little more; true when all is written.
@@ -200,7 +202,7 @@ impl Detail {
             scopes: scopes(self.trace.batch()),
             critical_path: self.path.iter().map(|piece| layout.piece(piece)).collect(),
             total_spans: summary.spans,
-            complete: summary.spans == self.trace.len(),
+            complete: self.is_whole && summary.spans == self.trace.len(),
         }
     }
 }

@@ -7,6 +7,9 @@ use serde::Serialize;
 use tracewell_query::QueryError;
 use tracewell_store::StoreError;
 
+/// How many seconds later it makes sense to try again.
+pub(crate) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
 /// What is wrong, and with which parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
@@ -24,6 +27,8 @@ pub(crate) enum Code {
     InvalidArgument,
     /// Ask for something else.
     NotFound,
+    /// Something that the answer needs cannot be read at the moment: try again later, or take a partial answer.
+    Unavailable,
     /// Try again later, or ask for less.
     Busy,
     /// Tell the operator.
@@ -51,7 +56,7 @@ impl ApiError {
         match self.code {
             Code::InvalidArgument => StatusCode::BAD_REQUEST,
             Code::NotFound => StatusCode::NOT_FOUND,
-            Code::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Busy | Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -60,7 +65,12 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy(_) | StoreError::Unavailable(_) | StoreError::Closed => Self::busy(error.to_string()),
+            StoreError::Busy(_) | StoreError::Closed => Self::busy(error.to_string()),
+            StoreError::Unavailable(why) => Self {
+                code: Code::Unavailable,
+                field: None,
+                message: format!("{why}; try again, or ask with partial=true for what can be read"),
+            },
             StoreError::Invalid(message) | StoreError::TooLarge(message) => {
                 Self { code: Code::InvalidArgument, field: None, message }
             }
@@ -97,8 +107,8 @@ impl IntoResponse for ApiError {
         }
         let inner = Inner { code: self.code, field: self.field.as_deref(), message: &self.message };
         let mut response = (self.status(), Json(Body { error: inner })).into_response();
-        if self.code == Code::Busy {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }

@@ -1,16 +1,15 @@
 //! Whole traces as OTLP JSON lines, streamed.
 
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use tracewell_query::SearchRequest;
 
 use super::error::ApiError;
+use super::missing::Asking;
 use super::params::Params;
-use super::state::ApiState;
 use super::whole::{Asked, EXPORTED_AT_ONCE, Form, answer};
 
-pub(crate) async fn export(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn export(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     let request = SearchRequest {
         tenant: state.tenant.clone(),
         conditions: params.conditions()?,

@@ -9,16 +9,17 @@ use std::collections::{BTreeSet, HashSet};
 
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use tracewell_model::{SpanKind, TraceId};
 use tracewell_query::{QueryError, SearchRequest};
-use tracewell_store::StoreError;
+use tracewell_store::{LeftOut, StoreError};
 
-use super::error::ApiError;
+use super::error::{ApiError, RETRY_AFTER};
+use super::missing::{self, Asking};
 use super::params::Params;
 use super::state::ApiState;
 use super::whole::{Asked, Form, answer};
@@ -37,6 +38,7 @@ pub(crate) fn router(state: ApiState) -> Router<ApiState> {
         // These hold their place among the queries for longer: until the client has the answer.
         .route("/traces", get(traces))
         .route("/traces/{trace_id}", get(trace))
+        .layer(from_fn(super::missing::collect))
         .fallback(async || JaegerError { status: StatusCode::NOT_FOUND, message: "there is no such call".to_owned() })
 }
 
@@ -74,7 +76,11 @@ impl IntoResponse for JaegerError {
     fn into_response(self) -> Response {
         let error = ErrorView { code: Some(self.status.as_u16()), msg: self.message, trace_id: None };
         let body = Envelope { data: None::<()>, total: 0, limit: 0, offset: 0, errors: Some(vec![error]) };
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 }
 
@@ -108,7 +114,7 @@ async fn bounded(State(state): State<ApiState>, request: Request, next: Next) ->
     }
 }
 
-async fn traces(State(state): State<ApiState>, params: Params) -> Result<Response, JaegerError> {
+async fn traces(Asking(state): Asking, params: Params) -> Result<Response, JaegerError> {
     let asked = match parse_traces(params, state.now_unix_nano())? {
         Traces::ByIds(mut ids) => {
             let mut seen = HashSet::new();
@@ -127,7 +133,7 @@ async fn whole_traces(state: ApiState, asked: Asked) -> Result<Response, JaegerE
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-async fn trace(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Response, JaegerError> {
+async fn trace(Asking(state): Asking, Path(id): Path<String>) -> Result<Response, JaegerError> {
     let id: TraceId = id.parse().map_err(|error| JaegerError {
         status: StatusCode::BAD_REQUEST,
         message: format!("trace id {id:?}: {error}"),
@@ -135,17 +141,17 @@ async fn trace(State(state): State<ApiState>, Path(id): Path<String>) -> Result<
     whole_traces(state, Asked::One(id)).await
 }
 
-async fn services(State(state): State<ApiState>) -> Result<Response, JaegerError> {
-    Ok(list(state.store.services(&state.tenant).await?.items))
+async fn services(Asking(state): Asking) -> Result<Response, JaegerError> {
+    Ok(list(&state, state.store.services(&state.tenant).await?.items))
 }
 
-async fn operation_names(State(state): State<ApiState>, Path(service): Path<String>) -> Result<Response, JaegerError> {
+async fn operation_names(Asking(state): Asking, Path(service): Path<String>) -> Result<Response, JaegerError> {
     let operations = state.store.operations(&state.tenant, Some(&service), MAX_OPERATIONS).await?.items;
     let names: BTreeSet<String> = operations.into_iter().map(|operation| operation.name).collect();
-    Ok(list(names.into_iter().collect()))
+    Ok(list(&state, names.into_iter().collect()))
 }
 
-async fn operations(State(state): State<ApiState>, mut params: Params) -> Result<Response, JaegerError> {
+async fn operations(Asking(state): Asking, mut params: Params) -> Result<Response, JaegerError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct View {
@@ -162,10 +168,10 @@ async fn operations(State(state): State<ApiState>, mut params: Params) -> Result
         name: operation.name,
         span_kind: if operation.kind == SpanKind::Unspecified { "" } else { operation.kind.as_str() },
     });
-    Ok(list(views.filter(|view| kind.as_deref().is_none_or(|kind| view.span_kind == kind)).collect()))
+    Ok(list(&state, views.filter(|view| kind.as_deref().is_none_or(|kind| view.span_kind == kind)).collect()))
 }
 
-async fn dependencies(State(state): State<ApiState>, params: Params) -> Result<Response, JaegerError> {
+async fn dependencies(Asking(state): Asking, params: Params) -> Result<Response, JaegerError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct View {
@@ -182,9 +188,16 @@ async fn dependencies(State(state): State<ApiState>, params: Params) -> Result<R
         child: dependency.child,
         call_count: dependency.call_count,
     });
-    Ok(list(views.filter(wanted).collect()))
+    Ok(list(&state, views.filter(wanted).collect()))
 }
 
-fn list<T: Serialize>(data: Vec<T>) -> Response {
-    Json(Envelope { total: data.len(), data, limit: 0, offset: 0, errors: None }).into_response()
+fn list<T: Serialize>(state: &ApiState, data: Vec<T>) -> Response {
+    let errors = incomplete(&state.left_out).map(|error| vec![error]);
+    Json(Envelope { total: data.len(), data, limit: 0, offset: 0, errors }).into_response()
+}
+
+/// What Jaeger's clients show of an answer that is not complete.
+pub(super) fn incomplete(left_out: &LeftOut) -> Option<ErrorView> {
+    let view = || ErrorView { code: None, msg: missing::sentence(&left_out.missing()), trace_id: None };
+    (!left_out.is_empty()).then(view)
 }

@@ -17,6 +17,7 @@
 //! | `why`     | `/why`: where the added time of slow requests went                                |
 //! | `nothing` | what to say, and what to do next, when there is nothing to compare                |
 //! | `about`   | `/stats`, `/version`, `/openapi.yaml`                                             |
+//! | `missing` | what answers were made without, and how they say so                               |
 //! | `jaeger`  | Jaeger's HTTP query API                                                           |
 
 mod about;
@@ -25,6 +26,7 @@ mod detail;
 mod error;
 mod export;
 mod jaeger;
+mod missing;
 mod names;
 mod nothing;
 mod params;
@@ -41,7 +43,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -83,10 +85,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/compare", get(compare::compare))
         .layer(from_fn_with_state(state.clone(), bounded));
     // These hold their place for as long as they stream, which is longer than their handlers run.
-    let native = queries
+    let queries = queries
         .route("/traces/{trace_id}", get(traces::detail))
         .route("/traces/{trace_id}/otlp", get(traces::otlp))
         .route("/export", get(export::export))
+        .layer(from_fn(missing::collect));
+    let native = queries
         .route("/stats", get(about::stats))
         .route("/version", get(about::version))
         .route("/openapi.yaml", get(about::openapi))

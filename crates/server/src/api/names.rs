@@ -1,13 +1,14 @@
 //! What there is to ask for: services, operations, attributes, and who calls whom.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use tracewell_query::MAX_DEPENDENCY_SPANS;
 use tracewell_store::{AttributeScope, Listed};
 
 use super::error::ApiError;
+use super::missing::{Asking, SaysComplete};
 use super::params::Params;
 use super::state::ApiState;
 use crate::budget::Held;
@@ -35,6 +36,13 @@ struct NamesView<T> {
     cut_services: Vec<String>,
 }
 
+impl<T: Serialize> NamesView<T> {
+    fn answer(mut self, state: &ApiState) -> Response {
+        self.complete &= state.left_out.is_empty();
+        (Extension(SaysComplete), Json(self)).into_response()
+    }
+}
+
 /// The names that there is room for in an answer.
 fn within<T>(listed: &mut Listed<T>, length: impl Fn(&T) -> usize) {
     let mut bytes = 0;
@@ -47,7 +55,7 @@ fn within<T>(listed: &mut Listed<T>, length: impl Fn(&T) -> usize) {
     listed.items.truncate(kept);
 }
 
-pub(crate) async fn services(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn services(Asking(state): Asking, params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         services: Vec<String>,
@@ -56,10 +64,10 @@ pub(crate) async fn services(State(state): State<ApiState>, params: Params) -> R
     let mut listed = state.store.services(&state.tenant).await?;
     within(&mut listed, String::len);
     let Listed { items: services, complete, cut_services } = listed;
-    Ok(Json(NamesView { names: View { services }, complete, cut_services }).into_response())
+    Ok(NamesView { names: View { services }, complete, cut_services }.answer(&state))
 }
 
-pub(crate) async fn operations(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn operations(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         operations: Vec<OperationView>,
@@ -77,10 +85,10 @@ pub(crate) async fn operations(State(state): State<ApiState>, mut params: Params
     let view =
         |operation: tracewell_store::Operation| OperationView { name: operation.name, kind: operation.kind.as_str() };
     let names = View { operations: items.into_iter().map(view).collect() };
-    Ok(Json(NamesView { names, complete, cut_services }).into_response())
+    Ok(NamesView { names, complete, cut_services }.answer(&state))
 }
 
-pub(crate) async fn attributes(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn attributes(Asking(state): Asking, params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         attributes: Vec<AttributeView>,
@@ -96,11 +104,11 @@ pub(crate) async fn attributes(State(state): State<ApiState>, params: Params) ->
     let Listed { items, complete, cut_services } = listed;
     let view = |(scope, key)| AttributeView { scope: scope_name(scope), key };
     let names = View { attributes: items.into_iter().map(view).collect() };
-    Ok(Json(NamesView { names, complete, cut_services }).into_response())
+    Ok(NamesView { names, complete, cut_services }.answer(&state))
 }
 
 pub(crate) async fn attribute_values(
-    State(state): State<ApiState>,
+    Asking(state): Asking,
     Path(key): Path<String>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
@@ -114,10 +122,11 @@ pub(crate) async fn attribute_values(
     let limit = params.limit(DEFAULT_VALUES, MAX_VALUES)?;
     params.finish()?;
     let listed = state.store.attribute_values(&state.tenant, &key, &prefix, time, limit).await?;
-    Ok(Json(View { values: listed.items, complete: listed.complete }).into_response())
+    let complete = listed.complete && state.left_out.is_empty();
+    Ok((Extension(SaysComplete), Json(View { values: listed.items, complete })).into_response())
 }
 
-pub(crate) async fn dependencies(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn dependencies(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct View {
         dependencies: Vec<DependencyView>,
@@ -141,7 +150,8 @@ pub(crate) async fn dependencies(State(state): State<ApiState>, mut params: Para
         error_count,
     };
     let dependencies = found.dependencies.into_iter().map(view).collect();
-    Ok(Json(View { dependencies, complete: found.complete }).into_response())
+    let complete = found.complete && state.left_out.is_empty();
+    Ok((Extension(SaysComplete), Json(View { dependencies, complete })).into_response())
 }
 
 /// Memory in which calls between services are counted.

@@ -6,6 +6,7 @@ use tracewell_model::{StatusCode, TimeRange};
 use tracewell_query::Conditions;
 
 use super::error::ApiError;
+use super::missing::PARTIAL;
 use super::time::{parse_duration, parse_moment};
 
 const HOUR_NANOS: u64 = 3_600_000_000_000;
@@ -26,7 +27,13 @@ impl<S: Sync> FromRequestParts<S> for Params {
         if pairs.len() > MOST {
             return Err(ApiError { field: None, ..ApiError::invalid("", format!("more than {MOST} parameters")) });
         }
-        Ok(Self(pairs))
+        let mut params = Self(pairs);
+        // What is accepted of the answer is for every call alike: see `missing`.
+        params.parsed(PARTIAL, |text| match text {
+            "true" | "false" => Ok(()),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        })?;
+        Ok(params)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracewell_query::PORTION_BYTES;
-use tracewell_store::{SpanStore, Tenant};
+use tracewell_store::{LeftOut, SpanStore, Tenant};
 
 use crate::budget::{Held, MemoryBudget};
 use crate::metrics::Metrics;
@@ -35,6 +35,8 @@ pub struct ApiState {
     places: Arc<Semaphore>,
     /// Held by the one `why` that is being answered: it keeps more than other queries.
     pub(crate) why: Arc<tokio::sync::Mutex<()>>,
+    /// What the answer to one question leaves out.
+    pub(crate) left_out: Arc<LeftOut>,
 }
 
 /// Bounds on queries, each of which an operator can set.
@@ -190,7 +192,16 @@ impl ApiState {
             clock: Arc::new(system_clock),
             places: Arc::new(Semaphore::new(limits.concurrent_queries)),
             why: Arc::default(),
+            left_out: Arc::default(),
         }
+    }
+
+    /// The same for one question, whose answer leaves out what is collected.
+    #[must_use]
+    pub(crate) fn asking(mut self, left_out: Arc<LeftOut>) -> Self {
+        self.store = self.store.view(left_out.clone()).unwrap_or(self.store);
+        self.left_out = left_out;
+        self
     }
 
     /// With other limits.

@@ -1,16 +1,16 @@
 //! Search, and one trace in full.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use tracewell_model::{ServiceCount, TraceId, TraceSummary};
 use tracewell_query::{Cursor, SearchRequest};
 
 use super::error::ApiError;
+use super::missing::{Asking, SaysComplete};
 use super::params::Params;
-use super::state::ApiState;
 use super::whole::{Asked, Form, answer, detail_answer};
 
 /// Traces on a page, unless asked otherwise, and at most.
@@ -68,7 +68,7 @@ impl From<TraceSummary> for SummaryView {
     }
 }
 
-pub(crate) async fn search(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn search(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     let request = SearchRequest {
         tenant: state.tenant.clone(),
         conditions: params.conditions()?,
@@ -83,7 +83,7 @@ pub(crate) async fn search(State(state): State<ApiState>, mut params: Params) ->
 }
 
 pub(crate) async fn detail(
-    State(state): State<ApiState>,
+    Asking(state): Asking,
     Path(id): Path<String>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
@@ -94,11 +94,11 @@ pub(crate) async fn detail(
     let max_spans = max_spans?.unwrap_or(DEFAULT_DETAIL_SPANS);
     params.finish()?;
     let body = detail_answer(state, trace_id(&id)?, max_spans).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok((Extension(SaysComplete), [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 pub(crate) async fn otlp(
-    State(state): State<ApiState>,
+    Asking(state): Asking,
     Path(id): Path<String>,
     headers: HeaderMap,
     params: Params,

@@ -18,6 +18,7 @@ use super::detail::Detail;
 use super::error::ApiError;
 use super::state::{ApiState, detached};
 use super::stream::{Gone, Outlet, pipe};
+use super::{jaeger, missing};
 use crate::budget::Held;
 
 /// Bytes that are handed to the connection at once: many spans, and less than a millisecond's work.
@@ -143,27 +144,29 @@ impl From<ApiError> for Cut {
 impl Writer {
     async fn write_detail(&mut self, state: &ApiState, id: TraceId, max_spans: usize) -> Result<(), Cut> {
         let read = async {
-            let missing = || ApiError::not_found(format!("there is no trace {id}"));
-            let whole = tracewell_query::trace(&*state.store, &state.tenant, id).await?.ok_or_else(missing)?;
-            Ok(match whole {
-                Whole::Small(trace) if trace.len() <= max_spans => (*trace, None),
-                Whole::Small(trace) => {
-                    let summary = TraceSummary::of(&trace);
-                    (Trace::assemble(trace.batch().select(0..max_spans)), Some(summary))
+            Ok(match tracewell_query::trace(&*state.store, &state.tenant, id).await? {
+                None => {
+                    check_absent(state, id, format!("there is no trace {id}"))?;
+                    (Trace::assemble(SpanBatch::new()), missing::nothing_of(id))
                 }
-                Whole::Large(mut large) => {
+                Some(Whole::Small(trace)) => {
+                    let summary = TraceSummary::of(&trace);
+                    let is_short = trace.len() <= max_spans;
+                    (if is_short { *trace } else { Trace::assemble(trace.batch().select(0..max_spans)) }, summary)
+                }
+                Some(Whole::Large(mut large)) => {
                     let summary = large.summary().await?;
                     let bytes = DETAIL_BYTES.min(state.budget.queries().limit_bytes() / 2);
                     self.reach(bytes)?;
                     let spans = large.first(Projection::All, max_spans, bytes / 4).await?;
                     self.reach(spans.size_bytes() * 2)?;
-                    (Trace::assemble(spans), Some(summary))
+                    (Trace::assemble(spans), summary)
                 }
             })
         };
         let (trace, summary) = within_time(state, read).await?;
         self.reach(trace.batch().size_bytes() + trace.len() * LAYOUT_BYTES)?;
-        let mut detail = Detail::new(trace, summary);
+        let mut detail = Detail::new(trace, summary, state.left_out.is_empty());
         let failed = |error: serde_json::Error| ApiError::internal(format!("write the trace as JSON: {error}"));
         while !detail.write(&mut self.out, PIECE_BYTES).map_err(failed)? {
             self.flush().await?;
@@ -349,8 +352,9 @@ impl<'a> Source<'a> {
                         };
                         *read += now.len();
                         missing.extend(absent);
-                        if *must_be_there && !missing.is_empty() {
-                            return Err(ApiError::not_found("trace not found"));
+                        if let (true, Some(id)) = (*must_be_there, missing.first()) {
+                            // As Jaeger says it, which its clients look for.
+                            check_absent(state, *id, "trace not found".to_owned())?;
                         }
                         break Ok(Some(found));
                     }
@@ -365,9 +369,11 @@ impl<'a> Source<'a> {
     }
 
     /// What is missing of an answer that is there.
-    fn errors(&self) -> Option<Vec<super::jaeger::ErrorView>> {
-        let Kind::Ids { missing, .. } = &self.kind else { return None };
-        (!missing.is_empty()).then(|| missing.iter().map(super::jaeger::ErrorView::of_missing).collect())
+    fn errors(&self) -> Option<Vec<jaeger::ErrorView>> {
+        let missing: &[TraceId] = if let Kind::Ids { missing, .. } = &self.kind { missing } else { &[] };
+        let missing = missing.iter().map(jaeger::ErrorView::of_missing);
+        let errors: Vec<_> = missing.chain(jaeger::incomplete(&self.state.left_out)).collect();
+        (!errors.is_empty()).then_some(errors)
     }
 }
 
@@ -393,6 +399,16 @@ async fn by_ids(
     let missing = ids.iter().filter(|id| !rows.contains_key(id)).copied().collect();
     let traces = ids.iter().filter_map(|id| rows.remove(id)).collect();
     Ok(Some((Found { spans, traces, large: None }, missing)))
+}
+
+/// What is said of a trace of which nothing was found: that there is none, or that nobody knows. Who accepts answers from what
+/// can be read gets one without it.
+fn check_absent(state: &ApiState, id: TraceId, absent: String) -> Result<(), ApiError> {
+    match &state.left_out {
+        left_out if left_out.is_empty() => Err(ApiError::not_found(absent)),
+        left_out if left_out.accepts_unavailable() => Ok(()),
+        left_out => Err(missing::unknown(left_out, format!("whether there is a trace {id}"))),
+    }
 }
 
 async fn within_time<T>(state: &ApiState, reading: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {

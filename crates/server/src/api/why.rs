@@ -1,7 +1,6 @@
 //! Where the added time of slow requests went.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracewell_insight::{Attribution, Edge, Finding, Group, Options, Why};
@@ -9,6 +8,7 @@ use tracewell_model::{TimeRange, TraceId};
 use tracewell_query::Conditions;
 
 use super::error::ApiError;
+use super::missing::Asking;
 use super::nothing::Nothing;
 use super::params::{Params, range};
 use super::reading::{READ_BYTES, Reading};
@@ -74,7 +74,7 @@ struct AttributeView {
     explained: f64,
 }
 
-pub(crate) async fn why(State(state): State<ApiState>, mut params: Params) -> Result<Response, ApiError> {
+pub(crate) async fn why(Asking(state): Asking, mut params: Params) -> Result<Response, ApiError> {
     let now = state.now_unix_nano();
     let conditions =
         Conditions { service: params.text("service")?, operation: params.text("operation")?, ..Conditions::default() };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::output::visible;
+use crate::output::{say, visible};
 use address::Address;
 
 /// Where a server is unless something else is said.
@@ -109,11 +109,27 @@ impl Client {
     pub(super) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
         let mut body = self.call(path, query, "application/json")?;
         let text = body.with_config().limit(MAX_ANSWER_BYTES).read_to_string()?;
-        serde_json::from_str(&text).with_context(|| format!("{} gave an answer that is not JSON", self.url))
+        let answer: Value =
+            serde_json::from_str(&text).with_context(|| format!("{} gave an answer that is not JSON", self.url))?;
+        warn_if_incomplete(&answer);
+        Ok(answer)
     }
 
     /// A GET whose answer is read as it comes.
     pub(super) fn stream(&self, path: &str, query: &[(&str, String)], accept: &str) -> Result<impl Read + 'static> {
         Ok(self.call(path, query, accept)?.into_with_config().limit(u64::MAX).reader())
     }
+}
+
+/// Says on standard error that an answer was made without something that could not be read.
+pub(super) fn warn_if_incomplete(answer: &Value) {
+    let Some(missing) = answer["missing"].as_array().filter(|_| answer["complete"] == false) else { return };
+    let spans: u64 = missing.iter().filter_map(|part| part["spans"].as_u64()).sum();
+    let files: Vec<&str> = missing.iter().filter_map(|part| part["file"].as_str()).take(3).collect();
+    let more = missing.len() - files.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    say(&format!(
+        "warning: this answer is not complete: up to {spans} spans cannot be read in {}{more}",
+        files.join(", ")
+    ));
 }

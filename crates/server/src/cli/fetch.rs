@@ -7,7 +7,7 @@ use tracewell_model::{SpanBatch, Trace};
 use tracewell_wire::{Format, Limits, decode};
 
 use super::FilterArgs;
-use super::client::Client;
+use super::client::{Client, warn_if_incomplete};
 
 /// The traces with these ids, which must all be there.
 pub(super) fn by_id<'a>(client: &Client, ids: impl Iterator<Item = &'a str>) -> Result<Vec<Trace>> {
@@ -35,6 +35,10 @@ pub(super) fn matching(
     for line in BufReader::new(answer).lines() {
         let line = line.context("the answer was cut off")?;
         if line.is_empty() {
+            continue;
+        }
+        if line.starts_with("{\"complete\":false") {
+            warn_if_incomplete(&serde_json::from_str(&line)?);
             continue;
         }
         let spans: SpanBatch = decode(Format::OtlpJson, line.as_bytes(), &Limits::default())?.batch;

@@ -5,18 +5,26 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use tracewell_store::{BucketOptions, CacheStats, Place};
+use tracewell_store::{BucketOptions, CacheStats, FsckChanges, Place, StoreError};
 
 use crate::output::{print_json, print_line, say};
+
+/// The exit code of a check that could not read something that may not be damaged.
+const CANNOT_READ: u8 = 2;
 
 /// Arguments of `tracewell fsck`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct FsckArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// Takes out what is damaged: what can be read of it is kept, the damaged file is moved into DIR/damaged
+    /// Takes out what is damaged: what can be read of it is kept, the damaged file is moved into DIR/damaged. Stops, with
+    /// exit code 2 and nothing moved, if a file cannot be read for a reason that may pass
     #[arg(long)]
     repair: bool,
+    /// Takes in the spans of files in DIR/damaged, and of segments that the catalog does not name, as far as they can be
+    /// read and the store does not have them
+    #[arg(long)]
+    adopt: bool,
 }
 
 /// What `tracewell store` can do.
@@ -82,8 +90,17 @@ pub(super) struct DataArgs {
 
 pub(super) fn fsck(args: &FsckArgs) -> Result<ExitCode> {
     let place = &args.data.place;
-    let report =
-        tracewell_store::fsck(&place.place()?, args.repair).with_context(|| format!("check {}", place.name()))?;
+    let changes = FsckChanges { adopt: args.adopt, repair: args.repair };
+    let report = match tracewell_store::fsck(&place.place()?, changes) {
+        Err(error @ (StoreError::Io { .. } | StoreError::Unavailable(_))) => {
+            say(&format!("error: check {}: {error}", place.name()));
+            say(
+                "hint: this may pass, so nothing was moved or deleted; check the disk and its permissions, then run it again",
+            );
+            return Ok(ExitCode::from(CANNOT_READ));
+        }
+        report => report.with_context(|| format!("check {}", place.name()))?,
+    };
     if args.data.json {
         print_json(&serde_json::json!({
             "segments": report.segments,
@@ -91,6 +108,7 @@ pub(super) fn fsck(args: &FsckArgs) -> Result<ExitCode> {
             "log_files": report.log_files,
             "log_spans": report.log_spans,
             "damages": report.damages,
+            "set_aside": report.set_aside,
             "repairs": report.repairs,
         }))?;
     } else {
@@ -102,10 +120,16 @@ pub(super) fn fsck(args: &FsckArgs) -> Result<ExitCode> {
         for repair in &report.repairs {
             print_line(&format!("repaired: {repair}"))?;
         }
+        for aside in &report.set_aside {
+            print_line(&format!("set aside: {aside}"))?;
+        }
         if report.damages.is_empty() {
             print_line("nothing is damaged")?;
         } else if !args.repair {
             say("hint: --repair keeps what can be read and moves damaged files away");
+        }
+        if !report.set_aside.is_empty() && !args.adopt && !args.repair {
+            say("hint: --adopt takes in what can be read of the files that were set aside");
         }
     }
     let is_well = report.damages.is_empty() || args.repair;

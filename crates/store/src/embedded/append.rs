@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::log::LogWriter;
+use super::log_read::LogState;
 use super::replay::whole_bytes;
 use super::{Commit, Frozen, Request, Shared, Waiting, log_path};
 use crate::StoreError;
@@ -173,7 +174,7 @@ impl LogThread {
             log_bytes: old.bytes,
             tables,
             written: Vec::new(),
-            is_damaged: false,
+            log_state: LogState::Whole,
         }));
         drop(state);
         self.before = Some(before);

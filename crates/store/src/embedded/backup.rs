@@ -129,7 +129,14 @@ pub fn backup(place: &Place, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> R
         }
         let log = copy_logs(logs, &mut target)?;
         // What is restored is a directory of its own.
+        if !catalog.unread.is_empty() {
+            return Err(StoreError::Unavailable(
+                "some files of the store could not be read so far, and would not be in the backup".to_owned(),
+            ));
+        }
         (catalog.owner, catalog.former, catalog.moved) = (None, Vec::new(), Vec::new());
+        // What is to be deleted from the store is not in the backup.
+        (catalog.dropped, catalog.ends) = (Vec::new(), Vec::new());
         let catalog = target.write("catalog", 0, &catalog.encode()?)?;
         let written_unix_nano = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let manifest =

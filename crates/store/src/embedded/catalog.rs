@@ -3,14 +3,14 @@
 //! One file of JSON and a checksum, replaced as a whole: whoever opens the store sees the state before a change or after
 //! it. If it is damaged it is made again from the segments, which tell where their spans came from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checksum;
 use super::files::SegmentFiles;
-use super::segment::Segment;
+use super::segment::{Origin, Segment};
 use super::upgrade::{self, FORMAT};
 use crate::StoreError;
 
@@ -48,6 +48,19 @@ pub(crate) struct Catalog {
     /// The time when it was written, by a clock that was believed: no later start is before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) written_unix_nano: Option<u64>,
+    /// Segments whose spans are in others or are to go: their files may be deleted. A file that no catalog names is deleted
+    /// only for a reason such as this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dropped: Vec<u64>,
+    /// Files of segments that could not be read when the catalog was rebuilt: they may hold spans of no other segment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unread: Vec<u64>,
+    /// Log files from `first_log` on that are in segments as a whole, as found when the catalog was rebuilt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) in_segments: Vec<u64>,
+    /// The `next_segment` of earlier epochs of a bucket when each ended: no catalog named a larger number of that epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ends: Vec<u64>,
 }
 
 /// A live segment.
@@ -100,6 +113,11 @@ pub(crate) struct FormerOwner {
     /// What is in the directory still, and counts when it owns the bucket again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) segments: Vec<SegmentEntry>,
+    /// As those of the catalog, of files in the directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dropped: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unread: Vec<u64>,
 }
 
 impl Default for Catalog {
@@ -114,6 +132,10 @@ impl Default for Catalog {
             former: Vec::new(),
             moved: Vec::new(),
             written_unix_nano: None,
+            dropped: Vec::new(),
+            unread: Vec::new(),
+            in_segments: Vec::new(),
+            ends: Vec::new(),
         }
     }
 }
@@ -154,39 +176,92 @@ impl Catalog {
         Ok(text.into_bytes())
     }
 
-    /// Makes the catalog again from the segments that can be read: those that no other has replaced. Log files whose
-    /// spans a segment has count no more, as far as they have a number of those that are the store's own.
-    pub(crate) fn rebuild(files: &dyn SegmentFiles, own_logs: std::ops::Range<u64>) -> Result<Self, StoreError> {
-        let mut catalog = Self { first_log: own_logs.start, ..Self::default() };
-        let mut replaced = BTreeSet::new();
-        // Of a log file that was being written in several segments, all or none count.
-        let mut logs: BTreeMap<u64, (bool, Vec<u64>)> = BTreeMap::new();
+    /// Rebuilds the catalog from the segments. Files that cannot be read are kept as [`unread`](Self::unread), and of the
+    /// log files that are there, all count but for those parts that a segment says it holds. `own_logs` are the numbers
+    /// that may be the store's own, `logs` the files that are there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if what segments are in cannot be reached at all.
+    pub(crate) fn rebuild(
+        files: &dyn SegmentFiles,
+        own_logs: std::ops::Range<u64>,
+        logs: &[u64],
+    ) -> Result<Self, StoreError> {
+        let mut catalog = Self::default();
+        let mut in_segments: BTreeMap<u64, (bool, Vec<u64>)> = BTreeMap::new();
         let context = |source| StoreError::io(format!("list beside {}", files.catalog_name()), source);
-        for number in files.list().map_err(context)? {
-            catalog.next_segment = catalog.next_segment.max(number + 1);
+        let found = files.list().map_err(context)?;
+        let aside = files.list_aside().map_err(context)?;
+        // A number that was used once is not used again, wherever its file is now.
+        let numbers = found.iter().copied().chain(aside.iter().map(|aside| aside.number));
+        catalog.next_segment = numbers.max().map_or(0, |last| last + 1);
+        let mut origins = BTreeMap::new();
+        for number in found {
             match Segment::find(files, number) {
                 Ok((entry, origin)) => {
-                    replaced.extend(origin.merged);
                     if let Some(log) = origin.log.filter(|log| own_logs.contains(log)) {
-                        let (is_whole, numbers) = logs.entry(log).or_default();
+                        let (is_whole, numbers): &mut (bool, Vec<u64>) = in_segments.entry(log).or_default();
                         *is_whole |= !origin.has_more;
                         numbers.push(number);
                     }
+                    origins.insert(number, origin);
                     catalog.segments.push(entry);
                 }
-                Err(error @ StoreError::Unavailable(_)) => return Err(error),
-                Err(error) => tracing::error!(%error, "a segment cannot be read"),
+                Err(error @ StoreError::Unavailable(_)) if files.is_remote(number) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "a segment cannot be read; its file is kept");
+                    catalog.unread.push(number);
+                }
             }
         }
-        for (log, (is_whole, numbers)) in logs {
+        catalog.drop_replaced(files, &origins)?;
+        // A file that is still there is read back, unless segments hold all of it: one that cannot be read may have been the
+        // only other place of its spans. Of a file that was being written in several segments, all or none count.
+        for (log, (is_whole, numbers)) in in_segments {
             if is_whole || !files.has_log(log) {
                 catalog.first_log = catalog.first_log.max(log + 1);
+                catalog.in_segments.push(log);
             } else {
-                replaced.extend(numbers);
+                catalog.segments.retain(|entry| !numbers.contains(&entry.number));
+                catalog.dropped.extend(numbers);
             }
         }
-        catalog.segments.retain(|entry| !replaced.contains(&entry.number));
+        let there = logs.iter().copied().find(|log| own_logs.contains(log));
+        catalog.first_log = there.unwrap_or(catalog.first_log.max(own_logs.start));
+        let first_log = catalog.first_log;
+        catalog.in_segments.retain(|log| *log >= first_log);
         Ok(catalog)
+    }
+
+    /// Drops segments that others have replaced. Where both are there, the other is read as a whole first: if it is
+    /// damaged, those that it replaced count, and not it.
+    fn drop_replaced(&mut self, files: &dyn SegmentFiles, origins: &BTreeMap<u64, Origin>) -> Result<(), StoreError> {
+        // Later segments first: what they replace need not be looked at.
+        for (number, origin) in origins.iter().rev() {
+            let here: Vec<u64> = origin.merged.iter().copied().filter(|merged| origins.contains_key(merged)).collect();
+            if here.is_empty() || self.dropped.contains(number) {
+                continue;
+            }
+            let Some(entry) = self.segments.iter().find(|entry| entry.number == *number) else { continue };
+            if !is_whole(files, entry)? {
+                // Where some of what it replaced is gone, it counts beside the rest: a span twice is better than none.
+                if here.len() == origin.merged.len() {
+                    self.segments.retain(|entry| entry.number != *number);
+                    self.unread.push(*number);
+                }
+                continue;
+            }
+            self.segments.retain(|entry| !here.contains(&entry.number));
+            self.dropped.extend(here);
+        }
+        Ok(())
+    }
+
+    /// Whether no catalog can have named a segment, by its number: then its spans are where they came from.
+    /// `next_segment` is that of the catalog that was committed last.
+    pub(crate) fn was_never_committed(&self, number: u64, next_segment: u64) -> bool {
+        let end = std::iter::once(&next_segment).chain(&self.ends);
+        end.into_iter().any(|end| number >> EPOCH_BITS == end >> EPOCH_BITS && number >= *end)
     }
 
     /// Replaces the catalog; on return the new one is durable.
@@ -194,5 +269,15 @@ impl Catalog {
         self.writes += 1;
         let context = |source| StoreError::io(format!("write {}", files.catalog_name()), source);
         files.swap_catalog(&self.encode()?).map_err(context)
+    }
+}
+
+/// Whether every byte of a segment can be read.
+pub(crate) fn is_whole(files: &dyn SegmentFiles, entry: &SegmentEntry) -> Result<bool, StoreError> {
+    let mut is_whole = true;
+    let read = Segment::open(files, entry.clone()).and_then(|segment| segment.verify(|_| is_whole = false));
+    match read {
+        Err(error @ StoreError::Unavailable(_)) if files.is_remote(entry.number) => Err(error),
+        read => Ok(read.is_ok_and(|spans| spans == entry.spans) && is_whole),
     }
 }

@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tracewell_model::{SpanBatch, TimeRange, TraceId, TraceSummary};
 
 use super::portions::PortionReader;
-use super::reads::Looked;
-use super::{EmbeddedStore, MOST_WAITING_APPENDS, Request, Shared, Waiting, log};
+use super::reads::{Looked, Reading};
+use super::{EmbeddedStore, MOST_WAITING_APPENDS, Request, Waiting, log};
 use crate::memtable::Kept;
 use crate::values::ValuesOf;
 use crate::{
-    Append, AttributeScope, Capabilities, Listed, Operation, Predicate, Projection, Scan, ScanPage, SpanStore,
+    Append, AttributeScope, Capabilities, LeftOut, Listed, Operation, Predicate, Projection, Scan, ScanPage, SpanStore,
     StoreError, StoreStats, Tenant, TraceReader,
 };
 
@@ -69,22 +69,22 @@ impl SpanStore for EmbeddedStore {
     ) -> Result<SpanBatch, StoreError> {
         let (tenant, ids) = (tenant.clone(), ids.to_vec());
         let is_one = ids.len() == 1;
-        let read = move |shared: &Shared| shared.traces(&tenant, &ids, projection);
-        if is_one { self.shared.read_little(read).await } else { self.read(read).await }
+        let read = move |reading: &Reading<'_>| reading.traces(&tenant, &ids, projection);
+        if is_one { self.shared.read_little(self.left_out.clone(), read).await } else { self.read(read).await }
     }
 
     async fn open_traces(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Box<dyn TraceReader>, StoreError> {
-        Ok(Box::new(PortionReader::open(self.shared.clone(), tenant, ids)?))
+        Ok(Box::new(PortionReader::open(self.shared.clone(), self.left_out.clone(), tenant, ids)?))
     }
 
     async fn summaries(&self, tenant: &Tenant, ids: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
         let (tenant, ids) = (tenant.clone(), ids.to_vec());
-        self.read(move |shared| shared.summaries(&tenant, &ids)).await
+        self.read(move |reading| reading.summaries(&tenant, &ids)).await
     }
 
     async fn scan(&self, tenant: &Tenant, scan: &Scan) -> Result<ScanPage, StoreError> {
         let (tenant, scan) = (tenant.clone(), scan.clone());
-        self.read(move |shared| shared.scan(&tenant, &scan)).await
+        self.read(move |reading| reading.scan(&tenant, &scan)).await
     }
 
     async fn trace_ids(
@@ -94,12 +94,12 @@ impl SpanStore for EmbeddedStore {
         predicates: &[Predicate],
     ) -> Result<Vec<TraceId>, StoreError> {
         let (tenant, predicates) = (tenant.clone(), predicates.to_vec());
-        self.read(move |shared| shared.trace_ids(&tenant, time, predicates)).await
+        self.read(move |reading| reading.trace_ids(&tenant, time, predicates)).await
     }
 
     async fn services(&self, tenant: &Tenant) -> Result<Listed<String>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |shared| Ok(shared.names(&tenant)?.services())).await
+        self.read(move |reading| Ok(reading.names(&tenant)?.services())).await
     }
 
     async fn operations(
@@ -109,7 +109,7 @@ impl SpanStore for EmbeddedStore {
         limit: usize,
     ) -> Result<Listed<Operation>, StoreError> {
         let (tenant, service) = (tenant.clone(), service.map(str::to_owned));
-        self.read(move |shared| Ok(shared.names(&tenant)?.operations(service.as_deref(), limit))).await
+        self.read(move |reading| Ok(reading.names(&tenant)?.operations(service.as_deref(), limit))).await
     }
 
     async fn attribute_keys(
@@ -118,7 +118,7 @@ impl SpanStore for EmbeddedStore {
         limit: usize,
     ) -> Result<Listed<(AttributeScope, String)>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |shared| Ok(shared.names(&tenant)?.keys(limit))).await
+        self.read(move |reading| Ok(reading.names(&tenant)?.keys(limit))).await
     }
 
     async fn attribute_values(
@@ -130,40 +130,49 @@ impl SpanStore for EmbeddedStore {
         limit: usize,
     ) -> Result<Listed<String>, StoreError> {
         let (tenant, key, prefix) = (tenant.clone(), key.to_owned(), prefix.to_owned());
-        self.read(move |shared| {
+        self.read(move |reading| {
             let wanted = ValuesOf::new(&key, &prefix, time, limit);
             let mut out = BTreeSet::new();
-            let (tables, mut segments) = shared.look(&tenant).whole(time)?;
+            let (tables, mut segments) = reading.parts(&tenant, time)?;
             segments.sort_by_key(|segment| std::cmp::Reverse(segment.entry.last_start_unix_nano));
             tables.iter().for_each(|table| table.values(&wanted, &mut out));
             for segment in segments {
-                shared.damages.tolerate(segment.values(&wanted, &shared.damages, &mut out))?;
+                let read = segment.values(&wanted, &reading.tolerance(), &mut out);
+                reading.tolerate(&segment, read)?;
             }
             Ok(wanted.listed(out))
         })
         .await
     }
 
+    fn view(&self, left_out: Arc<LeftOut>) -> Option<Arc<dyn SpanStore>> {
+        Some(Arc::new(Self { shared: self.shared.clone(), inner: self.inner.clone(), left_out: Some(left_out) }))
+    }
+
     async fn stats(&self, tenant: &Tenant) -> Result<StoreStats, StoreError> {
         let mut stats = StoreStats::default();
         let mut starts: Vec<(u64, u64)> = Vec::new();
-        let Looked { tables, segments, unopened, .. } = self.shared.look(tenant);
+        let Looked { tables, segments, .. } = self.shared.look(tenant);
         for table in tables {
             stats.spans += table.spans() as u64;
             stats.memtable_bytes += table.bytes() as u64;
             starts.extend(table.starts());
         }
-        let entries =
-            segments.iter().map(|segment| &segment.entry).chain(unopened.iter().map(|unopened| &unopened.entry));
-        for entry in entries {
+        let unopened = self.shared.state().unopened.clone();
+        let unopened = unopened.iter().filter_map(|unopened| unopened.entry.as_ref());
+        let unopened = unopened.filter(|entry| entry.tenant == tenant.as_str());
+        for entry in segments.iter().map(|segment| &segment.entry).chain(unopened) {
+            stats.segments += 1;
             stats.spans += entry.spans;
             stats.bytes += entry.bytes;
             starts.push((entry.first_start_unix_nano, entry.last_start_unix_nano));
         }
-        stats.segments = (segments.len() + unopened.len()) as u64;
         stats.log_bytes = self.shared.state().log_bytes;
         stats.bytes += stats.log_bytes;
         stats.damages = self.damages();
+        stats.set_aside = self.shared.set_aside_files();
+        stats.unavailable = self.shared.unavailable_files();
+        stats.last_read_error = self.shared.damages.last_read_error();
         stats.bucket = self.bucket_stats();
         stats.work = self.work_stats();
         stats.disk = self.shared.health.disk();
@@ -178,7 +187,7 @@ impl SpanStore for EmbeddedStore {
         let (done, answer) = oneshot::channel();
         self.sender()?.send(Request::Freeze { done }).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))?;
-        self.read(|shared| shared.flush.wait_until_flushed(shared)).await
+        self.read(|reading| reading.shared.flush.wait_until_flushed(reading.shared)).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -190,7 +199,7 @@ impl SpanStore for EmbeddedStore {
         } else {
             self.flush().await
         };
-        self.appends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.inner.appends.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.closed.store(true, Ordering::SeqCst);
         if flushed.is_err() {
             self.shared.files.give_up();

@@ -1,6 +1,6 @@
 //! The flush thread: memtables become segments, old segments go. What else it does is in `merging`, `moving` and `adopt`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,16 +17,27 @@ use crate::StoreError;
 /// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
 /// this one took over from.
 const SWEEP: Duration = Duration::from_secs(3600);
+/// How long a segment that cannot be read is not merged or moved.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// When a damaged segment is read again: for the first time, and at the latest.
+const RECHECK: Duration = Duration::from_secs(10);
+const MAX_RECHECK: Duration = Duration::from_secs(3600);
 /// How often it is written down how the cache is used.
 const SAVE: Duration = Duration::from_secs(10);
 
 /// The thread's own state.
 pub(super) struct Flusher {
     pub(super) catalog: Catalog,
+    /// The `next_segment` of the catalog that was committed last: a segment from there on was never named by one.
+    pub(super) committed_next: u64,
     /// How the bucket is claimed. Until it is, nothing is changed: another process may own it.
     pub(super) late_claim: Option<LateClaim>,
     /// Segments that could not be merged or moved, because they are damaged.
     pub(super) left_alone: BTreeSet<u64>,
+    /// Those that could not be because they cannot be read at the moment, with when they are tried again.
+    left_until: BTreeMap<u64, Instant>,
+    /// Damaged segments that are read again, with how often they were and when they are next.
+    rechecks: BTreeMap<u64, (u32, Instant)>,
     /// What the catalog no longer names and is still to be deleted.
     pub(super) dropped: Vec<Dropped>,
     /// Segments of commits of which it is not known whether they happened: kept until the next one has.
@@ -65,8 +76,11 @@ impl Flusher {
     pub(super) fn new(late_claim: Option<LateClaim>) -> Self {
         Self {
             catalog: Catalog::default(),
+            committed_next: 0,
             late_claim,
             left_alone: BTreeSet::new(),
+            left_until: BTreeMap::new(),
+            rechecks: BTreeMap::new(),
             dropped: Vec::new(),
             in_doubt: Vec::new(),
             swept: Instant::now(),
@@ -97,6 +111,7 @@ impl Flusher {
                 Self::merge_all,
                 Self::move_one,
                 Self::open_rest,
+                Self::recheck,
             ];
             for step in steps {
                 if let Err(error) = step(&mut self, shared) {
@@ -132,7 +147,7 @@ impl Flusher {
                 shared.flush.end();
                 return;
             }
-            shared.flush.wait_for_work(shared.options.retention_age);
+            shared.flush.wait_for_work(shared.options.retention_age, shared.next_try());
         }
     }
 
@@ -158,8 +173,13 @@ impl Flusher {
         let mut next = self.catalog.clone();
         next.segments.retain(|entry| !drop.contains(&entry.number));
         next.segments.extend(add);
+        next.dropped.extend(drop);
+        // Should this commit happen, no catalog that names them can come about any more.
+        next.dropped.extend(&self.in_doubt);
         if let Some(frozen) = flushed {
-            next.first_log = frozen.log_number + 1;
+            next.first_log = next.first_log.max(frozen.log_number + 1);
+            let first_log = next.first_log;
+            next.in_segments.retain(|log| *log >= first_log);
         }
         // Counted even if it fails, so that no two attempts are the same.
         self.catalog.writes += 1;
@@ -169,17 +189,20 @@ impl Flusher {
         }
         self.write_catalog(shared, &mut next)?;
         self.catalog = next;
-        // No catalog that names them can come about any more.
+        self.committed_next = self.catalog.next_segment;
         self.dropped.extend(self.in_doubt.drain(..).map(Dropped::File));
 
         let mut state = shared.state_mut();
         let (gone, kept) =
             std::mem::take(&mut state.segments).into_iter().partition(|segment| drop.contains(&segment.entry.number));
         let gone: Vec<Arc<Segment>> = gone;
+        let is_open = |number: &u64| gone.iter().any(|segment| segment.entry.number == *number);
+        drop.iter().for_each(|number| shared.damages.forget(*number));
+        self.dropped.extend(drop.iter().filter(|number| !is_open(number)).map(|number| Dropped::File(*number)));
         self.dropped.extend(gone.into_iter().map(Dropped::Segment));
         state.segments = kept;
         state.segments.extend(opened);
-        state.unopened.retain(|unopened| !drop.contains(&unopened.entry.number));
+        state.unopened.retain(|unopened| !drop.contains(&unopened.number));
         if let Some(frozen) = flushed {
             state.frozen.retain(|other| other.log_number != frozen.log_number);
             state.log_bytes = state.log_bytes.saturating_sub(frozen.log_bytes);
@@ -247,7 +270,7 @@ impl Flusher {
             return Err(error);
         }
         shared.release(frozen.bytes());
-        retire_log(shared, frozen.log_number, frozen.is_damaged);
+        retire_log(shared, frozen.log_number, frozen.log_state);
         shared.flush.tell();
         Ok(())
     }
@@ -262,9 +285,78 @@ impl Flusher {
                 found.first_log == self.catalog.first_log && found.segments == self.catalog.segments
             });
         if is_undone {
-            numbers.iter().for_each(|number| segment::remove(files, *number));
+            numbers.iter().for_each(|number| self.discard(shared, *number));
         } else {
             self.in_doubt.extend(numbers);
+        }
+    }
+
+    /// Leaves segments alone that cannot be read at the moment.
+    pub(super) fn leave_alone_for_now(&mut self, numbers: &[u64]) {
+        let until = Instant::now() + LEFT_ALONE;
+        self.left_until.extend(numbers.iter().map(|number| (*number, until)));
+    }
+
+    pub(super) fn is_left_alone(&self, number: u64) -> bool {
+        self.left_alone.contains(&number) || self.left_until.get(&number).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// Notes what is damaged of segments.
+    pub(super) fn note_damage_of(&self, shared: &Shared, numbers: &[u64]) {
+        let segments = shared.state().segments.clone();
+        for segment in segments.iter().filter(|segment| numbers.contains(&segment.entry.number)) {
+            let note = |error: &StoreError| {
+                if matches!(error, StoreError::Corrupt(_)) {
+                    shared.damages.note_in(Some(segment.entry.number), &error.to_string());
+                }
+            };
+            if let Err(error) = segment.verify(|error| note(&error)) {
+                note(&error);
+            }
+        }
+    }
+
+    /// Reads damaged segments again, less and less often: what a cable or a controller did may have passed.
+    fn recheck(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let damaged = shared.damages.segments();
+        self.rechecks.retain(|number, _| damaged.contains(number));
+        let now = Instant::now();
+        for number in damaged {
+            let (tries, due) = self.rechecks.entry(number).or_insert((0, now + RECHECK));
+            if *due > now {
+                continue;
+            }
+            *tries += 1;
+            *due = now + (RECHECK * 2u32.pow((*tries).min(16))).min(MAX_RECHECK);
+            let segment = shared.state().segments.iter().find(|segment| segment.entry.number == number).cloned();
+            let Some(segment) = segment else { continue };
+            segment.forget();
+            let mut is_whole = true;
+            if segment.verify(|_| is_whole = false).is_ok() && is_whole {
+                tracing::info!(segment = shared.files.name(number), "a damaged segment can be read again");
+                shared.damages.forget(number);
+                self.left_alone.remove(&number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a segment's file whose spans are elsewhere. One that cannot be deleted now, or that a request on its way may
+    /// yet write, is noted in the next catalog.
+    pub(super) fn discard(&mut self, shared: &Shared, number: u64) {
+        let may_come_late =
+            shared.files.is_remote(number) && self.catalog.was_never_committed(number, self.committed_next);
+        if segment::remove(&*shared.files, number) && !may_come_late {
+            self.catalog.dropped.retain(|other| *other != number);
+        } else {
+            self.note_dropped(number);
+        }
+    }
+
+    /// Notes that a segment's file may be deleted when it is found.
+    pub(super) fn note_dropped(&mut self, number: u64) {
+        if !self.catalog.dropped.contains(&number) {
+            self.catalog.dropped.push(number);
         }
     }
 
@@ -273,17 +365,15 @@ impl Flusher {
         if shared.health.is_lost() {
             return;
         }
-        self.dropped.retain(|dropped| match dropped {
-            Dropped::Segment(segment) if Arc::strong_count(segment) > 1 => true,
-            Dropped::Segment(segment) => {
-                segment::remove(&*shared.files, segment.entry.number);
-                false
+        for dropped in std::mem::take(&mut self.dropped) {
+            let number = dropped.number();
+            match dropped {
+                Dropped::Segment(segment) if Arc::strong_count(&segment) > 1 => {
+                    self.dropped.push(Dropped::Segment(segment));
+                }
+                Dropped::Segment(_) | Dropped::File(_) => self.discard(shared, number),
             }
-            Dropped::File(number) => {
-                segment::remove(&*shared.files, *number);
-                false
-            }
-        });
+        }
     }
 
     /// Gives segments from before arrivals were kept the dates that are known by now: no span arrived later.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
 use super::catalog::Catalog;
-use super::damage::Damages;
+use super::damage::{Damages, Tolerance};
 use super::disk::{Disk, ReadFile, WriteFile};
 use super::files::SegmentFiles;
 use super::look::read_log;
@@ -23,6 +23,7 @@ pub fn segment(bytes: &[u8]) {
     let Ok((entry, _)) = Segment::find(&file, 0) else { return };
     let Ok(segment) = Segment::open(&file, entry) else { return };
     let damages = Damages::default();
+    let damages = Tolerance::new(&damages, None);
     let _ = segment.verify(|_| {});
     let mut ids: Vec<TraceId> = Vec::new();
     let _ = segment.every_span(
@@ -98,7 +99,7 @@ impl SegmentFiles for OneFile {
         refused()
     }
 
-    fn set_aside(&self, _: u64) -> io::Result<String> {
+    fn set_aside(&self, _: u64, _: bool) -> io::Result<String> {
         refused()
     }
 

@@ -42,9 +42,38 @@ pub(crate) struct LogEnd {
     pub(crate) bytes: u64,
     /// Ranges of bytes that are no whole records.
     pub(crate) unreadable: Vec<(u64, u64)>,
+    /// Whether the last of them reaches to the end and has something in it.
+    is_torn: bool,
 }
 
+/// What is known of a log file once it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogState {
+    /// Everything that was acknowledged was read.
+    Whole,
+    /// It ends with bytes that were never acknowledged, or are damaged.
+    Torn,
+    /// Something that was acknowledged could not be read.
+    Damaged,
+}
+
+/// Says instead of how much was acknowledged that this is not known.
+pub(crate) const UNKNOWN_END: u64 = u64::MAX;
+
 impl LogEnd {
+    /// What that says of the file, of which so many bytes were acknowledged if that is known.
+    pub(crate) fn state(&self, acknowledged: Option<u64>) -> LogState {
+        let is_cut_off = acknowledged.is_some_and(|acknowledged| acknowledged > self.bytes);
+        let is_damage = |(from, to): &(u64, u64)| from < to && (*to < self.bytes || acknowledged.is_some());
+        if is_cut_off || self.unreadable.iter().any(is_damage) {
+            LogState::Damaged
+        } else if self.is_torn {
+            LogState::Torn
+        } else {
+            LogState::Whole
+        }
+    }
+
     /// The bytes up to the last whole record.
     pub(crate) fn whole_bytes(&self) -> u64 {
         match self.unreadable.last() {
@@ -67,10 +96,10 @@ pub(crate) struct LogReader {
     window_at: u64,
 }
 
-/// How much of the file before one was acknowledged; `None` if that cannot be read.
+/// How much of the file before one was acknowledged; `None` if that is not known.
 pub(crate) fn acknowledged_before(disk: &dyn Disk, path: &Path) -> Option<u64> {
     let file = disk.open(path).ok()?;
-    read_header(&*file, file.length().ok()?).ok()?.map(|header| header.before)
+    read_header(&*file, file.length().ok()?).ok()?.map(|header| header.before).filter(|before| *before != UNKNOWN_END)
 }
 
 fn read_header(file: &dyn ReadFile, length: u64) -> io::Result<Option<Header>> {
@@ -137,7 +166,25 @@ impl LogReader {
             self.end.unreadable.push((self.at, next));
             self.at = next;
         }
+        self.end.is_torn = self.has_torn_end();
         Ok(None)
+    }
+
+    /// Whether something other than zeros, which a file system may leave behind after a crash, stands behind the last record.
+    /// What cannot be read may be anything.
+    fn has_torn_end(&mut self) -> bool {
+        let (mut at, end) = match self.end.unreadable.last() {
+            Some((from, to)) if *to == self.end.bytes => (*from, *to),
+            _ => return false,
+        };
+        while at < end {
+            let length = (end - at).min(WINDOW_BYTES as u64);
+            match self.slice(at, length as usize) {
+                Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => at += length,
+                _ => return true,
+            }
+        }
+        false
     }
 
     /// Leaves out a range that could not be read, and goes on behind it.

@@ -10,7 +10,7 @@ use super::disk::{Disk, LocalDisk};
 use super::log_read::{LogReader, acknowledged_before};
 use super::open::open_all;
 use super::place::Opened;
-use super::replay::{decode, set_aside_in};
+use super::replay::{TORN_LOG, decode, set_aside_in};
 use super::segment::Segment;
 use super::{Place, log_path, logs_in};
 use crate::{CacheStats, StoreError, Tenant};
@@ -121,7 +121,7 @@ pub(super) fn read_log(
             report.damages.push(format!("log {} at offset {from}: {} bytes are no records", path.display(), to - from));
         }
     }
-    for path in set_aside_in(disk, folder) {
+    for path in set_aside_in(disk, folder).into_iter().filter(|path| !path.to_string_lossy().ends_with(TORN_LOG)) {
         report.damages.push(format!("{}: a part of the log that could not be read back", path.display()));
     }
     Ok(report)

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::flush::Flusher;
-use super::segment::{self, Merge, Segment};
+use super::segment::{Merge, Segment};
 use super::{SegmentEntry, Shared};
 use crate::{StoreError, Tenant};
 
@@ -31,10 +31,15 @@ impl Flusher {
             match merged {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return Ok(()),
-                Err(error @ StoreError::Corrupt(_)) => {
+                Err(StoreError::Corrupt(_)) => {
                     // They are read as they are, as far as they can be.
-                    shared.damages.note(&error.to_string());
+                    self.note_damage_of(shared, &numbers);
                     self.left_alone.extend(numbers);
+                }
+                // One file that cannot be read at the moment does not keep the others from being merged.
+                Err(StoreError::Unavailable(why)) if numbers.iter().all(|number| !shared.files.is_remote(*number)) => {
+                    shared.damages.note_read_error(&why);
+                    self.leave_alone_for_now(&numbers);
                 }
                 Err(other) => return Err(other),
             }
@@ -56,7 +61,7 @@ impl Flusher {
         for segment in open {
             let number = segment.entry.number;
             if let Some((is_dated, _)) = dates.get(&number)
-                && !self.left_alone.contains(&number)
+                && !self.is_left_alone(number)
                 && !shared.files.is_to_be_moved(number)
             {
                 let tier = segment.entry.spans.max(1).ilog2() / MERGE_SEGMENTS.ilog2();
@@ -82,7 +87,7 @@ impl Flusher {
                 && most_nanos.is_none_or(|most| last - first <= most);
             if fits {
                 fits = match Merge::fits(&tier) {
-                    // Later, when they can be reached.
+                    // Later, when they can be read.
                     Err(StoreError::Unavailable(_)) => continue,
                     fits => fits.unwrap_or(false),
                 };
@@ -125,7 +130,7 @@ impl Flusher {
         let entry = match merged {
             Ok(entry) => entry,
             Err(error) => {
-                segment::remove(files, number);
+                self.discard(shared, number);
                 return Err(error);
             }
         };

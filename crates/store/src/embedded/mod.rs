@@ -12,6 +12,7 @@
 
 mod adopt;
 mod append;
+mod aside;
 mod backup;
 #[cfg(feature = "s3")]
 mod bucket;
@@ -56,19 +57,22 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::memtable::{Kept, Memtable, sent_unix_nano};
-use crate::{Append, BucketStats, RetentionStats, SpanStore, StoreError, Tenant, WorkStats, stop};
+use crate::{Append, BucketStats, LeftOut, RetentionStats, SpanStore, StoreError, Tenant, WorkStats, stop};
 use append::LogThread;
+use aside::{SetAside, Unopened};
 pub use backup::{BackupReport, RestoreReport, backup, restore};
 use catalog::{Catalog, SegmentEntry};
 use clock::{Clock, Reading};
 use damage::Damages;
 use disk::Disk;
 use files::SegmentFiles;
-pub use fsck::{FsckReport, SegmentReport, StoreReport, fsck, store_report};
+pub use fsck::{FsckChanges, FsckReport, SegmentReport, StoreReport, fsck, store_report};
 use health::Health;
+use log_read::LogState;
 pub use options::{BucketOptions, Commit, EmbeddedOptions};
 pub use parquet::export_parquet;
 pub use place::Place;
+use reads::Reading as StoreReading;
 use segment::Segment;
 pub(crate) use segment::{Damaged, Input, put_varint, service_only};
 
@@ -81,6 +85,14 @@ const MOST_WAIT: Duration = Duration::from_secs(2);
 
 /// A store in a directory of its own.
 pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    inner: Arc<Inner>,
+    /// What reads leave out is collected here, if this is the view of one question.
+    left_out: Option<Arc<LeftOut>>,
+}
+
+/// What ends with the store and the last view of it.
+struct Inner {
     shared: Arc<Shared>,
     appends: Mutex<Option<mpsc::Sender<Request>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -114,18 +126,13 @@ struct State {
     active: HashMap<Tenant, Memtable>,
     frozen: Vec<Arc<Frozen>>,
     segments: Vec<Arc<Segment>>,
-    /// Segments of a bucket that could not be reached so far: no answer that may need one is made without it.
+    /// Segments that could not be opened so far: no answer that may need one is made without it in silence.
     unopened: Vec<Unopened>,
     /// Why a part of the log is not read back yet, if so: no answer is made without it either.
     unread_log: Option<String>,
+    /// What was set aside, likewise.
+    aside: Vec<SetAside>,
     log_bytes: u64,
-}
-
-/// A segment that is known and could not be opened, with the reason.
-#[derive(Clone)]
-struct Unopened {
-    entry: SegmentEntry,
-    why: String,
 }
 
 /// A full memtable that waits to become a segment.
@@ -136,7 +143,8 @@ struct Frozen {
     /// Spans of the same log file that are in segments already, which no catalog names yet.
     written: Vec<SegmentEntry>,
     /// Whether some of the log file could not be read, so that it is kept.
-    is_damaged: bool,
+    /// How much of the log file could be read back.
+    log_state: LogState,
 }
 
 enum Request {
@@ -170,7 +178,7 @@ impl EmbeddedStore {
     /// Waits until everything is flushed and nothing is left to merge.
     pub async fn settle(&self) -> Result<(), StoreError> {
         self.flush().await?;
-        self.read(|shared| shared.flush.wait_until_merged()).await
+        self.read(|reading| reading.shared.flush.wait_until_merged()).await
     }
 
     /// A thread that ended though the store is open, by name: what is appended from then on is not kept, or never written.
@@ -178,7 +186,7 @@ impl EmbeddedStore {
         if self.shared.closed.load(Ordering::SeqCst) {
             return None;
         }
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = threads.iter().find(|thread| thread.is_finished())?;
         // It may have been closed in between.
         (!self.shared.closed.load(Ordering::SeqCst)).then(|| ended.thread().name().unwrap_or("?").to_owned())
@@ -186,7 +194,9 @@ impl EmbeddedStore {
 
     /// What is damaged, by file and offset, as far as it was met.
     pub fn damages(&self) -> Vec<String> {
-        self.shared.damages.list()
+        let mut damages = self.shared.damages.list();
+        damages.extend(self.shared.missing_files());
+        damages
     }
 
     /// Bytes in segments by column, the largest first.
@@ -216,7 +226,8 @@ impl EmbeddedStore {
         stats.away = self.shared.flush.failed().filter(|failed| failed.is_away).map(|failed| failed.why).or(stats.away);
         let state = self.shared.state();
         // It may be claimed, and what it holds not be open yet.
-        stats.away = stats.away.or_else(|| Some(state.unopened.first()?.why.clone()));
+        let unopened = state.unopened.iter().find(|unopened| files.is_remote(unopened.number) && !unopened.is_damaged);
+        stats.away = stats.away.or_else(|| Some(unopened?.why.clone()));
         for segment in state.segments.iter().filter(|segment| files.is_to_be_moved(segment.entry.number)) {
             stats.unmoved_segments += 1;
             stats.unmoved_bytes += segment.entry.bytes;
@@ -236,15 +247,15 @@ impl EmbeddedStore {
     }
 
     fn sender(&self) -> Result<mpsc::Sender<Request>, StoreError> {
-        self.appends.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+        self.inner.appends.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
     /// Reads off the async threads; see [`Shared::read_off`].
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&StoreReading<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.shared.read_off(read).await
+        self.shared.read_off(self.left_out.clone(), read).await
     }
 
     /// Takes memory for a batch, and waits a while for it. One that would not fit alone is refused for good: it would take
@@ -275,7 +286,7 @@ impl EmbeddedStore {
     }
 }
 
-impl Drop for EmbeddedStore {
+impl Drop for Inner {
     /// Ends the threads. What is in memory only is in the log, too.
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::SeqCst);
@@ -298,7 +309,7 @@ fn log_path(folder: &Path, number: u64) -> PathBuf {
 fn logs_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<u64>, StoreError> {
     let folder = folder.join("log");
     let context = |source| StoreError::io(format!("list {}", folder.display()), source);
-    disk::numbers_in(disk, &folder, "log").map_err(context)
+    disk::retried(|| disk::numbers_in(disk, &folder, "log")).map_err(context)
 }
 
 impl Shared {
@@ -342,11 +353,12 @@ impl Shared {
     /// Reads off the async threads: files are read in the process of it. A read whose future is dropped ends soon.
     async fn read_off<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+        left_out: Option<Arc<LeftOut>>,
+        read: impl FnOnce(&StoreReading<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.clone();
         let (_waiter, awaited) = stop::Waiter::new();
-        match tokio::task::spawn_blocking(move || awaited.run(|| shared.read(read))).await {
+        match tokio::task::spawn_blocking(move || awaited.run(|| shared.read(left_out.as_deref(), read))).await {
             Ok(result) => result,
             Err(error) => Err(StoreError::Corrupt(format!("a read did not finish: {error}"))),
         }
@@ -356,11 +368,12 @@ impl Shared {
     /// get a thread, where others want the processor, too.
     async fn read_little<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+        left_out: Option<Arc<LeftOut>>,
+        read: impl FnOnce(&StoreReading<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         match Handle::current().runtime_flavor() {
-            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| self.read(read)),
-            _ => self.read_off(read).await,
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| self.read(left_out.as_deref(), read)),
+            _ => self.read_off(left_out, read).await,
         }
     }
 
@@ -381,6 +394,8 @@ impl Frozen {
 mod clock_simulation;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 mod retention_tests;
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::disk::retried;
 use super::flush::Flusher;
-use super::segment::{self, Segment};
+use super::segment::Segment;
 use super::{SegmentEntry, Shared};
 use crate::StoreError;
 
@@ -31,7 +32,7 @@ impl Flusher {
     fn to_move(&self, shared: &Shared) -> Vec<Arc<Segment>> {
         let is_left = |segment: &&Arc<Segment>| {
             let number = segment.entry.number;
-            shared.files.is_to_be_moved(number) && !self.left_alone.contains(&number)
+            shared.files.is_to_be_moved(number) && !self.is_left_alone(number)
         };
         let mut left: Vec<Arc<Segment>> = shared.state().segments.iter().filter(is_left).cloned().collect();
         left.sort_by_key(|segment| (segment.entry.last_start_unix_nano, segment.entry.number));
@@ -73,13 +74,25 @@ impl Flusher {
         let number = self.next_number();
         match self.copy(shared, old, number) {
             Ok(()) => {}
-            Err(StoreError::Closed) => return Ok(()),
-            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(StoreError::Closed) => {
+                self.note_dropped(number);
+                return Ok(());
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                self.note_dropped(number);
+                return Err(error);
+            }
+            Err(error @ StoreError::Io { .. }) => {
+                shared.damages.note_read_error(&error.to_string());
+                self.leave_alone_for_now(&[old.entry.number]);
+                self.discard(shared, number);
+                return Ok(());
+            }
             Err(error) => {
                 // It is served from where it is, as far as it can be read.
-                shared.damages.note(&format!("{error}: it is not moved"));
+                shared.damages.note_in(Some(old.entry.number), &format!("{error}: it is not moved"));
                 self.left_alone.insert(old.entry.number);
-                segment::remove(&*shared.files, number);
+                self.discard(shared, number);
                 shared.flush.wake();
                 return Ok(());
             }
@@ -107,15 +120,21 @@ impl Flusher {
     fn copy(&mut self, shared: &Shared, old: &Segment, number: u64) -> Result<(), StoreError> {
         let files = &*shared.files;
         let failed = |error: io::Error| StoreError::io(format!("move {}", files.name(old.entry.number)), error);
-        let source = files.open(old.entry.number, None).map_err(failed)?;
+        // Its own file may be damaged, which is final, or not readable at the moment.
+        let unread = |error: io::Error| match StoreError::read(format!("move {}", files.name(old.entry.number)), error)
+        {
+            StoreError::Unavailable(why) => StoreError::Io { context: why, source: io::ErrorKind::Other.into() },
+            other => other,
+        };
+        let source = retried(|| files.open(old.entry.number, None)).map_err(unread)?;
         let mut target = files.create(number).map_err(failed)?;
-        let length_bytes = source.length().map_err(failed)?;
+        let length_bytes = retried(|| source.length()).map_err(unread)?;
         let rate = files.move_bytes_per_second();
         let begin = Instant::now();
         let mut at = 0;
         while at < length_bytes {
             let mut bytes = vec![0; COPIED_BYTES.min(length_bytes - at) as usize];
-            source.read_at(&mut bytes, at).map_err(failed)?;
+            retried(|| source.read_at(&mut bytes, at)).map_err(unread)?;
             target.append(&bytes).map_err(failed)?;
             at += bytes.len() as u64;
             let due = if rate == 0 { begin } else { begin + Duration::from_secs_f64(at as f64 / rate as f64) };

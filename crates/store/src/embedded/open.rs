@@ -18,7 +18,7 @@ use super::place::{Opened, Place};
 use super::replay::ReplayedTo;
 use super::segment::Segment;
 use super::signal::Signal;
-use super::{EmbeddedOptions, EmbeddedStore, LogThread, MOST_WAITING_APPENDS, Shared, Unopened};
+use super::{EmbeddedOptions, EmbeddedStore, Inner, LogThread, MOST_WAITING_APPENDS, Shared, Unopened};
 use crate::StoreError;
 
 impl EmbeddedStore {
@@ -79,23 +79,25 @@ impl EmbeddedStore {
             })?,
         ];
         shared.flush.wake();
-        Ok(Self { shared, appends: Mutex::new(Some(appends)), threads: Mutex::new(threads), _lock: lock })
+        let (appends, threads) = (Mutex::new(Some(appends)), Mutex::new(threads));
+        let inner = Arc::new(Inner { shared: shared.clone(), appends, threads, _lock: lock });
+        Ok(Self { shared, inner, left_out: None })
     }
 }
 
-/// Opens the segments that can be read. Those that cannot be reached are opened later.
-pub(super) fn open_segments(
-    files: &dyn SegmentFiles,
-    entries: &[SegmentEntry],
-    damages: &Damages,
-) -> (Vec<Arc<Segment>>, Vec<Unopened>) {
+/// Opens the segments that can be read. The others are tried again later.
+pub(super) fn open_segments(files: &dyn SegmentFiles, entries: &[SegmentEntry]) -> (Vec<Arc<Segment>>, Vec<Unopened>) {
     let (mut segments, mut unopened) = (Vec::new(), Vec::new());
     for (entry, opened) in entries.iter().zip(open_all(files, entries)) {
         match opened {
             Ok(segment) => segments.push(Arc::new(segment)),
-            Err(StoreError::Unavailable(why)) => unopened.push(Unopened { entry: entry.clone(), why }),
             Err(error) => {
-                damages.note(&StoreError::Corrupt(format!("{error}: its {} spans are lost", entry.spans)).to_string());
+                let what = Unopened::known(entry.clone(), &error);
+                // One that cannot be reached is told of with its bucket.
+                if !files.is_remote(entry.number) || what.is_damaged {
+                    tracing::error!(%error, spans = entry.spans, "a segment cannot be opened; trying again later");
+                }
+                unopened.push(what);
             }
         }
     }

@@ -42,15 +42,15 @@ pub(super) struct LateClaim {
     pub(super) claim: Box<dyn FnMut() -> Result<Opened, StoreError> + Send>,
 }
 
-fn open_catalog(files: Arc<dyn SegmentFiles>) -> Result<Opened, StoreError> {
+fn open_catalog(files: Arc<dyn SegmentFiles>, disk: &dyn Disk, folder: &Path) -> Result<Opened, StoreError> {
     match Catalog::open(&*files) {
-        Err(StoreError::Corrupt(what)) => rebuild(files, what),
+        Err(StoreError::Corrupt(what)) => rebuild(files, disk, folder, what),
         other => Ok(Opened { catalog: other?, files, damage: None, late_claim: None }),
     }
 }
 
-fn rebuild(files: Arc<dyn SegmentFiles>, damage: String) -> Result<Opened, StoreError> {
-    let catalog = Catalog::rebuild(&*files, 0..u64::MAX)?;
+fn rebuild(files: Arc<dyn SegmentFiles>, disk: &dyn Disk, folder: &Path, damage: String) -> Result<Opened, StoreError> {
+    let catalog = Catalog::rebuild(&*files, 0..u64::MAX, &logs_in(disk, folder)?)?;
     Ok(Opened { files, catalog, damage: Some(damage), late_claim: None })
 }
 
@@ -77,14 +77,14 @@ impl Place {
             && !files.list().map_err(io)?.is_empty()
             && !logs_in(&**disk, &self.folder)?.contains(&0);
         if is_lost {
-            return rebuild(files.clone(), format!("{}: it is missing", files.catalog_name()));
+            return rebuild(files.clone(), &**disk, &self.folder, format!("{}: it is missing", files.catalog_name()));
         }
-        open_catalog(files)
+        open_catalog(files, &**disk, &self.folder)
     }
 
     /// Opens the catalog to read only, while another process may be changing it.
     pub(super) fn look(&self, disk: &Arc<dyn Disk>) -> Result<Opened, StoreError> {
-        let mut opened = open_catalog(self.files_to_look_at(disk)?)?;
+        let mut opened = open_catalog(self.files_to_look_at(disk)?, &**disk, &self.folder)?;
         self.leave_out_what_is_elsewhere(&**disk, &mut opened)?;
         Ok(opened)
     }

@@ -6,14 +6,16 @@ use async_trait::async_trait;
 use tracewell_model::{SpanBatch, TimeRange, TraceId};
 
 use super::Shared;
+use super::reads::Reading;
 use super::segment::{HeldTraces, Segment};
 use crate::memtable::{Memtable, TablePlace};
-use crate::{Projection, StoreError, Tenant, TracePortion, TraceReader, stop};
+use crate::{LeftOut, Projection, StoreError, Tenant, TracePortion, TraceReader, stop};
 
 /// Reads the spans of some traces as they were when it was opened: memtables and segments do not change, and the file of a
 /// segment that was merged away can be read for as long as it is open.
 pub(super) struct PortionReader {
     shared: Arc<Shared>,
+    left_out: Option<Arc<LeftOut>>,
     parts: Arc<Parts>,
     projection: Projection,
     place: Place,
@@ -38,14 +40,20 @@ struct Place {
 }
 
 impl PortionReader {
-    pub(super) fn open(shared: Arc<Shared>, tenant: &Tenant, ids: &[TraceId]) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        left_out: Option<Arc<LeftOut>>,
+        tenant: &Tenant,
+        ids: &[TraceId],
+    ) -> Result<Self, StoreError> {
         shared.check_owned()?;
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        let (tables, segments) = shared.look(tenant).whole(TimeRange::ALL)?;
+        let reading = Reading { shared: &shared, left_out: left_out.as_deref() };
+        let (tables, segments) = reading.parts(tenant, TimeRange::ALL)?;
         let parts = Arc::new(Parts { ids, tables, segments });
-        Ok(Self { shared, parts, projection: Projection::All, place: Place::default() })
+        Ok(Self { shared, left_out, parts, projection: Projection::All, place: Place::default() })
     }
 }
 
@@ -56,12 +64,16 @@ impl TraceReader for PortionReader {
         // One trace is mostly read quicker than a thread is got for it.
         let is_first_of_one = parts.ids.len() == 1 && self.place.is_at_the_beginning();
         let mut place = std::mem::take(&mut self.place);
-        let read = move |shared: &Shared| {
-            let portion = parts.next(shared, projection, max_bytes, &mut place)?;
+        let read = move |reading: &Reading<'_>| {
+            let portion = parts.next(reading, projection, max_bytes, &mut place)?;
             Ok((portion, place))
         };
-        let read = if is_first_of_one { self.shared.read_little(read).await } else { self.shared.read_off(read).await };
-        let (portion, place) = read?;
+        let (shared, left_out) = (&self.shared, self.left_out.clone());
+        let (portion, place) = if is_first_of_one {
+            shared.read_little(left_out, read).await?
+        } else {
+            shared.read_off(left_out, read).await?
+        };
         self.place = place;
         Ok(portion)
     }
@@ -81,7 +93,7 @@ impl Place {
 impl Parts {
     fn next(
         &self,
-        shared: &Shared,
+        reading: &Reading<'_>,
         projection: Projection,
         max_bytes: usize,
         place: &mut Place,
@@ -97,17 +109,18 @@ impl Parts {
                 continue;
             }
             let Some(segment) = self.segments.get(place.part - self.tables.len()) else { break };
-            let damages = &shared.damages;
+            let tolerance = reading.tolerance();
             let blocks = match &mut place.blocks {
                 Some(blocks) => blocks,
                 None => {
-                    let held = damages.tolerate(segment.holding(&self.ids, damages))?;
+                    let held = reading.tolerate(segment, segment.holding(&self.ids, &tolerance))?;
                     let mut held = held.unwrap_or_default();
                     held.reverse();
                     place.blocks.insert(held)
                 }
             };
-            damages.tolerate(segment.traces_of(blocks, projection, damages, max_bytes, &mut spans))?;
+            let read = segment.traces_of(blocks, projection, &tolerance, max_bytes, &mut spans);
+            reading.tolerate(segment, read)?;
             if blocks.is_empty() || spans.content_bytes() < max_bytes {
                 place.blocks = None;
                 place.part += 1;

@@ -14,8 +14,8 @@ use tracewell_model::SpanBatch;
 
 use super::flush::Flusher;
 use super::log::{Arrival, Rules};
-use super::log_read::{LogEnd, LogReader, Record, acknowledged_before};
-use super::replay_mark::ReplayMark;
+use super::log_read::{LogEnd, LogReader, LogState, Record, UNKNOWN_END, acknowledged_before};
+use super::replay_mark::{LARGE_BODY_BYTES, ReplayMark};
 use super::segment::{self, Origin};
 use super::{Frozen, SegmentEntry, Shared, log_path, logs_in};
 use crate::memtable::{Kept, Memtable, sent_unix_nano};
@@ -25,8 +25,6 @@ use crate::{StoreError, Tenant};
 const PART_BYTES: usize = 512 * 1024;
 /// A record that ended the process so often while it was read is set aside.
 const MAX_DEATHS: u32 = 2;
-/// A record of this size may take more memory than there is.
-const LARGE_BODY_BYTES: usize = 1 << 20;
 /// How many rounds of the flush thread try a read that fails before what lies there is passed over: ten seconds and more.
 const MAX_READ_FAILURES: usize = 20;
 
@@ -79,8 +77,9 @@ impl Flusher {
                 shared.damages.note(&format!("{} is missing: its spans are lost", path.display()));
             }
         }
-        note_set_aside(shared);
         let next = numbers.last().map_or(first, |last| last + 1);
+        // Found when the catalog was rebuilt.
+        numbers.retain(|number| !self.catalog.in_segments.contains(number));
         let mark = ReplayMark::begin(&shared.disk, &shared.folder, !numbers.is_empty());
         self.replay = Replay { left: numbers.into(), failures: 0, mark };
         // The file may be in segments, and not there any more, once it is read back.
@@ -130,8 +129,8 @@ impl Flusher {
             tracing::info!(path = %path.display(), spans = gathered.spans, "read the log back");
         }
         let Gathered { tables, written, is_damaged, .. } = gathered;
-        let is_damaged = is_damaged || end.unreadable.iter().any(|(_, to)| *to < end.bytes);
-        let frozen = Arc::new(Frozen { log_number: number, log_bytes: end.bytes, tables, written, is_damaged });
+        let log_state = if is_damaged { LogState::Damaged } else { end.state(acknowledged) };
+        let frozen = Arc::new(Frozen { log_number: number, log_bytes: end.bytes, log_state, tables, written });
         if frozen.written.is_empty() {
             let mut state = shared.state_mut();
             state.log_bytes += end.bytes;
@@ -273,14 +272,20 @@ impl Flusher {
         let budget = shared.options.replay_bytes() >> deaths.min(4);
         while shared.table_bytes.load(Ordering::SeqCst) + bytes > budget {
             let older = shared.state().frozen.first().filter(|frozen| frozen.log_number < number).cloned();
-            let made = match older {
-                Some(oldest) => self.check_can_flush().and_then(|()| self.flush(shared, &oldest)),
-                None if gathered.bytes > 0 => {
-                    self.check_can_flush().and_then(|()| self.spill(shared, number, gathered))
-                }
+            if older.is_none() && gathered.bytes == 0 {
                 // What is in memory was received since, and waits behind this.
-                None => return Ok(()),
-            };
+                return Ok(());
+            }
+            if let Some(mark) = &mut self.replay.mark {
+                mark.pause();
+            }
+            let made = self.check_can_flush().and_then(|()| match older {
+                Some(oldest) => self.flush(shared, &oldest),
+                None => self.spill(shared, number, gathered),
+            });
+            if let Some(mark) = &mut self.replay.mark {
+                mark.resume();
+            }
             if let Err(error) = made {
                 // What a process held in memory while its disk was full fits again, with what a lone batch is over it.
                 let used = shared.table_bytes.load(Ordering::SeqCst) + bytes;
@@ -309,7 +314,7 @@ impl Flusher {
             match self.write_table(shared, tenant, table, number, true) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => {
-                    entries.iter().for_each(|entry| segment::remove(&*shared.files, entry.number));
+                    entries.iter().for_each(|entry| self.discard(shared, entry.number));
                     return Err(error);
                 }
             }
@@ -341,8 +346,10 @@ impl Flusher {
         segment::write(files, number, tenant, origin, &batches).inspect_err(|error| {
             // What was sent to a bucket that is away now is swept when it is back; in a directory what was written so far
             // takes space that may be what is missing.
-            if !matches!(error, StoreError::Unavailable(_)) {
-                segment::remove(files, number);
+            if matches!(error, StoreError::Unavailable(_)) {
+                self.note_dropped(number);
+            } else {
+                self.discard(shared, number);
             }
         })
     }
@@ -352,7 +359,7 @@ impl Flusher {
         let Gathered { tables, bytes, written, .. } = gathered;
         drop(tables);
         shared.release(bytes);
-        written.iter().for_each(|entry| segment::remove(&*shared.files, entry.number));
+        written.iter().for_each(|entry| self.discard(shared, entry.number));
     }
 }
 
@@ -409,17 +416,12 @@ fn set_aside(
     ));
 }
 
-/// What is set aside is told until somebody has dealt with it.
-fn note_set_aside(shared: &Shared) {
-    for path in set_aside_in(&*shared.disk, &shared.folder) {
-        shared.damages.note(&format!("{}: a part of the log that could not be read back", path.display()));
-    }
-}
-
 /// Where what cannot be read is put.
 pub(super) const DAMAGED_FOLDER: &str = "damaged";
 const RECORD: &str = "record";
 const LOG: &str = "log";
+/// What only may be missing: the file ends with what was never acknowledged, or is damaged.
+pub(super) const TORN_LOG: &str = "torn.log";
 
 /// The parts of the log that were set aside.
 pub(super) fn set_aside_in(disk: &dyn super::Disk, folder: &Path) -> Vec<std::path::PathBuf> {
@@ -430,16 +432,21 @@ pub(super) fn set_aside_in(disk: &dyn super::Disk, folder: &Path) -> Vec<std::pa
 }
 
 /// Removes a log file that is in segments; keeps it, if some of it could not be read.
-pub(super) fn retire_log(shared: &Shared, number: u64, is_damaged: bool) {
+pub(super) fn retire_log(shared: &Shared, number: u64, state: LogState) {
     let path = log_path(&shared.folder, number);
-    let retired = if is_damaged {
-        let folder = shared.folder.join(DAMAGED_FOLDER);
-        shared.disk.create_folder(&folder).and_then(|()| {
-            let kept = folder.join(format!("{number:010}.{LOG}"));
-            shared.disk.rename(&path, &kept)
-        })
-    } else {
-        shared.disk.remove(&path)
+    let kept_as = match state {
+        LogState::Whole => None,
+        LogState::Torn => Some(TORN_LOG),
+        LogState::Damaged => Some(LOG),
+    };
+    let retired = match kept_as {
+        None => shared.disk.remove(&path),
+        Some(extension) => {
+            super::files::set_aside(&*shared.disk, &shared.folder, &path, number, extension, false).map(|place| {
+                tracing::warn!(path = %path.display(), place, "a log file with unreadable parts was set aside");
+                shared.look_aside();
+            })
+        }
     };
     if let Err(error) = retired {
         tracing::warn!(path = %path.display(), %error, "cannot delete a log file that is in a segment");
@@ -450,7 +457,8 @@ fn is_missing(error: &StoreError) -> bool {
     matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// How much of the last file counts, if that can be read: what lies behind its last whole record was never acknowledged.
+/// How much of the last file counts, if that can be read. What lies behind its last whole record was never acknowledged, or is
+/// damaged: then every record that can be read counts, now and later.
 pub(super) fn whole_bytes(shared: &Shared, number: u64) -> Option<u64> {
     let mut reader = match LogReader::open(&*shared.disk, &log_path(&shared.folder, number), None) {
         // It is in segments.
@@ -458,7 +466,8 @@ pub(super) fn whole_bytes(shared: &Shared, number: u64) -> Option<u64> {
         opened => opened.ok()?,
     };
     while reader.next().ok()?.is_some() {}
-    Some(reader.end().whole_bytes())
+    let end = reader.end();
+    Some(if end.state(None) == LogState::Torn { UNKNOWN_END } else { end.whole_bytes() })
 }
 
 /// Says which parts of a log file cannot be read. `acknowledged` is how much of it was, if that is known.

@@ -19,6 +19,8 @@ const BEGIN: u32 = 3;
 const END: u32 = 4;
 /// Smaller records are marked only after a start that did not get through: a mark costs as much as reading them.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
+/// A record of this size may take more memory than there is.
+pub(super) const LARGE_BODY_BYTES: usize = 1 << 20;
 
 /// The file that says how far the log is read.
 pub(super) struct ReplayMark {
@@ -27,7 +29,8 @@ pub(super) struct ReplayMark {
     file: Option<Box<dyn WriteFile>>,
     deaths: u32,
     suspect: Option<(u64, u64, u32)>,
-    is_in_record: bool,
+    /// What is being read, if that is marked: its file, its offset, the bytes of its body.
+    current: Option<(u64, u64, usize)>,
 }
 
 fn path(folder: &Path) -> PathBuf {
@@ -50,7 +53,7 @@ impl ReplayMark {
         if deaths > 0 {
             tracing::warn!(starts = deaths, "starts before this one ended while they read the log back");
         }
-        let mut mark = Self { disk: disk.clone(), path, file: None, deaths, suspect, is_in_record: false };
+        let mut mark = Self { disk: disk.clone(), path, file: None, deaths, suspect, current: None };
         // A disk that is full or read-only leaves no mark; the log is read all the same.
         mark.file = mark.disk.create(&mark.path).ok();
         mark.put(STARTS, deaths, 0, 0);
@@ -72,16 +75,36 @@ impl ReplayMark {
 
     /// Says that a record is about to be read.
     pub(super) fn begin_record(&mut self, number: u64, offset: u64, body_bytes: usize) {
-        self.is_in_record = body_bytes >= SMALL_BODY_BYTES || self.deaths > 0;
-        if self.is_in_record {
-            self.put(BEGIN, self.deaths_of(number, offset) + 1, number, offset);
-        }
+        let is_marked = body_bytes >= SMALL_BODY_BYTES || self.deaths > 0;
+        self.current = is_marked.then_some((number, offset, body_bytes));
+        self.put_begin();
     }
 
     /// Says that it was read.
     pub(super) fn end_record(&mut self) {
-        if std::mem::take(&mut self.is_in_record) {
+        if self.current.take().is_some() {
             self.put(END, 0, 0, 0);
+        }
+    }
+
+    /// Says that other work comes first, which takes long: a process that is stopped then is not stopped by the record. Of a
+    /// large one that is not known.
+    pub(super) fn pause(&mut self) {
+        if self.current.is_some_and(is_pausable) {
+            self.put(END, 0, 0, 0);
+        }
+    }
+
+    /// Says that the record is read again.
+    pub(super) fn resume(&mut self) {
+        if self.current.is_some_and(is_pausable) {
+            self.put_begin();
+        }
+    }
+
+    fn put_begin(&mut self) {
+        if let Some((number, offset, _)) = self.current {
+            self.put(BEGIN, self.deaths_of(number, offset) + 1, number, offset);
         }
     }
 
@@ -99,6 +122,10 @@ impl ReplayMark {
             self.file = None;
         }
     }
+}
+
+fn is_pausable((_, _, body_bytes): (u64, u64, usize)) -> bool {
+    body_bytes < LARGE_BODY_BYTES
 }
 
 impl Drop for ReplayMark {
@@ -134,6 +161,26 @@ fn what_is_left(bytes: &[u8]) -> (u32, Option<(u64, u64, u32)>) {
 mod tests {
     use super::*;
     use crate::embedded::disk::simulated::SimulatedDisk;
+
+    #[test]
+    fn a_small_record_is_not_to_blame_for_the_work_that_comes_before_it() {
+        let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::default());
+        let deaths_of = |body_bytes: usize, resumes: bool| {
+            for _ in 0..3 {
+                let mut mark = ReplayMark::begin(&disk, Path::new("/data"), true).unwrap();
+                mark.begin_record(4, 50, body_bytes);
+                mark.pause();
+                if resumes {
+                    mark.resume();
+                }
+                std::mem::forget(mark);
+            }
+            ReplayMark::begin(&disk, Path::new("/data"), true).unwrap().deaths_of(4, 50)
+        };
+        assert_eq!(deaths_of(SMALL_BODY_BYTES, false), 0);
+        assert_eq!(deaths_of(SMALL_BODY_BYTES, true), 3);
+        assert_eq!(deaths_of(LARGE_BODY_BYTES, false), 3);
+    }
 
     #[test]
     fn a_record_that_ends_the_process_is_known_by_how_often() {

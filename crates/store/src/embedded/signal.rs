@@ -1,7 +1,7 @@
 //! Waking the flush thread, and waiting for what it does.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::StoreError;
@@ -68,11 +68,13 @@ impl Signal {
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do, or until retention by this age is to be looked at.
-    pub(super) fn wait_for_work(&self, retention_age: Option<Duration>) {
+    /// Waits until there is something to do, until retention by this age is to be looked at, or until a known time.
+    pub(super) fn wait_for_work(&self, retention_age: Option<Duration>, next: Option<Instant>) {
         let is_failing = self.state().failed.is_some();
         let tick = retention_age.map_or(TICK, |age| (age / 4).clamp(MIN_TICK, TICK));
-        self.wait_at_most(if is_failing { RETRY } else { tick });
+        let most = if is_failing { RETRY } else { tick };
+        let next = next.map_or(most, |next| next.saturating_duration_since(Instant::now()));
+        self.wait_at_most(most.min(next.max(LOOK)));
     }
 
     /// Waits until there is something to do, but no longer than so.

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::conformance::{append_of, batch_of};
-use crate::{EmbeddedOptions, EmbeddedStore, SpanStore, Tenant, fsck};
+use crate::{EmbeddedOptions, EmbeddedStore, FsckChanges, SpanStore, Tenant, fsck};
 
 async fn put(store: &EmbeddedStore, number: u64) {
     store.append(&Tenant::default(), append_of(batch_of(number, &[1, 2]))).await.unwrap();
@@ -29,7 +29,7 @@ async fn a_backup_of_a_running_store_restores_equal_and_the_next_copies_only_wha
     let first = backup(&place, &to, &mut quiet).unwrap();
     assert_eq!((first.segments, first.new_segments, first.log_files), (1, 1, 1));
     restore(&to, &back, &mut quiet).unwrap();
-    let report = fsck(&Place::from(back.as_path()), false).unwrap();
+    let report = fsck(&Place::from(back.as_path()), FsckChanges::default()).unwrap();
     assert_eq!((report.segment_spans, report.log_spans, report.damages), (2, 2, vec![]));
     assert_eq!(spans_in(&back).await, 4);
 

@@ -23,6 +23,8 @@ use crate::{BucketOptions, StoreError};
 
 /// A catalog that is lost may have known of epochs that no segment tells of; so many are passed over.
 const UNKNOWN_EPOCHS: u64 = 1024;
+/// The ends of so many epochs are remembered: requests do not take longer than as many starts.
+const MAX_ENDS: usize = 64;
 /// What is written to see whether conditions are honoured.
 const PROBE: &str = "probe";
 /// So often a claim is tried when others claim at the same time.
@@ -139,7 +141,7 @@ impl Claimant {
         let directory = bound.as_ref().map_or_else(random_name, |bound| bound.directory.clone());
         let mut is_tried = false;
         for _ in 0..CLAIMS {
-            let Found { mut catalog, version, damage } = find(files, own_logs.first().copied())?;
+            let Found { mut catalog, version, damage } = find(files, &own_logs)?;
             if version.is_none() && damage.is_none() {
                 self.check_not_emptied(&directory)?;
             }
@@ -191,8 +193,15 @@ impl Claimant {
                 catalog.set_former(other);
             }
             catalog.first_log = first_log;
+            if damage.is_none() {
+                catalog.end_epoch(epoch);
+            }
             catalog.next_segment = catalog.next_segment.max(epoch << EPOCH_BITS);
-            catalog.segments.extend(known.into_iter().flat_map(|known| known.segments));
+            if let Some(known) = known {
+                catalog.segments.extend(known.segments);
+                catalog.dropped.extend(known.dropped);
+                catalog.unread.extend(known.unread);
+            }
             take_in(local, &mut catalog, &directory, damage.is_some())?;
             let owner = Owner { directory: directory.clone(), session: random_name(), epoch, place: place_of(folder) };
             catalog.owner = Some(owner.clone());
@@ -231,11 +240,26 @@ impl Claimant {
 }
 
 impl Catalog {
+    /// Notes up to which number catalogs of the last epoch can have named segments: a request of that time may still be on
+    /// its way, and what it writes then is known to be no loss.
+    fn end_epoch(&mut self, next: u64) {
+        if self.next_segment >> EPOCH_BITS != next {
+            self.ends.push(self.next_segment);
+        }
+        let surplus = self.ends.len().saturating_sub(MAX_ENDS);
+        self.ends.drain(..surplus);
+    }
+
     /// Notes who owned the bucket until now, with what only its directory has.
     fn set_former(&mut self, owner: Owner) {
         let all = std::mem::take(&mut self.segments);
         let (segments, in_bucket): (Vec<_>, Vec<_>) = all.into_iter().partition(|entry| is_in_directory(entry.number));
         self.segments = in_bucket;
+        let (dropped, in_bucket) = std::mem::take(&mut self.dropped).into_iter().partition(|n| is_in_directory(*n));
+        self.dropped = in_bucket;
+        let (unread, in_bucket) = std::mem::take(&mut self.unread).into_iter().partition(|n| is_in_directory(*n));
+        self.unread = in_bucket;
+        self.in_segments.clear();
         if !segments.is_empty() {
             tracing::warn!(
                 segments = segments.len(),
@@ -244,7 +268,13 @@ impl Catalog {
                 "segments were not moved into the bucket yet: they are missing until their directory owns it again"
             );
         }
-        self.former.push(FormerOwner { directory: owner.directory, first_log: self.first_log, segments });
+        self.former.push(FormerOwner {
+            directory: owner.directory,
+            first_log: self.first_log,
+            segments,
+            dropped,
+            unread,
+        });
     }
 }
 
@@ -255,7 +285,7 @@ struct Found {
     damage: Option<String>,
 }
 
-fn find(files: &BucketFiles, first_own_log: Option<u64>) -> Result<Found, StoreError> {
+fn find(files: &BucketFiles, own_logs: &[u64]) -> Result<Found, StoreError> {
     let name = files.catalog_name();
     let io = |step: &str, source| StoreError::io(format!("{step} {name}"), source);
     let (damage, version) = match files.bucket().get(CATALOG).map_err(|error| io("read", error))? {
@@ -270,8 +300,8 @@ fn find(files: &BucketFiles, first_own_log: Option<u64>) -> Result<Found, StoreE
         None => (format!("{name}: it is missing"), None),
     };
     // All log files of one directory have the same upper bits.
-    let first = first_own_log.unwrap_or(0) >> EPOCH_BITS << EPOCH_BITS;
-    let catalog = Catalog::rebuild(&files.bucket_only(), first..first + (1 << EPOCH_BITS))?;
+    let first = own_logs.first().copied().unwrap_or(0) >> EPOCH_BITS << EPOCH_BITS;
+    let catalog = Catalog::rebuild(&files.bucket_only(), first..first + (1 << EPOCH_BITS), own_logs)?;
     Ok(Found { catalog, version, damage: Some(damage) })
 }
 
@@ -285,17 +315,25 @@ fn is_there(local: &LocalFiles) -> Result<bool, StoreError> {
 /// Takes a directory's own segments into the catalog as they lie there, once: they are served at once, and moved later. Of
 /// a catalog that was made again, those whose copy is in the bucket are left out.
 fn take_in(local: &LocalFiles, catalog: &mut Catalog, directory: &str, is_rebuilt: bool) -> Result<(), StoreError> {
-    let mut own = if is_there(local)? && !catalog.moved.iter().any(|moved| moved == directory) {
-        Catalog::open(local)?.segments
+    let own = if is_there(local)? && !catalog.moved.iter().any(|moved| moved == directory) {
+        Catalog::open(local)?
     } else if is_rebuilt {
-        Catalog::rebuild(local, 0..u64::MAX)?.segments
+        Catalog::rebuild(local, 0..0, &[])?
     } else {
         return Ok(());
     };
+    let Catalog { segments: mut own, dropped, unread, .. } = own;
+    catalog.dropped.extend(dropped);
+    catalog.unread.extend(unread);
+    let in_bucket = catalog.segments.clone();
     let is_copied = |entry: &SegmentEntry| {
-        catalog.segments.iter().any(|other| SegmentEntry { number: other.number, ..entry.clone() } == *other)
+        in_bucket.iter().any(|other| SegmentEntry { number: other.number, ..entry.clone() } == *other)
     };
-    own.retain(|entry| !is_rebuilt || !is_copied(entry));
+    if is_rebuilt {
+        let (copied, left): (Vec<_>, Vec<_>) = own.into_iter().partition(is_copied);
+        own = left;
+        catalog.dropped.extend(copied.iter().map(|entry| entry.number));
+    }
     if !own.is_empty() {
         tracing::info!(
             segments = own.len(),

@@ -104,6 +104,30 @@ impl ReadFile for Object {
     }
 }
 
+/// A file that was set aside, which is read as a whole, once, and not held.
+pub(super) struct AsideObject {
+    pub(super) shared: Arc<Shared>,
+    pub(super) key: String,
+    pub(super) length_bytes: u64,
+}
+
+impl ReadFile for AsideObject {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.length_bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.length_bytes);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = self.shared.bucket.get_range(&self.key, offset..end)?;
+        if bytes.len() != buffer.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer.copy_from_slice(&bytes);
+        Ok(())
+    }
+}
+
 /// A segment that is being uploaded: at once if it is small, in parts if not.
 pub(super) struct NewObject {
     shared: Arc<Shared>,

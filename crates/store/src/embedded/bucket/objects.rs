@@ -7,17 +7,16 @@ use bytes::Bytes;
 use object_store::{PutMode, UpdateVersion};
 
 use super::client::PutError;
-use super::object::{NewObject, Object};
+use super::object::{AsideObject, NewObject, Object};
 use super::{Bucket, Cache, Known};
 use crate::embedded::catalog::{Catalog, Owner, is_in_directory};
 use crate::embedded::disk::{ReadFile, WriteFile};
-use crate::embedded::files::{LocalFiles, SegmentFiles};
+use crate::embedded::files::{Aside, DAMAGED_FOLDER as DAMAGED, LocalFiles, SegmentFiles, free_name};
 use crate::error::Unreachable;
 use crate::{BucketStats, StoreError};
 
 pub(super) const CATALOG: &str = "catalog.json";
 const SEGMENTS: &str = "segments";
-const DAMAGED: &str = "damaged";
 const EXTENSION: &str = ".segment";
 /// So often a swap is tried again after an answer to an earlier one was lost.
 const SWAPS: usize = 4;
@@ -263,15 +262,56 @@ impl SegmentFiles for BucketFiles {
         self.shared.bucket.delete(&key(number))
     }
 
-    fn set_aside(&self, number: u64) -> io::Result<String> {
+    fn set_aside(&self, number: u64, is_repaired: bool) -> io::Result<String> {
         if is_in_directory(number) {
-            return self.shared.own.set_aside(number);
+            return self.shared.own.set_aside(number, is_repaired);
         }
         self.shared.check_writable()?;
-        let to = format!("{DAMAGED}/{}", file_name(number));
+        let names = self.shared.bucket.list(DAMAGED)?;
+        let to = free_name(number, &EXTENSION[1..], is_repaired, |name| names.iter().any(|known| known == name));
+        let to = format!("{DAMAGED}/{to}");
         self.shared.bucket.copy(&key(number), &to)?;
         self.remove(number)?;
         Ok(self.shared.bucket.name(&to))
+    }
+
+    fn list_aside(&self) -> io::Result<Vec<Aside>> {
+        let names = self.shared.bucket.list(DAMAGED)?;
+        let mut found: Vec<Aside> = names.iter().filter_map(|name| Aside::parse(name, &EXTENSION[1..])).collect();
+        if !self.is_bucket_only {
+            found.extend(self.shared.own.list_aside()?);
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn open_aside(&self, aside: &Aside) -> io::Result<Box<dyn ReadFile>> {
+        if aside.is_in_directory {
+            return self.shared.own.open_aside(aside);
+        }
+        let key = format!("{DAMAGED}/{}", aside.name);
+        let length_bytes = self.shared.bucket.length_bytes(&key)?;
+        Ok(Box::new(AsideObject { shared: self.shared.clone(), key, length_bytes }))
+    }
+
+    fn remove_aside(&self, aside: &Aside) -> io::Result<()> {
+        if aside.is_in_directory {
+            return self.shared.own.remove_aside(aside);
+        }
+        self.shared.check_writable()?;
+        self.shared.bucket.delete(&format!("{DAMAGED}/{}", aside.name))
+    }
+
+    fn retire_aside(&self, aside: &Aside) -> io::Result<()> {
+        if aside.is_in_directory {
+            return self.shared.own.retire_aside(aside);
+        }
+        self.shared.check_writable()?;
+        let names = self.shared.bucket.list(DAMAGED)?;
+        let to = aside.repaired_name(|name| names.iter().any(|known| known == name));
+        let from = format!("{DAMAGED}/{}", aside.name);
+        self.shared.bucket.copy(&from, &format!("{DAMAGED}/{to}"))?;
+        self.shared.bucket.delete(&from)
     }
 
     fn list(&self) -> io::Result<Vec<u64>> {
@@ -333,6 +373,10 @@ impl SegmentFiles for BucketFiles {
 
     fn taken_over(&self) -> Option<String> {
         self.shared.taken_over.get().cloned()
+    }
+
+    fn is_remote(&self, number: u64) -> bool {
+        !is_in_directory(number)
     }
 
     fn opened_at_once(&self) -> usize {

@@ -8,6 +8,9 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::Unreachable;
 
 /// What a store needs of a file system. Paths are those of the store's directory.
 pub(crate) trait Disk: Send + Sync + 'static {
@@ -70,6 +73,27 @@ impl dyn Disk {
         self.rename(temporary, path)?;
         path.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
     }
+}
+
+/// Pauses before a read that failed is tried again: what passes at once is no reason to fail, and who waits for an answer
+/// waits no longer than this.
+const RETRY_AFTER: [Duration; 2] =
+    if cfg!(test) { [Duration::ZERO; 2] } else { [Duration::from_millis(5), Duration::from_millis(25)] };
+
+/// Reads, and tries again if that fails at something that may pass. A bucket has its own retries.
+pub(crate) fn retried<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let is_final = |error: &io::Error| {
+        use io::ErrorKind::{InvalidData, NotFound, PermissionDenied, UnexpectedEof};
+        matches!(error.kind(), NotFound | PermissionDenied | UnexpectedEof | InvalidData)
+            || error.get_ref().is_some_and(|cause| cause.is::<Unreachable>())
+    };
+    for pause in RETRY_AFTER {
+        match read() {
+            Err(error) if !is_final(&error) => std::thread::sleep(pause),
+            done => return done,
+        }
+    }
+    read()
 }
 
 /// The numbers of the files `NUMBER.EXTENSION` in a folder, sorted; none if there is no such folder.

@@ -39,7 +39,17 @@ struct World {
     pending_names: Vec<(PathBuf, Option<u64>)>,
     operations: u64,
     faults: Faults,
+    unreadable: Vec<Unreadable>,
     locked: bool,
+}
+
+/// A file or a folder that cannot be opened, read or listed.
+struct Unreadable {
+    path: PathBuf,
+    /// The file that had the name: it stays unreadable wherever it is moved.
+    file: Option<u64>,
+    /// How many operations still fail; `None` is all.
+    times: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -86,11 +96,31 @@ impl SimulatedDisk {
     }
 
     pub(crate) fn flip(&self, path: &Path, bit: usize) {
-        let mut world = self.world();
-        let file = world.names[path];
-        if let Some(file) = world.files.get_mut(&file) {
-            file.bytes[bit / 8] ^= 1 << (bit % 8);
+        self.flip_file(self.number_of(path), bit);
+    }
+
+    /// What tells a file from others, whatever it is called.
+    pub(crate) fn number_of(&self, path: &Path) -> u64 {
+        self.world().names[path]
+    }
+
+    /// Flips a bit of a file, if it is still there.
+    pub(crate) fn flip_file(&self, number: u64, bit: usize) {
+        if let Some(byte) = self.world().files.get_mut(&number).and_then(|file| file.bytes.get_mut(bit / 8)) {
+            *byte ^= 1 << (bit % 8);
         }
+    }
+
+    /// Has a file or a folder fail to be opened, read and listed, so many times or until [`heal`](Self::heal).
+    pub(crate) fn fail_reads_of(&self, path: &Path, times: Option<u64>) {
+        let mut world = self.world();
+        let file = world.names.get(path).copied();
+        world.unreadable.push(Unreadable { path: path.to_owned(), file, times });
+    }
+
+    /// Ends what [`fail_reads_of`](Self::fail_reads_of) began.
+    pub(crate) fn heal(&self) {
+        self.world().unreadable.clear();
     }
 
     /// The same disk, for another life of the same machine.
@@ -174,6 +204,23 @@ impl World {
         self.pending_names.push((path.to_owned(), file));
     }
 
+    /// An error if a file, or the folder of that path, cannot be read.
+    fn check_readable(&mut self, file: Option<u64>, path: Option<&Path>) -> io::Result<()> {
+        let is_it = |bad: &&mut Unreadable| match file {
+            Some(file) => bad.file == Some(file),
+            None => Some(&*bad.path) == path,
+        };
+        let Some(bad) = self.unreadable.iter_mut().find(is_it) else { return Ok(()) };
+        match &mut bad.times {
+            None => failed(),
+            Some(0) => Ok(()),
+            Some(times) => {
+                *times -= 1;
+                failed()
+            }
+        }
+    }
+
     fn find(&self, path: &Path) -> io::Result<u64> {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -222,10 +269,11 @@ impl ReadFile for SimulatedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let world = self.disk.world();
+        let mut world = self.disk.world();
         if world.faults.reads_fail {
             return failed();
         }
+        world.check_readable(Some(self.number), None)?;
         let end = io::Error::from(io::ErrorKind::UnexpectedEof);
         let file = world.files.get(&self.number).ok_or(io::ErrorKind::NotFound)?;
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
@@ -262,16 +310,20 @@ impl Disk for SimulatedDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
-        let number = self.world().find(path)?;
+        let mut world = self.world();
+        let number = world.find(path)?;
+        world.check_readable(Some(number), None)?;
         Ok(Box::new(SimulatedFile { disk: self.clone(), number }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let world = self.world();
+        let mut world = self.world();
         if world.faults.reads_fail {
             return failed();
         }
-        Ok(world.files[&world.find(path)?].bytes.clone())
+        let number = world.find(path)?;
+        world.check_readable(Some(number), None)?;
+        Ok(world.files[&number].bytes.clone())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -299,7 +351,8 @@ impl Disk for SimulatedDisk {
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let world = self.world();
+        let mut world = self.world();
+        world.check_readable(None, Some(folder))?;
         Ok(world.names.keys().filter(|path| path.parent() == Some(folder)).cloned().collect())
     }
 

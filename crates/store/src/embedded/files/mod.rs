@@ -1,10 +1,13 @@
 //! Where segments and the catalog lie: in the store's directory, or in a bucket. The log is always in the directory.
 
+mod aside;
 mod local;
 
 use std::io;
 
-pub(crate) use local::LocalFiles;
+pub(crate) use aside::free_name;
+pub(crate) use aside::{Aside, DAMAGED_FOLDER};
+pub(crate) use local::{LocalFiles, list_aside, retire_aside, set_aside};
 
 use super::disk::{ReadFile, WriteFile};
 use crate::BucketStats;
@@ -19,8 +22,24 @@ pub(crate) trait SegmentFiles: Send + Sync + 'static {
     fn open(&self, number: u64, length_bytes: Option<u64>) -> io::Result<Box<dyn ReadFile>>;
     /// Removes a segment's file. One that is not there is removed already.
     fn remove(&self, number: u64) -> io::Result<()>;
-    /// Moves a damaged segment's file to where it is not looked at again, and says where that is.
-    fn set_aside(&self, number: u64) -> io::Result<String>;
+    /// Moves a segment's file to where nothing is deleted, and says where that is. A file that is there stays as it is.
+    fn set_aside(&self, number: u64, is_repaired: bool) -> io::Result<String>;
+    /// The files of segments that were set aside, sorted.
+    fn list_aside(&self) -> io::Result<Vec<Aside>> {
+        Ok(Vec::new())
+    }
+    /// Opens one of them.
+    fn open_aside(&self, _: &Aside) -> io::Result<Box<dyn ReadFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Deletes one of them: its spans are in a segment.
+    fn remove_aside(&self, _: &Aside) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Marks one of them as repaired: what can be read of it is in a segment.
+    fn retire_aside(&self, _: &Aside) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The numbers of all segments' files, sorted.
     fn list(&self) -> io::Result<Vec<u64>>;
 
@@ -37,6 +56,10 @@ pub(crate) trait SegmentFiles: Send + Sync + 'static {
     fn swap_catalog(&self, bytes: &[u8]) -> io::Result<()>;
     /// Whether a swap that reported an error may still happen later, as a request that is on its way.
     fn swap_may_come_late(&self) -> bool {
+        false
+    }
+    /// Whether a segment is not on a disk of this machine: then an error of one file is an error of all, most likely.
+    fn is_remote(&self, _: u64) -> bool {
         false
     }
     /// How many segments are best opened at once.

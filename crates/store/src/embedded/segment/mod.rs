@@ -12,6 +12,7 @@
 //! | `hash`, `index`, `filter` | which blocks have a trace, or a value                             |
 //! | `postings`   | which blocks have what spans have in common, and how long these last            |
 //! | `footer`     | what a segment says of itself                                                  |
+//! | `mend`       | a footer with a wrong byte, for repairs                                        |
 //! | `shapes`, `build`, `write` | from batches to a segment                                        |
 //! | `merge`      | from several segments to one, a block at a time                                |
 //! | `read`, `emit` | a segment's blocks, and their rows as spans                                  |
@@ -27,6 +28,7 @@ mod filter;
 mod footer;
 mod hash;
 mod index;
+mod mend;
 mod merge;
 mod postings;
 mod query;
@@ -50,9 +52,11 @@ pub(crate) use read::Segment;
 
 use super::files::SegmentFiles;
 
-/// Deletes the file of a segment that the catalog no longer names. What cannot be deleted is found at the next start.
-pub(crate) fn remove(files: &dyn SegmentFiles, number: u64) {
-    if let Err(error) = files.remove(number) {
-        tracing::warn!(segment = files.name(number), %error, "cannot delete a dropped segment");
+/// Deletes the file of a segment whose spans are elsewhere or are to go; false if it is still there.
+pub(crate) fn remove(files: &dyn SegmentFiles, number: u64) -> bool {
+    let removed = files.remove(number);
+    if let Err(error) = &removed {
+        tracing::warn!(segment = files.name(number), %error, "cannot delete a dropped segment; trying again later");
     }
+    removed.is_ok()
 }

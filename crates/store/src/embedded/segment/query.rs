@@ -12,7 +12,7 @@ use super::read::{Block, Contents, Segment};
 use super::rows::Values;
 use super::scan::Plan;
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
-use crate::embedded::damage::Damages;
+use crate::embedded::damage::Tolerance;
 use crate::scan::{Source, Top};
 use crate::values::ValuesOf;
 use crate::{Projection, Scan, StoreError, stop};
@@ -30,18 +30,18 @@ impl Segment {
         &self,
         ids: &[TraceId],
         projection: Projection,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
         out: &mut SpanBatch,
     ) -> Result<(), StoreError> {
-        let mut held = self.holding(ids, damages)?;
+        let mut held = self.holding(ids, tolerance)?;
         held.reverse();
-        self.traces_of(&mut held, projection, damages, usize::MAX, out)
+        self.traces_of(&mut held, projection, tolerance, usize::MAX, out)
     }
 
     /// The blocks that may have spans of some traces, in order.
-    pub(crate) fn holding(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<HeldTraces>, StoreError> {
+    pub(crate) fn holding(&self, ids: &[TraceId], tolerance: &Tolerance<'_>) -> Result<Vec<HeldTraces>, StoreError> {
         let mut blocks: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
-        for (id, held) in ids.iter().zip(self.blocks_of(ids, damages)?) {
+        for (id, held) in ids.iter().zip(self.blocks_of(ids, tolerance)?) {
             for block in held {
                 blocks.entry(block).or_default().push(*id);
             }
@@ -60,7 +60,7 @@ impl Segment {
         &self,
         held: &mut Vec<HeldTraces>,
         projection: Projection,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
         max_bytes: usize,
         out: &mut SpanBatch,
     ) -> Result<(), StoreError> {
@@ -72,12 +72,12 @@ impl Segment {
         let mut emitter = Emitter::new(&contents, projection, std::mem::take(out));
         let mut read_all = || -> Result<(), StoreError> {
             while emitter.content_bytes() < max_bytes
-                && let Some(HeldTraces { block, ids }) = held.pop()
+                && let Some(HeldTraces { block: number, ids }) = held.pop()
             {
                 stop::check()?;
                 let mut read = || -> Result<(), StoreError> {
                     let mut block =
-                        if projection == Projection::All { self.whole_block(block) } else { self.block(block) }?;
+                        if projection == Projection::All { self.whole_block(number) } else { self.block(number) }?;
                     block.load(&mut zstd, Chunk::TRACES)?;
                     let rows = block.rows_of(|id| ids.binary_search(&id).is_ok());
                     if rows.is_empty() {
@@ -85,7 +85,7 @@ impl Segment {
                     }
                     emitter.emit(&mut zstd, &mut block, &rows)
                 };
-                damages.tolerate(read())?;
+                self.tolerate_block(number, tolerance, read())?;
             }
             Ok(())
         };
@@ -123,9 +123,14 @@ impl Segment {
     }
 
     /// Appends the traces that have a row of a scan.
-    pub(crate) fn trace_ids(&self, scan: &Scan, damages: &Damages, ids: &mut Vec<TraceId>) -> Result<(), StoreError> {
+    pub(crate) fn trace_ids(
+        &self,
+        scan: &Scan,
+        tolerance: &Tolerance<'_>,
+        ids: &mut Vec<TraceId>,
+    ) -> Result<(), StoreError> {
         let contents = self.contents()?;
-        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
+        let Some(plan) = Plan::new(self, &contents, scan, tolerance)? else { return Ok(()) };
         let mut zstd = self.zstd()?;
         for (number, place) in self.footer.blocks.iter().enumerate() {
             stop::check()?;
@@ -146,16 +151,22 @@ impl Segment {
                 }
                 Ok(())
             };
-            damages.tolerate(read())?;
+            self.tolerate_block(number, tolerance, read())?;
         }
         Ok(())
     }
 
     /// Offers the rows of a scan. Blocks are visited newest first, and those that lie behind the last row that is asked
     /// for are not read.
-    pub(crate) fn scan(&self, scan: &Scan, part: u32, damages: &Damages, top: &mut Top) -> Result<(), StoreError> {
+    pub(crate) fn scan(
+        &self,
+        scan: &Scan,
+        part: u32,
+        tolerance: &Tolerance<'_>,
+        top: &mut Top,
+    ) -> Result<(), StoreError> {
         let contents = self.contents()?;
-        let Some(plan) = Plan::new(self, &contents, scan, damages)? else { return Ok(()) };
+        let Some(plan) = Plan::new(self, &contents, scan, tolerance)? else { return Ok(()) };
         let blocks = &self.footer.blocks;
         let mut order: Vec<usize> = (0..blocks.len())
             .filter(|number| {
@@ -175,7 +186,7 @@ impl Segment {
             let found = self.block(number).and_then(|mut block| {
                 plan.find(&mut zstd, &contents, &mut block, scan, Source { part, place: number as u32 }, top)
             });
-            damages.tolerate(found)?;
+            self.tolerate_block(number, tolerance, found)?;
         }
         Ok(())
     }
@@ -185,7 +196,7 @@ impl Segment {
         &self,
         wanted: &[(u32, Vec<usize>)],
         projection: Projection,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
         max_bytes: usize,
         out: &mut SpanBatch,
     ) -> Result<Option<Vec<usize>>, StoreError> {
@@ -202,7 +213,7 @@ impl Segment {
             let before = emitter.len();
             let rows = Runs::of_places(rows);
             let read = self.block(*number as usize).and_then(|mut block| emitter.emit(&mut zstd, &mut block, &rows));
-            damages.tolerate(read)?;
+            tolerance.tolerate(self.entry.number, || self.block_as_part(*number as usize), read)?;
             appended.push(emitter.len() - before);
         }
         *out = emitter.into_batch();
@@ -213,7 +224,7 @@ impl Segment {
     pub(crate) fn values(
         &self,
         wanted: &ValuesOf<'_>,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
         out: &mut BTreeSet<String>,
     ) -> Result<(), StoreError> {
         let contents = self.contents()?;
@@ -264,7 +275,7 @@ impl Segment {
                 let mut block = self.block(number)?;
                 block_values(&mut zstd, &contents, &mut block, &columns, wanted, every_row_counts, out)
             };
-            damages.tolerate(read())?;
+            self.tolerate_block(number, tolerance, read())?;
         }
         Ok(())
     }

@@ -11,20 +11,24 @@ use super::coding::{Borrowed, Damaged, Input, Runs, Texts, Zstd, get_codes, get_
 use super::filter;
 use super::footer::{BlockPlace, Footer, MAGIC, Origin, SectionPlace, TAIL_BYTES};
 use super::index::{self, ENTRY_BYTES};
+use super::mend;
 use super::postings::Postings;
 use super::rows::{Rows, Values};
 use super::summary::{Known, get_summaries};
 use super::table::{Table, unzigzag};
-use crate::StoreError;
 use crate::embedded::catalog::SegmentEntry;
 use crate::embedded::checksum;
-use crate::embedded::damage::Damages;
-use crate::embedded::disk::ReadFile;
+use crate::embedded::damage::Tolerance;
+use crate::embedded::disk::{ReadFile, retried};
 use crate::embedded::files::SegmentFiles;
 use crate::names::Names;
+use crate::{MissingPart, StoreError};
 
 /// How much of a section is in memory while its checksum is looked at.
 const CHECKED_BYTES: u64 = 256 * 1024;
+
+/// So much of a file's end is looked at for a footer that is to be mended.
+const MENDED_BYTES: u64 = 64 << 20;
 
 /// A segment whose file is open: it can be read even after it was dropped from the catalog.
 pub(crate) struct Segment {
@@ -59,9 +63,16 @@ const BYTES_INSTEAD_OF_A_READ: usize = 1024;
 
 impl Segment {
     pub(crate) fn open(files: &dyn SegmentFiles, entry: SegmentEntry) -> Result<Self, StoreError> {
-        let (name, file, footer) = open_file(files, entry.number, Some(entry.bytes))?;
+        let name = files.name(entry.number);
+        let file = retried(|| files.open(entry.number, Some(entry.bytes)))
+            .map_err(|source| StoreError::read(format!("open segment {name}"), source))?;
+        let footer = read_footer(&name, &*file)?;
         file.prefer(&footer.preferred(entry.bytes));
-        Ok(Self {
+        Ok(Self::with(entry, name, file, footer))
+    }
+
+    fn with(entry: SegmentEntry, name: String, file: Box<dyn ReadFile>, footer: Footer) -> Self {
+        Self {
             entry,
             name,
             file,
@@ -71,12 +82,34 @@ impl Segment {
             names: Mutex::new(None),
             index_is_whole: OnceLock::new(),
             filter_is_whole: OnceLock::new(),
-        })
+        }
     }
 
     /// Opens a segment of which only the number is known.
     pub(crate) fn find(files: &dyn SegmentFiles, number: u64) -> Result<(SegmentEntry, Origin), StoreError> {
-        let (_, file, footer) = open_file(files, number, None)?;
+        let name = files.name(number);
+        let file = retried(|| files.open(number, None))
+            .map_err(|source| StoreError::read(format!("open segment {name}"), source))?;
+        let segment = Self::from_file(number, name, file)?;
+        Ok((segment.entry, segment.footer.origin))
+    }
+
+    /// A segment in a file that no catalog names.
+    pub(crate) fn from_file(number: u64, name: String, file: Box<dyn ReadFile>) -> Result<Self, StoreError> {
+        let footer = read_footer(&name, &*file)?;
+        Ok(Self::found(number, name, file, footer))
+    }
+
+    /// The same of a file that is to be repaired: a byte of its footer may be wrong.
+    pub(crate) fn mended(number: u64, name: String, file: Box<dyn ReadFile>) -> Result<Self, StoreError> {
+        let footer = match read_footer(&name, &*file) {
+            Err(StoreError::Corrupt(_)) => mended_footer(&name, &*file)?,
+            read => read?,
+        };
+        Ok(Self::found(number, name, file, footer))
+    }
+
+    fn found(number: u64, name: String, file: Box<dyn ReadFile>, footer: Footer) -> Self {
         let starts = footer.blocks.iter().map(|block| (block.first_start_unix_nano, block.last_start_unix_nano));
         let entry = SegmentEntry {
             number,
@@ -88,7 +121,46 @@ impl Segment {
             first_date_unix_nano: footer.origin.dates.map(|(first, _)| first),
             last_date_unix_nano: footer.origin.dates.map(|(_, last)| last),
         };
-        Ok((entry, footer.origin))
+        Self::with(entry, name, file, footer)
+    }
+
+    /// The segment as a part that an answer may miss.
+    pub(crate) fn as_part(&self) -> MissingPart {
+        let SegmentEntry { spans, first_start_unix_nano, last_start_unix_nano, .. } = self.entry;
+        MissingPart {
+            file: self.name.clone(),
+            spans: Some(spans),
+            starts_unix_nano: Some((first_start_unix_nano, last_start_unix_nano)),
+            is_damaged: true,
+        }
+    }
+
+    /// Goes on after damage of a block. What cannot be read at the moment ends the read of the segment.
+    pub(super) fn tolerate_block<T>(
+        &self,
+        block: usize,
+        tolerance: &Tolerance<'_>,
+        result: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match result {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Io { .. })) => Err(error),
+            result => tolerance.tolerate(self.entry.number, || self.block_as_part(block), result),
+        }
+    }
+
+    pub(super) fn block_as_part(&self, block: usize) -> MissingPart {
+        let place = &self.footer.blocks[block];
+        MissingPart {
+            file: format!("{} at offset {}", self.name, place.offset),
+            spans: Some(u64::from(place.rows)),
+            starts_unix_nano: Some((place.first_start_unix_nano, place.last_start_unix_nano)),
+            is_damaged: true,
+        }
+    }
+
+    /// Where its spans came from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.footer.origin
     }
 
     pub(super) fn damaged(&self, offset: u64, Damaged(what): Damaged) -> StoreError {
@@ -97,9 +169,8 @@ impl Segment {
 
     pub(super) fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
         let mut bytes = vec![0; length];
-        self.file
-            .read_at(&mut bytes, offset)
-            .map_err(|source| StoreError::io(format!("read segment {} at offset {offset}", self.name), source))?;
+        retried(|| self.file.read_at(&mut bytes, offset))
+            .map_err(|source| StoreError::read(format!("read segment {} at offset {offset}", self.name), source))?;
         Ok(bytes)
     }
 
@@ -114,7 +185,12 @@ impl Segment {
     }
 
     /// Whether a section is as it was written, looked at once and in pieces. A read that fails is no verdict.
-    fn is_whole(&self, known: &OnceLock<bool>, section: SectionPlace, damages: &Damages) -> Result<bool, StoreError> {
+    fn is_whole(
+        &self,
+        known: &OnceLock<bool>,
+        section: SectionPlace,
+        tolerance: &Tolerance<'_>,
+    ) -> Result<bool, StoreError> {
         if let Some(known) = known.get() {
             return Ok(*known);
         }
@@ -128,16 +204,19 @@ impl Segment {
         }
         let is_whole = cfg!(fuzzing) || hasher.finalize() == section.checksum;
         if !is_whole {
-            self.note_slower(section, damages);
+            self.note_slower(section, tolerance);
         }
         Ok(*known.get_or_init(|| is_whole))
     }
 
-    fn note_slower(&self, section: SectionPlace, damages: &Damages) {
-        damages.note(&format!(
-            "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
-            self.name, section.offset
-        ));
+    fn note_slower(&self, section: SectionPlace, tolerance: &Tolerance<'_>) {
+        tolerance.note_harmless(
+            self.entry.number,
+            &format!(
+                "segment {} at offset {}: what finds spans has another checksum: no span is lost, reads take longer",
+                self.name, section.offset
+            ),
+        );
     }
 
     /// The templates and the dictionaries.
@@ -175,7 +254,7 @@ impl Segment {
     pub(super) fn postings<'a>(
         &self,
         contents: &'a Contents,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
     ) -> Result<Option<&'a Postings>, StoreError> {
         let Some(place) = self.footer.postings else { return Ok(None) };
         if let Some(known) = contents.postings.get() {
@@ -190,7 +269,7 @@ impl Segment {
         };
         let postings = is_whole.then(|| read().ok()).flatten();
         if postings.is_none() {
-            self.note_slower(place, damages);
+            self.note_slower(place, tolerance);
         }
         Ok(contents.postings.get_or_init(|| postings).as_ref())
     }
@@ -236,9 +315,9 @@ impl Segment {
     }
 
     /// The blocks in which each of some traces may have rows, in order.
-    pub(crate) fn blocks_of(&self, ids: &[TraceId], damages: &Damages) -> Result<Vec<Vec<usize>>, StoreError> {
+    pub(crate) fn blocks_of(&self, ids: &[TraceId], tolerance: &Tolerance<'_>) -> Result<Vec<Vec<usize>>, StoreError> {
         let blocks = self.footer.blocks.len();
-        if !self.is_whole(&self.index_is_whole, self.footer.index, damages)? {
+        if !self.is_whole(&self.index_is_whole, self.footer.index, tolerance)? {
             return Ok(ids.iter().map(|_| (0..blocks).collect()).collect());
         }
         let entries_length = self.footer.places.entries() * ENTRY_BYTES;
@@ -263,9 +342,9 @@ impl Segment {
     }
 
     /// For each group of blocks, whether the filter knows one of some hashes.
-    pub(super) fn groups_with(&self, hashes: &[u64], damages: &Damages) -> Result<Vec<bool>, StoreError> {
+    pub(super) fn groups_with(&self, hashes: &[u64], tolerance: &Tolerance<'_>) -> Result<Vec<bool>, StoreError> {
         let groups = self.footer.blocks.len().div_ceil(filter::GROUP_BLOCKS);
-        if !self.is_whole(&self.filter_is_whole, self.footer.filter, damages)? {
+        if !self.is_whole(&self.filter_is_whole, self.footer.filter, tolerance)? {
             return Ok(vec![true; groups]);
         }
         let mut found = vec![false; groups];
@@ -329,19 +408,13 @@ impl Segment {
     }
 }
 
-fn open_file(
-    files: &dyn SegmentFiles,
-    number: u64,
-    length_bytes: Option<u64>,
-) -> Result<(String, Box<dyn ReadFile>, Footer), StoreError> {
-    let name = files.name(number);
-    let io = |source| StoreError::io(format!("open segment {name}"), source);
+fn read_footer(name: &str, file: &dyn ReadFile) -> Result<Footer, StoreError> {
+    let io = |source| StoreError::read(format!("open segment {name}"), source);
     let damaged = |what: &str| StoreError::Corrupt(format!("segment {name}: {what}"));
-    let file = files.open(number, length_bytes).map_err(io)?;
-    let length = file.length().map_err(io)?;
+    let length = retried(|| file.length()).map_err(io)?;
     let tail_offset = length.checked_sub(TAIL_BYTES as u64).ok_or_else(|| damaged("it is cut off"))?;
     let mut tail = [0; TAIL_BYTES];
-    file.read_at(&mut tail, tail_offset).map_err(io)?;
+    retried(|| file.read_at(&mut tail, tail_offset)).map_err(io)?;
     let mut input = Input(&tail);
     let (Ok(footer_length), Ok(checksum)) = (input.u32(), input.u32()) else { return Err(damaged("it is cut off")) };
     if input.0 != MAGIC {
@@ -349,11 +422,32 @@ fn open_file(
     }
     let offset = tail_offset.checked_sub(u64::from(footer_length)).ok_or_else(|| damaged("its footer is cut off"))?;
     let mut bytes = vec![0; footer_length as usize];
-    file.read_at(&mut bytes, offset).map_err(io)?;
+    use crate::embedded::checksum;
+    retried(|| file.read_at(&mut bytes, offset)).map_err(io)?;
     if !checksum::holds(&bytes, checksum) {
         return Err(damaged(&format!("the footer at offset {offset} has another checksum")));
     }
-    let footer = Footer::get(&bytes).map_err(|Damaged(what)| damaged(what))?;
+    parse_footer(name, &bytes, offset)
+}
+
+/// A footer of which a byte may be wrong.
+fn mended_footer(name: &str, file: &dyn ReadFile) -> Result<Footer, StoreError> {
+    let io = |source| StoreError::read(format!("open segment {name}"), source);
+    let damaged = |what: &str| StoreError::Corrupt(format!("segment {name}: {what}"));
+    let length = retried(|| file.length()).map_err(io)?;
+    // Mostly the footer is in this; a byte of its length may be wrong, so that it cannot be gone by.
+    let mut end = vec![0; length.min(MENDED_BYTES) as usize];
+    let begin = length - end.len() as u64;
+    retried(|| file.read_at(&mut end, begin)).map_err(io)?;
+    let bytes = mend::find_footer(&end).ok_or_else(|| damaged("its footer is damaged"))?;
+    let offset = length - (TAIL_BYTES + bytes.len()) as u64;
+    parse_footer(name, &bytes, offset)
+}
+
+/// Reads a footer that begins at an offset.
+fn parse_footer(name: &str, bytes: &[u8], offset: u64) -> Result<Footer, StoreError> {
+    let damaged = |what: &str| StoreError::Corrupt(format!("segment {name}: {what}"));
+    let footer = Footer::get(bytes).map_err(|Damaged(what)| damaged(what))?;
     let inside = footer.blocks.iter().all(|block| block.offset.checked_add(u64::from(block.length)) <= Some(offset))
         && [footer.table, footer.dictionaries, footer.names, footer.index, footer.filter]
             .iter()
@@ -363,7 +457,7 @@ fn open_file(
     if !inside {
         return Err(damaged("its footer points outside of the file"));
     }
-    Ok((name, file, footer))
+    Ok(footer)
 }
 
 /// A block that is being read: chunks are decoded when they are asked for.

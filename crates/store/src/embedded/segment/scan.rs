@@ -15,7 +15,7 @@ use super::read::{Block, Contents, Segment};
 use super::rows::{Values, lasting_nanos};
 use super::table::{Part, Place, Storage, ValueType, unzigzag};
 use super::write::{KIND_KEY, STATUS_KEY, special_key};
-use crate::embedded::damage::Damages;
+use crate::embedded::damage::Tolerance;
 use crate::scan::{Found, Source, Top};
 use crate::{AttributeScope, Field, Literal, Op, Predicate, Scan, ScanPosition, StoreError};
 
@@ -66,7 +66,7 @@ impl Plan {
         segment: &Segment,
         contents: &Contents,
         scan: &Scan,
-        damages: &Damages,
+        tolerance: &Tolerance<'_>,
     ) -> Result<Option<Self>, StoreError> {
         let mut plan = Self::default();
         for predicate in &scan.predicates {
@@ -83,7 +83,7 @@ impl Plan {
                 return Ok(None);
             }
             if let Some(hashes) = condition.hashes(contents) {
-                let groups = segment.groups_with(&hashes, damages)?;
+                let groups = segment.groups_with(&hashes, tolerance)?;
                 if plan.groups.is_empty() {
                     plan.groups = groups;
                 } else {
@@ -96,7 +96,7 @@ impl Plan {
             plan.conditions.push(condition);
         }
         if !plan.conditions.is_empty()
-            && let Some(postings) = segment.postings(contents, damages)?
+            && let Some(postings) = segment.postings(contents, tolerance)?
         {
             let (blocks, templates) = plan.look_up(postings, contents, segment.footer.blocks.len());
             if !blocks.contains(&true) {

@@ -323,7 +323,7 @@ async fn a_bucket_that_is_not_claimed_yet_is_neither_written_nor_read_by_questio
         files.swap_catalog(b"{}"),
         files.create(number).map(drop),
         files.remove(number),
-        files.set_aside(number).map(drop),
+        files.set_aside(number, false).map(drop),
     ];
     for refused in refusals {
         let said = refused.unwrap_err().to_string();

@@ -52,7 +52,8 @@ async fn a_flipped_bit_in_a_segment_is_told_and_mended() {
         assert!(!report.damages.is_empty(), "round {round}");
         assert_eq!(world.check(false).damages, Vec::<String>::new(), "round {round}");
         let store = world.open().unwrap();
-        assert_eq!(found(&store).await, found_before, "round {round}, mended");
+        let mended = found(&store).await;
+        assert!(found_before.keys().all(|id| mended.get(id) == Some(&1)), "round {round}, mended: {mended:?}");
     }
     assert!(lost > 5, "{lost} rounds lost something");
 }
@@ -144,7 +145,7 @@ async fn fsck_names_what_is_damaged_or_missing_and_repair_puts_it_aside() {
     for name in [cut, rotten] {
         let aside = format!("s3://bucket/{}", name.replace("segments", "damaged"));
         assert!(report.repairs.iter().any(|repair| repair.contains(&aside)), "{aside}: {:?}", report.repairs);
-        assert!(world.bucket.names().await.contains(&name.replace("segments", "damaged")));
+        assert!(world.bucket.names().await.contains(&format!("{}.repaired", name.replace("segments", "damaged"))));
     }
     let report = world.check(false);
     assert_eq!((report.damages, report.segments), (vec![], 1));
@@ -157,6 +158,6 @@ async fn fsck_names_what_is_damaged_or_missing_and_repair_puts_it_aside() {
     world.bucket.set_down(true);
     let _lock = lock(&world.disk, Path::new(FOLDER)).unwrap();
     let (disk, opened) = world.claim().unwrap();
-    let refused = check(&*disk, Path::new(FOLDER), opened, true);
+    let refused = check(&*disk, Path::new(FOLDER), opened, FsckChanges { repair: true, ..FsckChanges::default() });
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains(URL)), "{refused:?}");
 }

@@ -9,12 +9,12 @@ use super::faulty::{Fault, FaultyBucket};
 use super::{Bucket, Sizes};
 use crate::conformance::{self, append_of, batch_of};
 use crate::embedded::catalog::Catalog;
-use crate::embedded::damage::Damages;
+use crate::embedded::damage::{Damages, Tolerance};
 use crate::embedded::disk::Disk;
 use crate::embedded::disk::simulated::{Faults, SimulatedDisk};
 use crate::embedded::fault_tests::{Sent, found, live};
 use crate::embedded::flush::Flusher;
-use crate::embedded::fsck::{FsckReport, check};
+use crate::embedded::fsck::{FsckChanges, FsckReport, check};
 use crate::embedded::open::lock;
 use crate::embedded::place::Opened;
 use crate::embedded::{EmbeddedOptions, EmbeddedStore, Place};
@@ -84,7 +84,7 @@ impl World {
     fn check(&self, repair: bool) -> FsckReport {
         let _lock = lock(&self.disk, Path::new(FOLDER)).unwrap();
         let (disk, opened) = self.claim().unwrap();
-        check(&*disk, Path::new(FOLDER), opened, repair).unwrap()
+        check(&*disk, Path::new(FOLDER), opened, FsckChanges { repair, ..FsckChanges::default() }).unwrap()
     }
 
     /// The same directory after a crash, on a machine that works.
@@ -139,7 +139,7 @@ async fn a_segment_that_was_merged_away_is_there_until_its_last_reader_is_done()
     let ids: Vec<TraceId> = (1..=5).map(TraceId::from_u128).collect();
     let mut spans = tracewell_model::SpanBatch::new();
     for segment in &segments {
-        segment.traces(&ids, Projection::All, &Damages::default(), &mut spans).unwrap();
+        segment.traces(&ids, Projection::All, &Tolerance::new(&Damages::default(), None), &mut spans).unwrap();
     }
     assert_eq!(spans.len(), 7);
     drop(segments);
