@@ -72,10 +72,11 @@ impl Place {
         let files: Arc<dyn SegmentFiles> = Arc::new(LocalFiles::new(disk.clone(), &self.folder));
         // The first log file is there until the first commit. Without it, segments that no catalog names are not left
         // from a crash: the catalog is lost.
-        let io = |error| StoreError::io(format!("look into {}", self.folder.display()), error);
-        let is_lost = files.read_catalog().map_err(io)?.is_none()
-            && !files.list().map_err(io)?.is_empty()
-            && !logs_in(&**disk, &self.folder)?.contains(&0);
+        let catalog = files.read_catalog();
+        let catalog = catalog.map_err(|error| StoreError::io(format!("read {}", files.catalog_name()), error))?;
+        let list =
+            || files.list().map_err(|error| StoreError::io(format!("list {}/segments", self.folder.display()), error));
+        let is_lost = catalog.is_none() && !list()?.is_empty() && !logs_in(&**disk, &self.folder)?.contains(&0);
         if is_lost {
             return rebuild(files.clone(), &**disk, &self.folder, format!("{}: it is missing", files.catalog_name()));
         }
