@@ -3,11 +3,11 @@
 mod env;
 
 use crate::clock::TimeSource;
-use crate::exporter::Several;
+use crate::exporter::{Exporters, Hook};
 use crate::limits::Limits;
 use crate::otlp::{OtlpExporter, Receiver};
 use crate::retry::RetryPolicy;
-use crate::{Clock, Error, Exporter, Key, Propagators, Resource, Sampler, StdoutExporter, Value};
+use crate::{Clock, Error, Exporter, Key, OnEnd, Propagators, Resource, Sampler, SpanData, StdoutExporter, Value};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub struct Config {
     headers: Vec<(String, String)>,
     gzip: bool,
     export_timeout: Duration,
+    pub(crate) on_end: Vec<Hook>,
     pub(crate) ca_certificate: Option<PathBuf>,
     pub(crate) client_certificate: Option<PathBuf>,
     pub(crate) client_key: Option<PathBuf>,
@@ -76,6 +77,7 @@ impl Config {
             headers: Vec::new(),
             gzip: false,
             export_timeout: Duration::from_secs(10),
+            on_end: Vec::new(),
             ca_certificate: None,
             client_certificate: None,
             client_key: None,
@@ -213,6 +215,27 @@ impl Config {
         self
     }
 
+    /// Shows each span to a function on its way out, which may change it or drop it: to take out what is secret, to add what is
+    /// known, to send less. Of several, each sees what the ones before have left. It runs on the exporter's thread, where it
+    /// may take its time, and does not see the context that the span ended in. A span at which it panics is dropped. Spans that
+    /// are reported before their end ([`Config::report_pending_after`]) are shown, too.
+    ///
+    /// ```
+    /// use tracewell::{Config, OnEnd};
+    ///
+    /// let config = Config::new("gallery").on_end(|span| {
+    ///     span.remove_tag("user.email");
+    ///     span.set_tag("deployment.ring", "canary");
+    ///     if span.name == "GET /health" { OnEnd::Drop } else { OnEnd::Keep }
+    /// });
+    /// # drop(config);
+    /// ```
+    #[must_use]
+    pub fn on_end(mut self, hook: impl FnMut(&mut SpanData) -> OnEnd + Send + 'static) -> Self {
+        self.on_end.push(Box::new(hook));
+        self
+    }
+
     /// The greatest number of tags of one span, 128 unless told. More are dropped and counted in the span.
     #[must_use]
     pub fn max_tags(mut self, tags: usize) -> Self {
@@ -327,13 +350,13 @@ impl Config {
         }
         let otlp = if self.otlp { Some(self.otlp_exporter()?) } else { None };
         Ok(match (otlp, self.console) {
-            (Some(otlp), true) => Box::new(Several::new(vec![Box::new(StdoutExporter), otlp])),
-            (Some(otlp), false) => otlp,
+            (Some(otlp), true) => Box::new(Exporters::new(StdoutExporter).and(otlp)),
+            (Some(otlp), false) => Box::new(otlp),
             (None, _) => Box::new(StdoutExporter),
         })
     }
 
-    fn otlp_exporter(&mut self) -> Result<Box<dyn Exporter>, Error> {
+    fn otlp_exporter(&mut self) -> Result<OtlpExporter, Error> {
         // The attempts of a batch are not longer than all of them together.
         let timeout = [Some(self.export_timeout).filter(|timeout| !timeout.is_zero()), self.retry.max_elapsed];
         let receiver = Receiver {
@@ -345,7 +368,7 @@ impl Config {
             client_certificate: self.client_certificate.take(),
             client_key: self.client_key.take(),
         };
-        OtlpExporter::new(receiver).map(|exporter| Box::new(exporter) as Box<dyn Exporter>).map_err(Error::Config)
+        OtlpExporter::of(receiver).map_err(Error::Config)
     }
 
     fn url(&self) -> String {

@@ -20,6 +20,16 @@ pub enum SpanKind {
     Consumer,
 }
 
+/// What becomes of a span that ended: see [`crate::Config::on_end`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnEnd {
+    /// It is exported.
+    Keep,
+    /// It is not, and is counted in [`crate::Stats::dropped_on_end`].
+    Drop,
+}
+
 /// How a span's work went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,6 +53,8 @@ pub struct Event {
     pub unix_nanos: u64,
     /// Tags of the event alone.
     pub tags: Vec<(Key, Value)>,
+    /// Tags beyond the limit.
+    pub dropped_tags: u32,
 }
 
 /// A span, as exporters get it once it has ended.
@@ -84,5 +96,20 @@ impl SpanData {
     #[must_use]
     pub fn tag_value(&self, key: &str) -> Option<&Value> {
         self.tags.iter().find(|(other, _)| other == key).map(|(_, value)| value)
+    }
+
+    /// Sets a tag, in the place of an earlier one of that key.
+    pub fn set_tag(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
+        let (key, value) = (key.into(), value.into());
+        match self.tags.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, earlier)) => *earlier = value,
+            None => self.tags.push((key, value)),
+        }
+    }
+
+    /// Takes a tag out.
+    pub fn remove_tag(&mut self, key: &str) -> Option<Value> {
+        let at = self.tags.iter().position(|(other, _)| other == key)?;
+        Some(self.tags.remove(at).1)
     }
 }

@@ -5,10 +5,10 @@ mod several;
 mod stdout;
 
 pub use memory::InMemoryExporter;
-pub(crate) use several::Several;
+pub use several::Exporters;
 pub use stdout::StdoutExporter;
 
-use crate::{Resource, SpanData, Stats, otlp};
+use crate::{OnEnd, Resource, SpanData, Stats, otlp};
 use std::fmt;
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ pub trait Exporter: Send + 'static {
     }
 }
 
+/// See [`crate::Config::on_end`].
+pub(crate) type Hook = Box<dyn FnMut(&mut SpanData) -> OnEnd + Send>;
+
 /// What has become of spans.
 #[derive(Debug)]
 pub struct Report<'a> {
@@ -88,6 +91,49 @@ pub struct Batch<'a> {
     pub(crate) spans_at: usize,
     pub(crate) len: usize,
     pub(crate) attempt: u32,
+}
+
+impl<'a> Batch<'a> {
+    /// A first attempt at these spans, written into `buffer`: for an exporter that hands other spans on than it was given, and
+    /// for the test of one. `None` without spans (and with the feature `off`).
+    ///
+    /// ```
+    /// use tracewell::{Batch, InMemoryExporter, Exporter as _, Resource, SpanData};
+    ///
+    /// let mut span = SpanData::default();
+    /// span.name = "work".into();
+    /// let (resource, mut buffer) = (Resource::default(), Vec::new());
+    /// let batch = Batch::new(&resource, &[span.clone()], &mut buffer).unwrap();
+    /// assert_eq!(batch.spans(), [span]);
+    /// ```
+    #[must_use]
+    pub fn new(resource: &'a Resource, spans: &[SpanData], buffer: &'a mut Vec<u8>) -> Option<Self> {
+        #[cfg(feature = "off")]
+        return None;
+        #[cfg(not(feature = "off"))]
+        Self::encoded(resource, spans, buffer)
+    }
+
+    #[cfg(not(feature = "off"))]
+    fn encoded(resource: &'a Resource, spans: &[SpanData], buffer: &'a mut Vec<u8>) -> Option<Self> {
+        if spans.is_empty() {
+            return None;
+        }
+        let mut encoded = Vec::new();
+        spans.iter().for_each(|span| otlp::span_data(&mut encoded, span));
+        buffer.clear();
+        otlp::Envelope::new(resource).begin(buffer, encoded.len());
+        let spans_at = buffer.len();
+        buffer.extend_from_slice(&encoded);
+        Some(Self { resource, otlp: buffer, spans_at, len: spans.len(), attempt: 1 })
+    }
+
+    /// The same, offered for this time.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
 }
 
 impl Batch<'_> {

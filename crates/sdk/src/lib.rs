@@ -139,12 +139,12 @@ pub use clock::{Clock, SystemClock};
 pub use config::Config;
 #[cfg(not(feature = "off"))]
 pub use context::{Context, Entered};
-pub use data::{Event, SpanData, SpanKind, Status};
+pub use data::{Event, OnEnd, SpanData, SpanKind, Status};
 pub use error::Error;
 pub use exception::Failure;
 #[doc(hidden)]
 pub use exception::caught as __caught;
-pub use exporter::{Batch, ExportError, Exporter, InMemoryExporter, Report, StdoutExporter};
+pub use exporter::{Batch, ExportError, Exporter, Exporters, InMemoryExporter, Report, StdoutExporter};
 #[cfg(not(feature = "off"))]
 pub use future::{FutureExt, InSpan, WithContext};
 pub use id::{SpanId, TraceId};

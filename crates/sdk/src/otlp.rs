@@ -11,7 +11,7 @@ mod response;
 
 pub(crate) use decode::spans as decode_spans;
 #[cfg(not(feature = "off"))]
-pub(crate) use encode::{Envelope, event, link, span};
+pub(crate) use encode::{Envelope, event, link, span, span_data};
 #[cfg(not(feature = "off"))]
 pub(crate) use metrics::metrics;
 
@@ -42,7 +42,7 @@ pub(crate) struct OtlpExporter {
 }
 
 impl OtlpExporter {
-    pub(crate) fn new(receiver: Receiver) -> Result<Self, String> {
+    pub(crate) fn of(receiver: Receiver) -> Result<Self, String> {
         if receiver.gzip && !cfg!(feature = "gzip") {
             return Err("compressed export needs tracewell's feature `gzip`".to_owned());
         }

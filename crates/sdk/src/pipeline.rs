@@ -11,6 +11,7 @@
 //! threads, the exporter's thread, flushes and shutdowns can meet here.
 
 mod buffer;
+mod hooks;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ struct Counts {
     exported: AtomicU64,
     exported_bytes: AtomicU64,
     export_nanos: AtomicU64,
+    dropped_on_end: AtomicU64,
     dropped_queue_full: AtomicU64,
     dropped_rejected: AtomicU64,
     dropped_unreachable: AtomicU64,
@@ -128,8 +130,9 @@ impl Pipeline {
             counts: Counts::default(),
             is_quiet: config.is_quiet,
         });
-        let worker =
+        let mut worker =
             Worker::new(Arc::clone(&pipeline), exporter, config.resource, config.retry, config.export_interval);
+        worker.hooks = config.on_end;
         sync::Builder::new().name("tracewell-export".to_owned()).spawn(move || worker.run())?;
         Ok(pipeline)
     }
@@ -254,6 +257,7 @@ impl Pipeline {
             exported: counts.exported.load(Ordering::Relaxed),
             exported_bytes: counts.exported_bytes.load(Ordering::Relaxed),
             export_time: Duration::from_nanos(counts.export_nanos.load(Ordering::Relaxed)),
+            dropped_on_end: counts.dropped_on_end.load(Ordering::Relaxed),
             dropped_queue_full: counts.dropped_queue_full.load(Ordering::Relaxed),
             dropped_rejected: counts.dropped_rejected.load(Ordering::Relaxed),
             dropped_unreachable: counts.dropped_unreachable.load(Ordering::Relaxed),

@@ -4,12 +4,20 @@ use crate::id::random_u64;
 use crate::{Key, Value};
 
 /// Tags of the process: `service.name`, `service.instance.id`, `telemetry.sdk.*`, `process.pid`, `host.name`, and the user's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resource {
     tags: Vec<(Key, Value)>,
 }
 
 impl Resource {
+    /// Of a service of this name, for tests of exporters: a tracer has one that tells more.
+    #[must_use]
+    pub fn new(service_name: &str) -> Self {
+        let mut resource = Self::default();
+        resource.set("service.name", service_name);
+        resource
+    }
+
     /// What can be known cheaply about this process.
     pub(crate) fn detect(service_name: &str) -> Self {
         let mut resource = Self { tags: Vec::new() };

@@ -13,6 +13,8 @@ pub struct Stats {
     pub exported_bytes: u64,
     /// That the exporter's thread has spent on sending, waits between attempts included.
     pub export_time: Duration,
+    /// Dropped because [`crate::Config::on_end`] said so, or panicked: they are not lost.
+    pub dropped_on_end: u64,
     /// Dropped because the queue was full.
     pub dropped_queue_full: u64,
     /// Dropped because the receiver refused them.
@@ -26,7 +28,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Dropped for whatever reason.
+    /// Dropped for whatever reason but the program's wish.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped_queue_full + self.dropped_rejected + self.dropped_unreachable + self.dropped_shutdown

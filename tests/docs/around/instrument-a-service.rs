@@ -51,6 +51,12 @@ async fn example(image: Image, id: u32) -> crate::Result {
     Ok(())
 }
 // ---
+use tracewell::OnEnd;
+fn example() -> tracewell::Config {
+    BLOCK!();
+    config
+}
+// ---
 use axum::body::Body;
 use axum::routing::get;
 use std::time::Duration;

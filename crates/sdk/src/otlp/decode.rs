@@ -60,6 +60,7 @@ fn event(bytes: &[u8]) -> Event {
             (1, Field::Fixed64(nanos)) => event.unix_nanos = nanos,
             (2, Field::Bytes(name)) => event.name = text(name).into(),
             (3, Field::Bytes(tag)) => event.tags.push(tags::decode(tag)),
+            (4, Field::Varint(count)) => event.dropped_tags = count as u32,
             _ => {}
         }
     }

@@ -5,7 +5,7 @@
 use crate::proto::{bytes, fixed32, fixed64, message, number, varint, varint_bytes};
 use crate::recording::Open;
 use crate::tags::{EventTagList, TagValue as _, ValueWriter};
-use crate::{Resource, SpanContext, SpanKind, Status};
+use crate::{Key, Resource, SpanContext, SpanData, SpanKind, Status, Value};
 
 /// Set in `flags` when it is known whether the parent is remote, and when it is.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -109,15 +109,8 @@ pub(crate) fn span(out: &mut Vec<u8>, open: &Open, end_unix_nanos: u64) {
         }
     }
     bytes(out, 5, open.name.as_bytes());
-    let kind = match open.kind {
-        SpanKind::Internal => 1,
-        SpanKind::Server => 2,
-        SpanKind::Client => 3,
-        SpanKind::Producer => 4,
-        SpanKind::Consumer => 5,
-    };
     let mut times = [0; 20];
-    times[..3].copy_from_slice(&[0x30, kind, 0x39]);
+    times[..3].copy_from_slice(&[0x30, kind(open.kind), 0x39]);
     times[3..11].copy_from_slice(&open.start_unix_nanos.to_le_bytes());
     times[11] = 0x41;
     times[12..].copy_from_slice(&end_unix_nanos.to_le_bytes());
@@ -140,6 +133,60 @@ pub(crate) fn span(out: &mut Vec<u8>, open: &Open, end_unix_nanos: u64) {
     }
     fixed32(out, 16, flags(&open.span, open.parent_is_remote));
     debug_assert_eq!(out.len() - begin, length, "the length that was computed is that of what was written");
+}
+
+/// Appends a span that was decoded, in the same form.
+pub(crate) fn span_data(out: &mut Vec<u8>, data: &SpanData) {
+    let tag = |out: &mut Vec<u8>, field: u32, (key, value): &(Key, Value)| {
+        message(out, field, |out| {
+            bytes(out, 1, key.as_bytes());
+            message(out, 2, |out| value.write(&mut ValueWriter::new(out)));
+        });
+    };
+    message(out, 2, |out| {
+        bytes(out, 1, &data.context.trace_id.to_bytes());
+        bytes(out, 2, &data.context.span_id.to_bytes());
+        bytes(out, 3, data.context.trace_state.as_str().as_bytes());
+        if let Some(parent) = data.parent_span_id.filter(|parent| parent.is_valid()) {
+            bytes(out, 4, &parent.to_bytes());
+        }
+        bytes(out, 5, data.name.as_bytes());
+        number(out, 6, kind(data.kind).into());
+        fixed64(out, 7, data.start_unix_nanos);
+        fixed64(out, 8, data.end_unix_nanos);
+        data.tags.iter().filter(|(key, _)| !key.is_empty()).for_each(|each| tag(out, 9, each));
+        number(out, 10, data.dropped_tags.into());
+        for event in &data.events {
+            message(out, 11, |out| {
+                fixed64(out, 1, event.unix_nanos);
+                bytes(out, 2, event.name.as_bytes());
+                event.tags.iter().filter(|(key, _)| !key.is_empty()).for_each(|each| tag(out, 3, each));
+                number(out, 4, event.dropped_tags.into());
+            });
+        }
+        number(out, 12, data.dropped_events.into());
+        data.links.iter().for_each(|other| link(out, other));
+        number(out, 14, data.dropped_links.into());
+        match &data.status {
+            Status::Unset => {}
+            Status::Ok => message(out, 15, |out| number(out, 3, 1)),
+            Status::Error(text) => message(out, 15, |out| {
+                bytes(out, 2, text.as_bytes());
+                number(out, 3, 2);
+            }),
+        }
+        fixed32(out, 16, flags(&data.context, data.parent_is_remote));
+    });
+}
+
+fn kind(kind: SpanKind) -> u8 {
+    match kind {
+        SpanKind::Internal => 1,
+        SpanKind::Server => 2,
+        SpanKind::Client => 3,
+        SpanKind::Producer => 4,
+        SpanKind::Consumer => 5,
+    }
 }
 
 /// Appends an event as a field of its span.

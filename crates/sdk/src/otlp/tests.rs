@@ -78,7 +78,7 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 
 fn exporter(endpoint: &str) -> OtlpExporter {
     let receiver = Receiver { url: format!("{endpoint}/v1/traces"), timeout: Some(LONG), ..Receiver::default() };
-    OtlpExporter::new(receiver).unwrap()
+    OtlpExporter::of(receiver).unwrap()
 }
 
 fn post_to(endpoint: &str) -> Result<(), ExportError> {
@@ -281,7 +281,7 @@ fn a_compressed_body_says_so_and_is_the_same_inside() {
 fn what_this_build_cannot_do_is_refused_when_it_is_configured() {
     let make = |url: &str, headers: &[(&str, &str)], gzip| {
         let headers: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        OtlpExporter::new(Receiver { url: url.to_owned(), headers, gzip, ..Receiver::default() }).map(drop)
+        OtlpExporter::of(Receiver { url: url.to_owned(), headers, gzip, ..Receiver::default() }).map(drop)
     };
     assert_eq!(make("https://x", &[], false).is_ok(), cfg!(feature = "tls"));
     assert_eq!(make("http://x", &[], true).is_ok(), cfg!(feature = "gzip"));

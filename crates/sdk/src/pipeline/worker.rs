@@ -1,9 +1,10 @@
 //! The exporter's thread.
 
+use super::hooks::show;
 use super::queue::Chunk;
 use super::{Pipeline, State};
 use crate::clock::to_unix_nanos;
-use crate::exporter::{Batch, ExportError, Report};
+use crate::exporter::{Batch, ExportError, Hook, Report};
 use crate::otlp::Envelope;
 use crate::retry::RetryPolicy;
 use crate::sync::{Arc, AtomicU64, lock, wait_while};
@@ -24,6 +25,8 @@ pub(super) struct Worker {
     exporter: Box<dyn Exporter>,
     resource: Resource,
     envelope: Envelope,
+    /// What is to see each span, in this order.
+    pub(super) hooks: Vec<Hook>,
     retry: RetryPolicy,
     interval: Duration,
     body: Vec<u8>,
@@ -48,6 +51,7 @@ impl Worker {
             exporter,
             envelope: Envelope::new(&resource),
             resource,
+            hooks: Vec::new(),
             retry,
             interval,
             body: Vec::new(),
@@ -144,6 +148,9 @@ impl Worker {
 
     /// Writes the request into the body.
     fn assemble(&mut self, batch: &[Chunk]) -> Spans {
+        if !self.hooks.is_empty() {
+            return self.assemble_shown(batch);
+        }
         let bytes: usize = batch.iter().map(|chunk| chunk.bytes.len()).sum();
         self.body.clear();
         self.body.shrink_to(2 * self.pipeline.bounds.batch_bytes);
@@ -157,8 +164,27 @@ impl Worker {
         Spans { at, all, ended: batch.iter().map(Chunk::ended).sum() }
     }
 
+    /// As [`Self::assemble`], of what the hooks keep.
+    fn assemble_shown(&mut self, batch: &[Chunk]) -> Spans {
+        let (mut encoded, mut all, mut ended) = (Vec::new(), 0, 0);
+        for chunk in batch {
+            let shown = show(&mut self.hooks, &chunk.bytes, &mut encoded);
+            all += shown.kept;
+            ended += shown.kept_ended;
+            self.pipeline.counts.dropped_on_end.fetch_add(shown.dropped_ended, Ordering::Relaxed);
+        }
+        self.body.clear();
+        self.envelope.begin(&mut self.body, encoded.len());
+        let at = self.body.len();
+        self.body.extend_from_slice(&encoded);
+        Spans { at, all, ended }
+    }
+
     /// Exports the body, with retries, and counts what became of it.
     fn export(&mut self, spans: Spans) {
+        if spans.all == 0 {
+            return;
+        }
         let begin = Instant::now();
         self.attempt(spans);
         let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
