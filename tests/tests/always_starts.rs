@@ -159,6 +159,11 @@ fn a_directory_that_is_deleted_takes_no_more_spans() {
     }
     let refusing = server.get("/api/v1/stats").unwrap().1["store"]["refusing"].take();
     assert!(refusing.as_str().unwrap().contains("data directory"), "{refusing}");
+    wait_until("it is told to who looks after the server", || {
+        let (status, answer) = server.get("/readyz").unwrap();
+        status == 503 && answer["reasons"].to_string().contains("directory")
+    });
+    assert_eq!(server.get("/livez").unwrap().0, 200, "a start would not help");
     server.kill();
 }
 

@@ -110,6 +110,8 @@ fn a_full_disk_puts_senders_off_and_is_recovered_from_when_space_returns() {
         }
     };
     assert!(kept.len() > 10, "only {} requests fitted", kept.len());
+    wait_until("it is told to who looks after the server", || server.get("/readyz").unwrap().0 == 503);
+    assert_eq!(server.get("/livez").unwrap().0, 200);
     assert_kept(&server, &kept[kept.len() - 5..]);
 
     std::fs::remove_file(&ballast).unwrap();
@@ -119,6 +121,7 @@ fn a_full_disk_puts_senders_off_and_is_recovered_from_when_space_returns() {
         std::thread::sleep(Duration::from_millis(100));
     }
     kept.push(refused);
+    wait_until("all is well again", || server.get("/readyz").unwrap().0 == 200);
     for batch in requests.take(5) {
         server.send(&otlp::encode_protobuf(&batch)).unwrap();
         kept.push(batch);

@@ -155,6 +155,14 @@ fn store(server: &Server) -> Value {
     server.get("/api/v1/stats").unwrap().1["store"].clone()
 }
 
+fn wait_for_readyz(server: &Server, status: u16) {
+    let begin = Instant::now();
+    while server.get("/readyz").unwrap().0 != status {
+        assert!(begin.elapsed() < PATIENCE, "{:?}", server.get("/readyz"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
@@ -225,10 +233,15 @@ fn a_segment_that_cannot_be_read_makes_answers_unavailable_or_marked_and_never_s
     }
     assert!(refused > 0, "no trace needs the segment");
     assert_eq!(store(&server)["damages"], json!([]), "what may pass is no damage");
+    wait_for_readyz(&server, 503);
+    let (_, answer) = server.get("/readyz").unwrap();
+    assert!(answer["reasons"].to_string().contains(SEGMENT), "{answer}");
+    assert_eq!(server.get("/readyz?exclude=reads").unwrap().0, 200);
     assert!(store(&server)["last_read_error"].to_string().contains(SEGMENT));
     // Once it can be read, all is there again.
     disk.fail("");
     assert_eq!(count(&server, ""), (all, true));
+    wait_for_readyz(&server, 200);
     for id in &ids {
         assert_eq!(server.get(&format!("/api/v1/traces/{id}")).unwrap().0, 200);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tracewell_store::{EmbeddedStore, SpanStore, Tenant};
+use tracewell_store::{EmbeddedStore, SpanStore, StoreStats, Tenant};
 
 use crate::config::Config;
 use crate::health::Health;
@@ -24,9 +24,9 @@ pub(crate) fn watch(health: &Health, config: &Config, store: &Arc<dyn SpanStore>
         let folder = folder.clone();
         health.check("disk", move || disk_problem(&folder));
     }
-    for (component, problem) in
-        [("damages", damage as fn(&tracewell_store::StoreStats) -> Option<String>), ("bucket", bucket)]
-    {
+    let checks: [(&'static str, fn(&StoreStats) -> Option<String>); 3] =
+        [("damages", damage), ("reads", failing_read), ("bucket", bucket)];
+    for (component, problem) in checks {
         let (store, runtime) = (Arc::downgrade(store), Handle::current());
         health.check(component, move || match runtime.block_on(store.upgrade()?.stats(&Tenant::default())) {
             Ok(stats) => problem(&stats),
@@ -46,7 +46,7 @@ pub(crate) fn watch_threads(health: &Health, store: &Arc<EmbeddedStore>) {
     });
 }
 
-fn damage(stats: &tracewell_store::StoreStats) -> Option<String> {
+fn damage(stats: &StoreStats) -> Option<String> {
     // The end that a crash cut off was never acknowledged, as far as can be known, and no repair brings it back.
     let mut lost = stats.damages.iter().filter(|damage| !damage.contains("never acknowledged"));
     let first = lost.next()?;
@@ -57,7 +57,13 @@ fn damage(stats: &tracewell_store::StoreStats) -> Option<String> {
     ))
 }
 
-fn bucket(stats: &tracewell_store::StoreStats) -> Option<String> {
+/// Files that cannot be read at the moment: answers that need them are refused.
+fn failing_read(stats: &StoreStats) -> Option<String> {
+    let waiting = stats.unavailable.first().map(|file| format!("{}: {}", file.name, file.why));
+    waiting.or_else(|| stats.failing_read.clone())
+}
+
+fn bucket(stats: &StoreStats) -> Option<String> {
     stats.bucket.as_ref()?.away.clone()
 }
 

@@ -65,7 +65,7 @@ impl Metrics {
         self.0.requests.write(&mut text);
         // Everything else is told when the store has nothing to say, too.
         let stats = state.store.stats(&state.tenant).await;
-        collect::store(&mut text, stats.as_ref().ok(), self.0.retention_age, state.now_unix_nano());
+        collect::store(&mut text, stats.as_ref().ok(), self.0.retention_age.is_some());
         collect::disk(&mut text, self.0.data.as_deref());
         process::write(&mut text, self.0.started);
         text.finish()

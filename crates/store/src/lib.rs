@@ -118,6 +118,8 @@ pub struct StoreStats {
     pub unavailable: Vec<UnavailableFile>,
     /// The read that failed last since the store was opened, at something that may have passed.
     pub last_read_error: Option<String>,
+    /// The same, if it was in the last ten seconds.
+    pub failing_read: Option<String>,
     /// Of the bucket with the segments, if they are in one, whosever they are.
     pub bucket: Option<BucketStats>,
     /// What the store does in the background, for all tenants.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use tracewell_store::StoreStats;
 
@@ -134,7 +133,7 @@ fn losses(text: &mut Text, name: &str, help: &str, losses: &[Loss]) {
     }
 }
 
-pub(super) fn store(text: &mut Text, stats: Option<&StoreStats>, retention_age: Option<Duration>, now_unix_nano: u64) {
+pub(super) fn store(text: &mut Text, stats: Option<&StoreStats>, has_retention: bool) {
     let is_up = f64::from(u8::from(stats.is_some()));
     text.gauge(
         "tracewell_store_up",
@@ -167,6 +166,11 @@ pub(super) fn store(text: &mut Text, stats: Option<&StoreStats>, retention_age: 
         "Damages found in files, as named by /api/v1/stats and `tracewell fsck`.",
         stats.damages.len() as f64,
     );
+    text.gauge(
+        "tracewell_store_set_aside_files",
+        "Files in the folder `damaged`, from which `tracewell fsck --adopt` takes what can be read.",
+        stats.set_aside.len() as f64,
+    );
     if let Some(oldest) = stats.oldest_unix_nano {
         text.gauge(
             "tracewell_store_oldest_span_timestamp_seconds",
@@ -181,14 +185,18 @@ pub(super) fn store(text: &mut Text, stats: Option<&StoreStats>, retention_age: 
             seconds(newest),
         );
     }
-    if let Some(age) = retention_age {
-        let kept = stats.oldest_unix_nano.map_or(0, |oldest| now_unix_nano.saturating_sub(oldest));
+    if has_retention {
         text.gauge(
             "tracewell_retention_lag_seconds",
-            "How much older than --retention the oldest span held is; a segment is deleted when all of its spans are too old.",
-            (seconds(kept) - age.as_secs_f64()).max(0.0),
+            "For how long the oldest segment should have been deleted by --retention.",
+            seconds(stats.retention.lag_nanos),
         );
     }
+    text.gauge(
+        "tracewell_clock_doubted",
+        "1 while retention deletes nothing, because the clock disagrees with the times of the spans that arrive.",
+        f64::from(u8::from(stats.retention.clock_doubt.is_some())),
+    );
     let work = &stats.work;
     text.counter("tracewell_store_flushes_total", "Memtables written as segments.", work.flushes as f64);
     text.counter("tracewell_store_flush_duration_seconds_total", "Time spent on that.", seconds(work.flush_nanos));

@@ -173,6 +173,7 @@ impl SpanStore for EmbeddedStore {
         stats.set_aside = self.shared.set_aside_files();
         stats.unavailable = self.shared.unavailable_files();
         stats.last_read_error = self.shared.damages.last_read_error();
+        stats.failing_read = self.shared.damages.failing_read();
         stats.bucket = self.bucket_stats();
         stats.work = self.work_stats();
         stats.disk = self.shared.health.disk();

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::{LeftOut, MissingPart, StoreError};
 
 /// So many pieces of damage are remembered; the log tells of every one.
 const MAX_REMEMBERED: usize = 1000;
+/// For so long after a read that failed, reads are said to fail.
+const FAILING: Duration = Duration::from_secs(10);
 
 /// Pieces of damage, by what is said of each.
 #[derive(Default)]
 pub(super) struct Damages {
     /// With the number of the segment that it is in, if it may be read well again.
     known: Mutex<BTreeMap<String, Option<u64>>>,
-    last_read_error: Mutex<Option<String>>,
+    last_read_error: Mutex<Option<(String, Instant)>>,
 }
 
 impl Damages {
@@ -46,15 +49,22 @@ impl Damages {
     /// Notes a read that failed at something that may pass.
     pub(super) fn note_read_error(&self, what: &str) {
         let mut last = self.last_read_error.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_deref() != Some(what) {
+        if last.as_ref().is_none_or(|(last, _)| last != what) {
             tracing::warn!(error = what, "a read failed; answers that need it are refused until it succeeds");
-            *last = Some(what.to_owned());
         }
+        *last = Some((what.to_owned(), Instant::now()));
     }
 
     /// The read that failed last.
     pub(super) fn last_read_error(&self) -> Option<String> {
-        self.last_read_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let last = self.last_read_error.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map(|(what, _)| what.clone())
+    }
+
+    /// A read that failed a moment ago.
+    pub(super) fn failing_read(&self) -> Option<String> {
+        let last = self.last_read_error.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(_, when)| when.elapsed() < FAILING).map(|(what, _)| what.clone())
     }
 
     /// All that is remembered.

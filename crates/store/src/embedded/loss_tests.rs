@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use tracewell_model::TimeRange;
 
+use super::disk::Disk;
 use super::disk::simulated::{Faults, SimulatedDisk};
 use super::fault_tests::{Sent, found, live};
 use super::fsck::{FsckChanges, FsckReport, change_on};
+use super::log_read::LogReader;
+use super::replay_mark::ReplayMark;
 use super::{EmbeddedOptions, EmbeddedStore};
 use crate::{LeftOut, Missing, Projection, Scan, SpanStore, StoreError, Tenant};
 
@@ -267,6 +270,42 @@ async fn a_damaged_log_file_is_kept_when_the_rest_of_it_is_in_a_segment() {
     let report = fsck(&disk, true, false).unwrap();
     let store = open(&disk).unwrap();
     sent.check(&found(&store).await, &format!("{report:?}"));
+    assert!(store.damages().is_empty(), "{:?}", store.damages());
+}
+
+#[tokio::test]
+async fn a_request_that_was_set_aside_is_taken_in_again() {
+    let disk = SimulatedDisk::default();
+    let mut sent = Sent::default();
+    let store = open(&disk).unwrap();
+    for _ in 0..4 {
+        sent.send(&store).await.unwrap();
+    }
+    drop(store);
+    let mut reader = LogReader::open(&disk, &path("log/0000000000.log"), None).unwrap();
+    let offset = [reader.next().unwrap().unwrap(), reader.next().unwrap().unwrap()][1].offset;
+    let disk_as_read: Arc<dyn Disk> = Arc::new(disk.clone());
+    // A small record is marked from the second start on, and set aside after four.
+    for _ in 0..5 {
+        let mut mark = ReplayMark::begin(&disk_as_read, Path::new(FOLDER), true).unwrap();
+        mark.begin_record(0, offset, 1);
+        // So it is when a process ends.
+        std::mem::forget(mark);
+    }
+    let store = open(&disk).unwrap();
+    store.flush().await.unwrap();
+    let (found, missing) = answer(&store, false).await.unwrap();
+    assert_eq!((found.len(), missing.parts.len()), (3, 1));
+    let name = format!("damaged/0000000000-{offset}.record");
+    let stats = store.stats(&Tenant::default()).await.unwrap();
+    assert_eq!(stats.set_aside.iter().map(|aside| &aside.name).collect::<Vec<_>>(), [&name]);
+    drop(store);
+    let report = fsck(&disk, false, false).unwrap();
+    assert!(report.set_aside[0].starts_with(&name), "{report:?}");
+    let report = fsck(&disk, true, false).unwrap();
+    assert!(!has(&disk, &name), "{report:?}");
+    let store = open(&disk).unwrap();
+    sent.check(&self::found(&store).await, &format!("{report:?}"));
     assert!(store.damages().is_empty(), "{:?}", store.damages());
 }
 

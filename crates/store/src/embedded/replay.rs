@@ -62,6 +62,8 @@ struct Gathered {
     written: Vec<SegmentEntry>,
     /// Whether some of the file could not be read, so that it is to be kept.
     is_damaged: bool,
+    /// Whether a record was set aside.
+    has_set_aside: bool,
 }
 
 impl Flusher {
@@ -127,6 +129,9 @@ impl Flusher {
         note_damage(shared, &path, &end, acknowledged);
         if gathered.spans > 0 {
             tracing::info!(path = %path.display(), spans = gathered.spans, "read the log back");
+        }
+        if gathered.has_set_aside {
+            shared.look_aside();
         }
         let Gathered { tables, written, is_damaged, .. } = gathered;
         let log_state = if is_damaged { LogState::Damaged } else { end.state(acknowledged) };
@@ -401,7 +406,10 @@ fn set_aside(
         shared.disk.replace(&temporary, &path, bytes).map_err(io)
     });
     let place = match kept {
-        Ok(()) => path.display().to_string(),
+        Ok(()) => {
+            gathered.has_set_aside = true;
+            path.display().to_string()
+        }
         Err(error) => {
             tracing::error!(%error, "cannot set a record aside; its file is kept instead");
             gathered.is_damaged = true;

@@ -1,5 +1,5 @@
-//! Names of files that were set aside: `NUMBER.segment` or `NUMBER.log`, with a further number where one is there already,
-//! and `.repaired` behind it once nothing more can be had from it.
+//! Names of files that were set aside: `NUMBER.segment`, `NUMBER.log`, or for one record of a log file `NUMBER-OFFSET.record`,
+//! with a further number where one is there already, and `.repaired` behind it once nothing more can be had from it.
 
 /// The folder of what was set aside, in a directory as in a bucket.
 pub(crate) const DAMAGED_FOLDER: &str = "damaged";
@@ -19,7 +19,7 @@ impl Aside {
     /// The file of a name, if it is one of these with an extension.
     pub(crate) fn parse(name: &str, extension: &str) -> Option<Self> {
         let stem = name.strip_suffix(REPAIRED).unwrap_or(name).strip_suffix(extension)?.strip_suffix('.')?;
-        let number = stem.split_once('.').map_or(stem, |(number, _)| number).parse().ok()?;
+        let number = stem.split(['.', '-']).next()?.parse().ok()?;
         Some(Self { number, name: name.to_owned(), is_in_directory: false })
     }
 
@@ -62,6 +62,7 @@ mod tests {
         }
         assert_eq!(names.iter().filter(|name| Aside::parse(name, "segment").unwrap().is_repaired()).count(), 2);
         assert_eq!(Aside::parse("0000000007.log", "segment"), None);
+        assert_eq!(Aside::parse("0000000007-1234.record", "record").map(|aside| aside.number), Some(7));
         assert_eq!(Aside::parse("notes.segment", "segment"), None);
     }
 }

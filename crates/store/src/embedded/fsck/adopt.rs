@@ -16,8 +16,8 @@ use crate::embedded::replay::{TORN_LOG, decode};
 use crate::embedded::segment::Segment;
 use crate::{Projection, StoreError, Tenant};
 
-/// The extension of log files that were set aside.
-const LOG: &str = "log";
+/// The extensions of log files, and of single records, that were set aside.
+const LOGS: [&str; 2] = ["log", "record"];
 
 /// A span, as far as it takes to know it again: trace, span, start.
 type Key = (TraceId, u64, u64);
@@ -33,9 +33,12 @@ pub(super) fn list(disk: &dyn Disk, folder: &Path, files: &dyn SegmentFiles) -> 
         found.push(format!("{DAMAGED_FOLDER}/{}: {said}", aside.name));
     }
     for aside in logs_aside(disk, folder)? {
-        let what = match aside.name.ends_with(TORN_LOG) {
-            true => "a log file whose end was never acknowledged, or is damaged",
-            false => "a log file with damaged records",
+        let what = if aside.name.ends_with(TORN_LOG) {
+            "a log file whose end was never acknowledged, or is damaged"
+        } else if aside.name.ends_with(".record") {
+            "a request that could not be read back"
+        } else {
+            "a log file with damaged records"
         };
         found.push(format!("{DAMAGED_FOLDER}/{}: {what}", aside.name));
     }
@@ -167,12 +170,15 @@ fn segments_aside(files: &dyn SegmentFiles) -> Result<Vec<Aside>, StoreError> {
 
 fn logs_aside(disk: &dyn Disk, folder: &Path) -> Result<Vec<Aside>, StoreError> {
     let context = |error| StoreError::io(format!("list {}", folder.join(DAMAGED_FOLDER).display()), error);
-    let mut found = retried(|| files::list_aside(disk, folder, LOG)).map_err(context)?;
+    let mut found = Vec::new();
+    for extension in LOGS {
+        found.extend(retried(|| files::list_aside(disk, folder, extension)).map_err(&context)?);
+    }
     found.retain(|aside| !aside.is_repaired());
     Ok(found)
 }
 
-/// Reads the spans of a log file that was set aside; says whether all of it could be read.
+/// Reads the spans of a log file, or of a record, that was set aside; says whether all of it could be read.
 fn read_log_aside(disk: &dyn Disk, path: &Path, each: &mut dyn FnMut(Tenant, SpanBatch)) -> Result<bool, StoreError> {
     let mut reader = LogReader::open(disk, path, None)?;
     let rules = *reader.rules();
