@@ -14,6 +14,9 @@ use crate::receive::Receiver;
 /// With less space than this the next log file may not fit.
 const FULL_BYTES: u64 = 1 << 20;
 
+/// What the store's numbers say of one part, if it has a problem.
+type Problem = fn(&StoreStats) -> Option<String>;
+
 /// Registers the checks of all parts.
 pub(crate) fn watch(health: &Health, config: &Config, store: &Arc<dyn SpanStore>, receiver: &Receiver) {
     let receiver = receiver.clone();
@@ -24,9 +27,7 @@ pub(crate) fn watch(health: &Health, config: &Config, store: &Arc<dyn SpanStore>
         let folder = folder.clone();
         health.check("disk", move || disk_problem(&folder));
     }
-    let checks: [(&'static str, fn(&StoreStats) -> Option<String>); 3] =
-        [("damages", damage), ("reads", failing_read), ("bucket", bucket)];
-    for (component, problem) in checks {
+    for (component, problem) in [("damages", damage as Problem), ("reads", failing_read), ("bucket", bucket)] {
         let (store, runtime) = (Arc::downgrade(store), Handle::current());
         health.check(component, move || match runtime.block_on(store.upgrade()?.stats(&Tenant::default())) {
             Ok(stats) => problem(&stats),
