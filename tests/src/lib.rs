@@ -5,7 +5,9 @@
 pub mod clients;
 pub mod normal;
 mod process;
+pub mod protobuf;
+pub mod raw;
 mod server;
 
-pub use process::{Child, OrSkip, workspace};
+pub use process::{Child, OrSkip, wait_until, workspace};
 pub use server::{Server, tracewell};

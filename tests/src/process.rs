@@ -10,6 +10,15 @@ use anyhow::{Context, Result, bail};
 /// How long anything that a test waits for may take on a busy machine of two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Waits until something holds.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// The root of the workspace.
 pub fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace is there")

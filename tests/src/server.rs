@@ -104,6 +104,13 @@ impl Server {
         Ok((status, serde_json::from_str(&text).with_context(|| format!("GET {path} answered {status}: {text}"))?))
     }
 
+    /// How many spans it has.
+    pub fn spans(&self) -> Result<u64> {
+        let (status, stats) = self.get("/api/v1/stats")?;
+        let spans = stats["store"]["spans"].as_u64();
+        spans.with_context(|| format!("GET /api/v1/stats answered {status}: {stats}"))
+    }
+
     /// A POST of spans to the OTLP/HTTP receiver: the status and the body that came back.
     pub fn post(&self, content_type: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
         let mut response = agent()
@@ -152,6 +159,16 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the kernel tells VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        self.child.signal(signal);
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> Result<std::process::ExitStatus> {
+        self.child.wait()
     }
 
     /// kill -9.

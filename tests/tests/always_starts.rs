@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failure in a test is the message")]
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tracewell_e2e::{OrSkip, Server};
+use tracewell_e2e::protobuf::field;
+use tracewell_e2e::{OrSkip, Server, wait_until};
 
 /// Debian's libfaketime.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -23,45 +24,18 @@ fn request(starts: impl Iterator<Item = u64>, links: usize) -> Vec<u8> {
         span.extend_from_slice(&trace.to_be_bytes());
         span.extend_from_slice(&[0x12, 8]);
         span.extend_from_slice(&id.to_be_bytes());
-        for (field, time) in [(7, start), (8, start.saturating_add(1))] {
-            span.push(field << 3 | 1);
+        for (number, time) in [(7, start), (8, start.saturating_add(1))] {
+            span.push(number << 3 | 1);
             span.extend_from_slice(&time.to_le_bytes());
         }
         (0..links).for_each(|_| span.extend_from_slice(&[0x6a, 0]));
-        put_message(&mut spans, 2, &span);
+        spans.extend(field(2, &span));
     }
-    let (mut resource_spans, mut body) = (Vec::new(), Vec::new());
-    put_message(&mut resource_spans, 2, &spans);
-    put_message(&mut body, 1, &resource_spans);
-    body
-}
-
-/// A field that is a message.
-fn put_message(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    out.push(field << 3 | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    out.extend_from_slice(bytes);
+    field(1, &field(2, &spans))
 }
 
 fn send(server: &Server, body: &[u8]) -> u16 {
     server.post("application/x-protobuf", body).unwrap().0
-}
-
-fn spans(server: &Server) -> u64 {
-    server.get("/api/v1/stats").unwrap().1["store"]["spans"].as_u64().unwrap()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what}: not after a minute");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]
@@ -78,7 +52,7 @@ fn a_log_that_decodes_to_more_than_there_is_memory_is_read_back_at_every_start()
         // The address space of a process without spans is about half of it.
         let server = Server::start_under("ulimit -v 1048576", data.path(), &["--memory", "96MiB"]);
         let server = server.unwrap();
-        assert_eq!(spans(&server), 2000);
+        assert_eq!(server.spans().unwrap(), 2000);
         let damages = server.get("/api/v1/stats").unwrap().1["store"]["damages"].take();
         assert_eq!(damages, serde_json::json!([]));
         server.kill();
@@ -107,7 +81,7 @@ fn a_start_that_is_killed_again_and_again_loses_nothing() {
         let _ = child.wait();
     }
     let server = Server::start(data.path()).unwrap();
-    assert_eq!(spans(&server), 80_000);
+    assert_eq!(server.spans().unwrap(), 80_000);
     let stats = server.get("/api/v1/stats").unwrap().1;
     assert_eq!(stats["store"]["damages"], serde_json::json!([]));
     server.stop().unwrap();
@@ -122,7 +96,7 @@ fn a_span_of_the_year_2554_keeps_no_other_from_being_forgotten() {
     assert_eq!(server.get("/api/v1/stats").unwrap().1["odd_times"], serde_json::json!({"future": 1, "past": 0}));
     server.stop().unwrap();
     let server = Server::start_with(data.path(), &["--retention", "3s"]).unwrap();
-    wait_until("all of it is forgotten", || spans(&server) == 0);
+    wait_until("all of it is forgotten", || server.spans().unwrap() == 0);
     server.stop().unwrap();
 }
 
@@ -142,7 +116,7 @@ fn a_start_with_the_clock_ahead_deletes_nothing() {
     // Two rounds of retention and more.
     assert_eq!(send(&server, &request((0..10).map(|_| now()), 0)), 200);
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(spans(&server), 1010);
+    assert_eq!(server.spans().unwrap(), 1010);
     server.stop().unwrap();
 }
 
@@ -175,10 +149,10 @@ fn spans_of_odd_times_are_refused_by_name_if_that_is_asked_for() {
     let (status, answer) = server.post("application/x-protobuf", &body).unwrap();
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(status == 200 && answer.contains("--odd-times") && answer.contains("--future"), "{status} {answer}");
-    assert_eq!(spans(&server), 1);
+    assert_eq!(server.spans().unwrap(), 1);
     server.kill();
     // The log has all three, and under which rules they were received.
     let server = Server::start(data.path()).unwrap();
-    assert_eq!(spans(&server), 1);
+    assert_eq!(server.spans().unwrap(), 1);
     server.stop().unwrap();
 }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tracewell_e2e::Server;
+use tracewell_e2e::protobuf::field;
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
 
@@ -252,16 +253,6 @@ fn a_value_nested_a_hundred_deep_is_refused_by_name() {
     assert!(String::from_utf8_lossy(&answer).contains("recursion limit"), "{}", String::from_utf8_lossy(&answer));
 
     // In protobuf the span alone is refused. Both spans are built by field number, length and content.
-    let field = |number: u8, content: &[u8]| {
-        let mut length = content.len();
-        let mut out = vec![number << 3 | 2];
-        while length >= 128 {
-            out.push(length as u8 | 128);
-            length >>= 7;
-        }
-        out.push(length as u8);
-        [out, content.to_vec()].concat()
-    };
     let span = |id: u8, attributes: &[u8]| {
         field(2, &[field(1, &[9; 16]), field(2, &[id; 8]), field(5, b"op"), attributes.to_vec()].concat())
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tracewell_e2e::{OrSkip, Server};
+use tracewell_e2e::{OrSkip, Server, wait_until};
 use tracewell_model::SpanBatch;
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
@@ -158,14 +158,6 @@ fn a_disk_that_cannot_be_written_is_named_and_served() {
 
 fn stats(server: &Server) -> serde_json::Value {
     server.get("/api/v1/stats").unwrap().1["store"].take()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what}: not after a minute");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Place {
     }
 
     fn spans(&self) -> u64 {
-        self.server.get("/api/v1/stats").unwrap().1["store"]["spans"].as_u64().unwrap()
+        self.server.spans().unwrap()
     }
 
     fn command(&self) -> Command {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tracewell_e2e::protobuf::field;
 use tracewell_e2e::{OrSkip, Server};
 use tracewell_model::SpanBatch;
 use tracewell_sim::Workload;
@@ -16,18 +17,6 @@ use tracewell_wire::otlp;
 const MIB: usize = 1 << 20;
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
-
-/// A field of a protobuf message.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let mut length = content.len();
-    let mut out = vec![number << 3 | 2];
-    while length >= 128 {
-        out.push(length as u8 | 128);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    [&out, content].concat()
-}
 
 /// A request of so many spans, each with this in it.
 fn spans(count: u32, content: &[u8]) -> Vec<u8> {
