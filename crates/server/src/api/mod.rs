@@ -46,6 +46,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http_body_util::BodyExt;
 
 pub use state::{
     ApiLimits, ApiState, Loss, OddTimesStats, OtlpAddresses, PortStats, Received, ReceiverStats, SdkDrops, SdkStats,
@@ -115,7 +116,12 @@ async fn bounded(State(state): State<ApiState>, request: Request, next: Next) ->
 fn held(state: &ApiState, response: Response) -> Result<Response, String> {
     let bytes = http_body::Body::size_hint(response.body()).lower() as usize;
     let held = state.budget.answers().try_take(bytes).map_err(|short| short.to_string())?;
-    Ok(response.map(|body| Body::new(stream::HeldBody::new(body, held))))
+    // It is given back with the closure, which goes with the body.
+    let keep = move |error| {
+        let _held = &held;
+        error
+    };
+    Ok(response.map(|body| Body::new(body.map_err(keep))))
 }
 
 async fn method_not_allowed() -> Response {

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::error::ApiError;
-use crate::budget::Held;
 
 /// Portions that wait for a slow client.
 const PORTIONS_WAITING: usize = 2;
@@ -114,37 +113,5 @@ impl http_body::Body for Portions {
             Some(Err(error)) => Some(Err(std::io::Error::other(error.message))),
             None => Some(Err(std::io::Error::other("the answer ended early"))),
         })
-    }
-}
-
-/// A body that is there as a whole, and what it takes of the memory for answers until it is sent or dropped.
-pub(crate) struct HeldBody {
-    body: Body,
-    _held: Held,
-}
-
-impl HeldBody {
-    pub(crate) fn new(body: Body, held: Held) -> Self {
-        Self { body, _held: held }
-    }
-}
-
-impl http_body::Body for HeldBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }

@@ -14,6 +14,7 @@ use tracewell_store::{Append, MemoryOptions, MemoryStore, SpanStore, Tenant};
 use tracewell_wire::Format;
 
 use crate::api::{ApiLimits, ApiState, OtlpAddresses, ReceiverStats, SdkDrops, SdkStats, router};
+use crate::budget::MemoryBudget;
 
 /// The clock of the tests: 2023-11-14T22:13:20Z.
 pub(super) const NOW: u64 = 1_700_000_000_000_000_000;
@@ -111,6 +112,14 @@ pub(super) async fn app_with(batch: SpanBatch) -> Router {
 }
 
 pub(super) async fn app_limited(batch: SpanBatch, limits: ApiLimits) -> Router {
+    app_within(batch, limits, MemoryBudget::default()).await
+}
+
+pub(super) async fn app_budgeted(budget: MemoryBudget) -> Router {
+    app_within(batch(), ApiLimits::default(), budget).await
+}
+
+async fn app_within(batch: SpanBatch, limits: ApiLimits, budget: MemoryBudget) -> Router {
     let store = MemoryStore::new(MemoryOptions::default());
     // As the receivers do, nothing is not appended.
     if !batch.is_empty() {
@@ -119,7 +128,7 @@ pub(super) async fn app_limited(batch: SpanBatch, limits: ApiLimits) -> Router {
     }
     let addresses =
         OtlpAddresses { otlp_http: "[::]:4318".parse().unwrap(), otlp_grpc: "127.0.0.1:4317".parse().unwrap() };
-    let state = ApiState::new(Arc::new(store)).with_limits(limits).with_clock(|| NOW);
+    let state = ApiState::new(Arc::new(store)).with_limits(limits).with_budget(budget).with_clock(|| NOW);
     router(state.with_receivers(receivers).with_addresses(addresses))
 }
 

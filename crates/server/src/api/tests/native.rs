@@ -1,12 +1,15 @@
-use crate::api::ApiLimits;
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value as Json, json as value};
+use tower::ServiceExt;
 use tracewell_model::{NewSpan, SpanBatch, SpanId, TraceId, Value};
 
 use super::fixture::{
-    CHECKOUT, CHECKOUT_START, FAILED, FAILED_START, MILLI, NOW, OLD, app, app_limited, app_with, get, get_with, json,
-    texts,
+    CHECKOUT, CHECKOUT_START, FAILED, FAILED_START, MILLI, NOW, OLD, app, app_budgeted, app_limited, app_with, get,
+    get_with, json, texts,
 };
+use crate::api::ApiLimits;
+use crate::budget::MemoryBudget;
 
 async fn found(uri: &str) -> Vec<String> {
     let page = json(&app().await, uri).await;
@@ -452,4 +455,17 @@ fn otlp_spans(otlp: &Json) -> usize {
     let list = |parent: &Json, field: &str| parent[field].as_array().unwrap().clone();
     let scopes = list(otlp, "resourceSpans").into_iter().flat_map(|resource| list(&resource, "scopeSpans"));
     scopes.map(|scope| list(&scope, "spans").len()).sum()
+}
+
+#[tokio::test]
+async fn a_whole_answer_takes_memory_until_it_is_sent_or_dropped() {
+    let budget = MemoryBudget::default();
+    let app = app_budgeted(budget.clone()).await;
+    let request = Request::get("/api/v1/services").body(Body::empty()).unwrap();
+    let response = app.oneshot(request).await.unwrap();
+    let length = axum::body::HttpBody::size_hint(response.body()).exact().unwrap();
+    assert!(length > 0);
+    assert_eq!(budget.answers().used_bytes() as u64, length);
+    drop(response);
+    assert_eq!(budget.answers().used_bytes(), 0);
 }
