@@ -45,6 +45,13 @@ fn trace_of(id: u64) -> TraceId {
     TraceId::from_u128(u128::from(id % 5 + 1))
 }
 
+/// So many seeds from 0 on; `TRACEWELL_SEEDS` of them from `TRACEWELL_SEED` on, to look at more than CI has time for.
+pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
+    let set = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number of seeds"));
+    let first = set("TRACEWELL_SEED").unwrap_or(0);
+    first..first + set("TRACEWELL_SEEDS").unwrap_or(count)
+}
+
 /// What a client knows.
 #[derive(Default, Debug)]
 pub(super) struct Sent {
@@ -108,7 +115,7 @@ pub(super) async fn live(opened: Result<EmbeddedStore, StoreError>, sent: &mut S
 #[tokio::test]
 async fn after_a_crash_at_any_operation_every_acknowledged_span_is_there_once() {
     let mut crashes = 0;
-    for seed in 0..6u64 {
+    for seed in seeds(6) {
         let whole = SimulatedDisk::default();
         live(open(&whole), &mut Sent::default(), seed).await;
         for crash in 0..whole.operations() {
@@ -147,7 +154,7 @@ async fn after_a_crash_at_any_operation_every_acknowledged_span_is_there_once() 
 
 #[tokio::test]
 async fn an_operation_that_fails_loses_nothing_and_the_store_recovers() {
-    for seed in 0..3u64 {
+    for seed in seeds(3) {
         let whole = SimulatedDisk::default();
         live(open(&whole), &mut Sent::default(), seed).await;
         for fail in 0..whole.operations() {
