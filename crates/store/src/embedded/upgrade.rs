@@ -30,8 +30,11 @@ pub(crate) fn check(format: u64, name: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Runs the steps that a catalog of a checked format still needs.
+/// Runs the steps that a catalog of a checked format still needs. What is no object is left to who reads it as a catalog.
 pub(crate) fn to_this_format(mut catalog: Value) -> Value {
+    if !catalog.is_object() {
+        return catalog;
+    }
     let format = catalog["format"].as_u64().unwrap_or(OLDEST);
     let done = usize::try_from(format.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
     STEPS.iter().skip(done).for_each(|step| step(&mut catalog));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracewell_model::{TimeRange, TraceId};
 
 use crate::conformance::{append_of, batch_of};
+use crate::embedded::catalog::Catalog;
 use crate::embedded::disk::Disk;
 use crate::embedded::disk::simulated::{Faults, SimulatedDisk};
 use crate::embedded::fsck::check_on;
@@ -103,5 +104,14 @@ async fn a_crash_at_any_operation_of_an_upgrade_leaves_every_span() {
         store.settle().await.unwrap();
         check_spans(&store, &format!("{what}, settled")).await;
         assert_eq!(format_of(&disk), u64::from(FORMAT), "{what}");
+    }
+}
+
+#[test]
+fn a_catalog_that_is_no_object_is_damaged_though_its_checksum_holds() {
+    for json in ["111", "null", "true", "\"catalog\"", "[{\"format\": 4}]"] {
+        let file = format!("{json}\ncrc32 {:08x}\n", crc32fast::hash(json.as_bytes()));
+        let refused = Catalog::decode(file.as_bytes(), "catalog.json");
+        assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{json}: {refused:?}");
     }
 }
