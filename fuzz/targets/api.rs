@@ -23,7 +23,12 @@ fuzz_target!(|input: &[u8]| {
     runtime().block_on(async {
         let store = Arc::new(MemoryStore::new(MemoryOptions::default()));
         if let Ok(decoded) = decode(Format::OtlpProtobuf, body, &Limits::default()) {
-            let append = Append { batch: decoded.batch, body: body.to_vec().into(), format: Format::OtlpProtobuf, arrival_unix_nano: u64::MAX };
+            let append = Append {
+                batch: decoded.batch,
+                body: body.to_vec().into(),
+                format: Format::OtlpProtobuf,
+                arrival_unix_nano: u64::MAX,
+            };
             let _ = store.append(&Tenant::default(), append).await;
         }
         let state = ApiState::new(store).with_clock(|| 1_700_000_001_000_000_000);

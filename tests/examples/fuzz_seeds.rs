@@ -25,6 +25,8 @@ fn main() -> anyhow::Result<()> {
     seed("texts", "trace_id", b"4bf92f3577b34da6a3ce929d0e0e4736")?;
     seed("receive", "protobuf", &[b"\0", &protobuf[..]].concat())?;
     seed("receive", "json", &[b"\x02", &json[..]].concat())?;
+    let length = u32::try_from(protobuf.len())?.to_be_bytes();
+    seed("receive", "grpc", &[b"\x10\0", &length[..], &protobuf].concat())?;
     seed("receive", "metrics", &[b"\x03", METRICS.as_bytes()].concat())?;
     for (name, question) in [
         ("search", "/api/v1/traces?start=0&end=now&min_duration=1us&tag=a%3Db&limit=3"),
