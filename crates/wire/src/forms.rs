@@ -10,10 +10,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value as Json;
 use tracewell_model::{AnyValue, ParseIdError, SpanId, TraceId};
 
 use crate::base64;
+use crate::json::Json;
 use crate::report::Report;
 
 /// A value that is no object and no list.
@@ -30,24 +30,22 @@ pub(crate) enum Scalar<'a> {
     Other,
 }
 
-impl<'a> From<&'a Json> for Scalar<'a> {
-    fn from(value: &'a Json) -> Self {
+impl<'a> From<&'a Json<'a>> for Scalar<'a> {
+    fn from(value: &'a Json<'a>) -> Self {
         match value {
             Json::Null => Self::Null,
             Json::Bool(value) => Self::Bool(*value),
             Json::String(text) => Self::Text(Cow::Borrowed(text)),
-            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-                (Some(number), _) => Self::Int(number),
-                (None, Some(number)) => Self::UInt(number),
-                (None, None) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
-            },
+            Json::Int(number) => Self::Int(*number),
+            Json::UInt(number) => Self::UInt(*number),
+            Json::Double(number) => Self::Double(*number),
             Json::Array(_) | Json::Object(_) => Self::Other,
         }
     }
 }
 
-impl<'a> From<Option<&'a Json>> for Scalar<'a> {
-    fn from(value: Option<&'a Json>) -> Self {
+impl<'a> From<Option<&'a Json<'a>>> for Scalar<'a> {
+    fn from(value: Option<&'a Json<'a>>) -> Self {
         value.map_or(Self::Null, Self::from)
     }
 }
@@ -119,12 +117,12 @@ impl Read<u64> {
 }
 
 /// A field under the first of its names that is there; `null` is absent.
-pub(crate) fn get<'a>(message: &'a Json, names: &[&str]) -> Option<&'a Json> {
+pub(crate) fn get<'a>(message: &'a Json<'a>, names: &[&str]) -> Option<&'a Json<'a>> {
     names.iter().find_map(|name| message.get(name).filter(|value| !value.is_null()))
 }
 
 /// The members of a list that are there.
-pub(crate) fn list(value: Option<&Json>) -> Read<&[Json]> {
+pub(crate) fn list<'a>(value: Option<&'a Json<'a>>) -> Read<&'a [Json<'a>]> {
     match value {
         None | Some(Json::Null) => Read::good(&[]),
         Some(Json::Array(items)) => Read::good(items),
@@ -134,7 +132,7 @@ pub(crate) fn list(value: Option<&Json>) -> Read<&[Json]> {
 }
 
 /// The members of a list that are objects; `null` is none, and what else is no object is noted and left out.
-pub(crate) fn objects<'a>(value: Option<&'a Json>, report: &mut Report, field: &str) -> Vec<&'a Json> {
+pub(crate) fn objects<'a>(value: Option<&'a Json<'a>>, report: &mut Report, field: &str) -> Vec<&'a Json<'a>> {
     let items = list(value).or_note(report, field);
     let mut objects = Vec::with_capacity(items.len());
     for item in items {

@@ -6,6 +6,7 @@
 mod base64;
 mod forms;
 pub mod jaeger;
+mod json;
 mod json_text;
 mod limits;
 mod meter;

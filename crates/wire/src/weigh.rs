@@ -2,19 +2,20 @@
 //!
 //! For what is small, or read seldom: it is read twice.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 
 use crate::DecodeError;
+use crate::json::Json;
 use crate::meter::Meter;
 
-/// A list has room for twice its items, and a map's nodes are half full.
-const VALUE_BYTES: usize = 2 * size_of::<Value>();
-const ENTRY_BYTES: usize = 2 * (size_of::<String>() + size_of::<Value>() + 8);
-/// A map's first node has room for eleven entries.
-const NODE_BYTES: usize = 11 * ENTRY_BYTES / 2;
+/// A list has room for twice its items.
+const VALUE_BYTES: usize = 2 * size_of::<Json<'_>>();
+const ENTRY_BYTES: usize = 2 * size_of::<(Cow<'_, str>, Json<'_>)>();
+/// An object's first entry has room for three more beside it.
+const NODE_BYTES: usize = 2 * ENTRY_BYTES;
 /// What the allocator adds to a text.
 const TEXT_BYTES: usize = 16;
 /// It is told whenever so much was added.

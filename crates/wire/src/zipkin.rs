@@ -19,11 +19,11 @@ mod v1;
 
 use std::borrow::Cow;
 
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tracewell_model::{AnyValue, NewSpan, SpanBatch, SpanId, SpanKind, StatusCode, StrId, TraceId, Value};
 
 use crate::jaeger::tag;
+use crate::json::{Json, Object};
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits, forms};
 
@@ -72,9 +72,9 @@ struct Side<'a> {
     start_unix_nano: u64,
     /// `None` if it is not said.
     duration_nanos: Option<u64>,
-    local: Option<&'a Json>,
-    remote: Option<&'a Json>,
-    annotations: Vec<&'a Json>,
+    local: Option<&'a Json<'a>>,
+    remote: Option<&'a Json<'a>>,
+    annotations: Vec<&'a Json<'a>>,
     tags: Vec<(Cow<'a, str>, AnyValue)>,
 }
 
@@ -85,7 +85,7 @@ impl Decoder<'_> {
             let items: Vec<&RawValue> = serde_json::from_str(part.get()).map_err(malformed)?;
             return items.into_iter().try_for_each(|item| self.list(item, lists_left - 1));
         }
-        let span: Json = serde_json::from_str(part.get()).map_err(malformed)?;
+        let span: Json<'_> = serde_json::from_str(part.get()).map_err(malformed)?;
         if span.is_null() {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn span(&mut self, json: &Json) -> Result<(), String> {
+    fn span(&mut self, json: &Json<'_>) -> Result<(), String> {
         let trace_id = forms::short_trace_id(forms::get(json, &["traceId"])).or_refuse("span.traceId")?;
         let span_id = forms::short_span_id(forms::get(json, &["id"])).or_refuse("span.id")?;
         if trace_id.is_zero() {
@@ -120,7 +120,7 @@ impl Decoder<'_> {
     }
 
     /// What a span of version 2 says, and one of version 1 besides its annotations.
-    fn common<'a>(&mut self, json: &'a Json) -> Result<Side<'a>, String> {
+    fn common<'a>(&mut self, json: &'a Json<'a>) -> Result<Side<'a>, String> {
         let kind: SpanKind = forms::enumerated(forms::get(json, &["kind"]), "SPAN_KIND_", SpanKind::from_number)
             .or_note(&mut self.report, "span.kind");
         let start = forms::nanos_of_micros(forms::get(json, &["timestamp"]));
@@ -129,7 +129,8 @@ impl Decoder<'_> {
             .map(|duration| forms::nanos_of_micros(Some(duration)).number_or(0, &mut self.report, "span.duration"));
         let tags = match forms::get(json, &["tags"]) {
             Some(Json::Object(tags)) => {
-                tags.iter().map(|(key, value)| (Cow::Borrowed(key.as_str()), text_value(value))).collect()
+                let tags = tags.entries().into_iter();
+                tags.map(|(key, value)| (Cow::Borrowed(key), text_value(value))).collect()
             }
             None => Vec::new(),
             Some(_) => {
@@ -151,7 +152,7 @@ impl Decoder<'_> {
 
     fn side(
         &mut self,
-        json: &Json,
+        json: &Json<'_>,
         side: Side<'_>,
         trace_id: TraceId,
         span_id: SpanId,
@@ -183,7 +184,7 @@ impl Decoder<'_> {
         if span.kind == SpanKind::Unspecified {
             span.kind = text(tag::KIND).and_then(|kind| kind.parse().ok()).unwrap_or_default();
         }
-        let times = |name: &&Json| forms::nanos_of_micros(forms::get(name, &["timestamp"])).value;
+        let times = |name: &&Json<'_>| forms::nanos_of_micros(forms::get(name, &["timestamp"])).value;
         span.start_unix_nano = match side.start_unix_nano {
             0 => side.annotations.iter().map(times).filter(|time| *time > 0).min().unwrap_or(0),
             start => start,
@@ -266,7 +267,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn service<'a>(&mut self, endpoint: &'a Json) -> Cow<'a, str> {
+    fn service<'a>(&mut self, endpoint: &'a Json<'a>) -> Cow<'a, str> {
         if !endpoint.is_object() {
             self.report.note("span endpoint: not an object, left out".to_owned(), 1);
         }
@@ -290,15 +291,16 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn annotation(&mut self, annotation: &Json) -> Result<(), String> {
+    fn annotation(&mut self, annotation: &Json<'_>) -> Result<(), String> {
         const FIELD: &str = "span.annotations";
         let text = forms::text(forms::get(annotation, &["value"])).or_note(&mut self.report, FIELD);
         let time = forms::nanos_of_micros(forms::get(annotation, &["timestamp"])).or_note(&mut self.report, FIELD);
         let (mut name, mut dropped) = (&*text, 0);
         if let Some((event, attributes, count)) = taken_apart(&text) {
             (name, dropped) = (event, count);
+            let attributes = attributes.entries();
             self.limits.attributes().check_count(attributes.len(), FIELD)?;
-            for (key, value) in &attributes {
+            for (key, value) in attributes {
                 let value = match value {
                     nested @ (Json::Object(_) | Json::Array(_)) => text_value(nested),
                     plain => forms::bare_value(plain),
@@ -315,7 +317,7 @@ impl Decoder<'_> {
 }
 
 /// A tag's value, which ought to be a text; a structure is its JSON.
-fn text_value(value: &Json) -> AnyValue {
+fn text_value(value: &Json<'_>) -> AnyValue {
     match value {
         nested @ (Json::Object(_) | Json::Array(_)) => AnyValue::Str(nested.to_string()),
         plain => forms::text_value(plain).value,
@@ -323,10 +325,11 @@ fn text_value(value: &Json) -> AnyValue {
 }
 
 /// An event as OpenTelemetry's exporters write it: `name|{attributes}|dropped`. Anything else is only a text.
-fn taken_apart(text: &str) -> Option<(&str, serde_json::Map<String, Json>, u32)> {
+fn taken_apart(text: &str) -> Option<(&str, Object<'_>, u32)> {
     let (rest, dropped) = text.rsplit_once('|')?;
     let (name, attributes) = rest.split_once('|')?;
-    Some((name, serde_json::from_str(attributes).ok()?, dropped.parse().ok()?))
+    let Ok(Json::Object(attributes)) = serde_json::from_str(attributes) else { return None };
+    Some((name, attributes, dropped.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ mod skeleton;
 
 use std::borrow::Cow;
 
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tracewell_model::{AnyValue, KeyValue, NewSpan, ResourceId, SpanBatch, SpanKind, StatusCode, StrId, Value};
 
+use crate::json::Json;
 use crate::meter::{Meter, Watch};
 use crate::report::Report;
 use crate::{DecodeError, Decoded, Limits, forms};
@@ -69,7 +69,7 @@ const TRACE_STATE: [&str; 2] = ["traceState", "trace_state"];
 impl Decoder<'_> {
     /// A part of the body as a tree of values; of what is not there, `null`. The reason is why there is none: it has more in
     /// it than is kept.
-    fn tree(&mut self, part: Option<&RawValue>, of: Part) -> Result<Result<Json, Refused>, DecodeError> {
+    fn tree<'a>(&mut self, part: Option<&'a RawValue>, of: Part) -> Result<Result<Json<'a>, Refused>, DecodeError> {
         let Some(part) = part else { return Ok(Ok(Json::Null)) };
         let text = part.get();
         // What is read of it goes into the batch, too.
@@ -127,14 +127,14 @@ impl Decoder<'_> {
     }
 
     /// The attributes and the dropped count of a resource or a scope.
-    fn shared(&mut self, message: &Json, of: &str) -> Result<(Vec<(StrId, Value)>, u32), Refused> {
+    fn shared(&mut self, message: &Json<'_>, of: &str) -> Result<(Vec<(StrId, Value)>, u32), Refused> {
         if !matches!(message, Json::Object(_) | Json::Null) {
             self.report.note(format!("{of}: not an object, left out"), 1);
         }
         Ok((self.attributes(message, &format!("{of}.attributes"))?, self.dropped(message, "attributes", of)))
     }
 
-    fn span(&mut self, message: &Json, mut span: NewSpan) -> Result<(), Refused> {
+    fn span(&mut self, message: &Json<'_>, mut span: NewSpan) -> Result<(), Refused> {
         if !message.is_object() {
             return Err("span: not an object".to_owned());
         }
@@ -191,7 +191,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn status(&mut self, status: &Json, span: &mut NewSpan) -> Result<(), Refused> {
+    fn status(&mut self, status: &Json<'_>, span: &mut NewSpan) -> Result<(), Refused> {
         // Some write only the code.
         let code = if status.is_object() { forms::get(status, &["code"]) } else { Some(status) };
         span.status_code = forms::enumerated(code, "STATUS_CODE_", StatusCode::from_number)
@@ -201,7 +201,7 @@ impl Decoder<'_> {
     }
 
     /// A link whose ids are none points nowhere and is left out.
-    fn link(&mut self, link: &Json) -> Result<(), Refused> {
+    fn link(&mut self, link: &Json<'_>) -> Result<(), Refused> {
         let trace_id = forms::trace_id(forms::get(link, &TRACE_ID));
         let span_id = forms::span_id(forms::get(link, &SPAN_ID));
         if let Some(flaw) = trace_id.flaw.or(span_id.flaw) {
@@ -219,7 +219,7 @@ impl Decoder<'_> {
     }
 
     /// How many of these the sender left out.
-    fn dropped(&mut self, message: &Json, what: &str, of: &str) -> u32 {
+    fn dropped(&mut self, message: &Json<'_>, what: &str, of: &str) -> u32 {
         let names = match what {
             "attributes" => ["droppedAttributesCount", "dropped_attributes_count"],
             "events" => ["droppedEventsCount", "dropped_events_count"],
@@ -229,7 +229,7 @@ impl Decoder<'_> {
         if read.flaw.is_none() { read.value } else { read.or_note(&mut self.report, &format!("{of}.{}", names[1])) }
     }
 
-    fn attributes(&mut self, message: &Json, field: &str) -> Result<Vec<(StrId, Value)>, Refused> {
+    fn attributes(&mut self, message: &Json<'_>, field: &str) -> Result<Vec<(StrId, Value)>, Refused> {
         let pairs = forms::objects(forms::get(message, &["attributes"]), &mut self.report, field);
         self.limits.attributes().check_count(pairs.len(), field)?;
         pairs
@@ -257,34 +257,34 @@ impl Decoder<'_> {
     }
 
     /// A text within the limit of names.
-    fn checked_text<'a>(&mut self, value: Option<&'a Json>, field: &str) -> Result<Cow<'a, str>, Refused> {
+    fn checked_text<'a>(&mut self, value: Option<&'a Json<'a>>, field: &str) -> Result<Cow<'a, str>, Refused> {
         let text = forms::text(value).or_note(&mut self.report, field);
         self.limits.name().check_bytes(text.len(), field)?;
         Ok(text)
     }
 
-    fn string(&mut self, message: &Json, names: &[&str], field: &str) -> Result<StrId, Refused> {
+    fn string(&mut self, message: &Json<'_>, names: &[&str], field: &str) -> Result<StrId, Refused> {
         let text = self.checked_text(forms::get(message, names), field)?;
         Ok(self.batch.intern(&text))
     }
 }
 
 /// An attribute's value. Recursion is bounded by the parser, which refuses more than 128 levels of JSON.
-fn any_value(value: Option<&Json>, report: &mut Report, field: &str) -> AnyValue {
+fn any_value(value: Option<&Json<'_>>, report: &mut Report, field: &str) -> AnyValue {
     let fields = match value {
         None | Some(Json::Null) => return AnyValue::Empty,
         Some(Json::Object(fields)) => fields,
         // Said without its type, which JSON has one of its own for.
-        Some(bare @ (Json::Bool(_) | Json::Number(_) | Json::String(_))) => return forms::bare_value(bare),
         Some(Json::Array(items)) => {
             return AnyValue::Array(items.iter().map(|item| any_value(Some(item), report, field)).collect());
         }
+        Some(bare) => return forms::bare_value(bare),
     };
-    for (name, value) in fields {
+    for (name, value) in fields.last_first() {
         if value.is_null() {
             continue;
         }
-        let read = match name.as_str() {
+        let read = match name {
             "stringValue" | "string_value" => forms::text_value(value),
             "boolValue" | "bool_value" => forms::bool_value(value),
             "intValue" | "int_value" => forms::int_value(value),
@@ -309,6 +309,6 @@ fn any_value(value: Option<&Json>, report: &mut Report, field: &str) -> AnyValue
 }
 
 /// The list in an array or a list of pairs, which some write without the object around it.
-fn values(value: &Json) -> Option<&Json> {
+fn values<'a>(value: &'a Json<'a>) -> Option<&'a Json<'a>> {
     if value.is_object() { forms::get(value, &["values"]) } else { Some(value) }
 }

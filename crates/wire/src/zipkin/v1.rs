@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value as Json;
 use tracewell_model::{AnyValue, SpanKind};
 
 use super::{Decoder, Side};
 use crate::forms;
+use crate::json::Json;
 
 /// The annotations that begin and end a side of a call, and the address of its other side.
 const SIDES: [(SpanKind, &str, &str, &str); 4] = [
@@ -17,7 +17,7 @@ const SIDES: [(SpanKind, &str, &str, &str); 4] = [
 ];
 
 /// The sides of a span: one, except for a client and its server, or a producer and its consumer, that report as one span.
-pub(super) fn sides<'a>(json: &'a Json, decoder: &mut Decoder<'_>) -> Result<Vec<Side<'a>>, String> {
+pub(super) fn sides<'a>(json: &'a Json<'a>, decoder: &mut Decoder<'_>) -> Result<Vec<Side<'a>>, String> {
     let mut whole = decoder.common(json)?;
     let binary = forms::get(json, &["binaryAnnotations"]);
     let binary = forms::objects(binary, &mut decoder.report, "span.binaryAnnotations");
@@ -30,7 +30,8 @@ pub(super) fn sides<'a>(json: &'a Json, decoder: &mut Decoder<'_>) -> Result<Vec
     for (kind, begin, end, _) in SIDES {
         let (begin, end) = (find(begin), find(end));
         let Some(any) = begin.or(end) else { continue };
-        let time = |at: Option<&&'a Json>| at.map(|at| forms::nanos_of_micros(forms::get(at, &["timestamp"])).value);
+        let time =
+            |at: Option<&&'a Json<'a>>| at.map(|at| forms::nanos_of_micros(forms::get(at, &["timestamp"])).value);
         let (begin, end) = (time(begin).filter(|time| *time > 0), time(end).filter(|time| *time > 0));
         sides.push(Side {
             kind,
@@ -76,11 +77,12 @@ pub(super) fn sides<'a>(json: &'a Json, decoder: &mut Decoder<'_>) -> Result<Vec
     }
     first.tags = std::mem::take(&mut whole.tags);
 
-    let service = |at: &Json| forms::get(at, &["endpoint"]).map_or(String::new(), |at| text(at, "serviceName").into());
+    let service =
+        |at: &Json<'_>| forms::get(at, &["endpoint"]).map_or(String::new(), |at| text(at, "serviceName").into());
     let services: Vec<String> =
         sides.iter().map(|side| side.local.map_or(String::new(), |at| text(at, "serviceName").into())).collect();
     // What a side noted is told by where it did.
-    let owner = |at: &Json| services.iter().position(|known| is_two && *known == service(at)).unwrap_or(0);
+    let owner = |at: &Json<'_>| services.iter().position(|known| is_two && *known == service(at)).unwrap_or(0);
     for annotation in annotations {
         let value = text(annotation, "value");
         if !SIDES.iter().any(|(_, begin, end, _)| !value.is_empty() && (value == *begin || value == *end)) {
@@ -101,7 +103,7 @@ pub(super) fn sides<'a>(json: &'a Json, decoder: &mut Decoder<'_>) -> Result<Vec
             }
         } else {
             let Some(value) = forms::get(one, &["value"]) else { continue };
-            if key == "lc" && value.as_str().is_some_and(str::is_empty) {
+            if key == "lc" && matches!(value, Json::String(text) if text.is_empty()) {
                 continue;
             }
             let value = typed(one, value).or_note(&mut decoder.report, "span.binaryAnnotations");
@@ -112,15 +114,15 @@ pub(super) fn sides<'a>(json: &'a Json, decoder: &mut Decoder<'_>) -> Result<Vec
 }
 
 /// `sa`, `ca` and `ma` say `true` and mean their endpoint.
-fn is_address(one: &Json) -> bool {
+fn is_address(one: &Json<'_>) -> bool {
     matches!(&*text(one, "key"), "sa" | "ca" | "ma") && forms::boolean(forms::get(one, &["value"])).value
 }
 
-fn text<'a>(message: &'a Json, field: &str) -> Cow<'a, str> {
+fn text<'a>(message: &'a Json<'a>, field: &str) -> Cow<'a, str> {
     forms::text(forms::get(message, &[field])).value
 }
 
-fn typed(one: &Json, value: &Json) -> forms::Read<AnyValue> {
+fn typed(one: &Json<'_>, value: &Json<'_>) -> forms::Read<AnyValue> {
     match &*text(one, "type").to_ascii_uppercase() {
         "BOOL" => forms::bool_value(value),
         "I16" | "I32" | "I64" => forms::int_value(value),

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value as Json;
 use tracewell_model::UNKNOWN_SERVICE;
 
 use super::{Known, Number, Points, Raw, Resource, cut, hash, known};
 use crate::DecodeError;
 use crate::forms;
+use crate::json::Json;
 use crate::weigh::weigh;
 
 /// Reads one JSON object; an empty body is an empty request.
@@ -19,7 +19,7 @@ pub(super) fn request(body: &[u8], points: &mut Points<'_>) -> Result<(), Decode
     // Metrics of SDKs are few and come once a minute, so a tree is good enough; what it takes is known before it is made.
     let tree_bytes = weigh(body, points.meter)?;
     points.hold(tree_bytes)?;
-    let document: Json = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let document: Json<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     if !document.is_object() {
         return Err(malformed(&"not an object"));
     }
@@ -35,7 +35,7 @@ pub(super) fn request(body: &[u8], points: &mut Points<'_>) -> Result<(), Decode
 }
 
 /// The objects of a list. What is no list at a request's heart is no OTLP.
-fn items<'a>(message: &'a Json, names: &[&str], points: &mut Points<'_>) -> Result<Vec<&'a Json>, DecodeError> {
+fn items<'a>(message: &'a Json<'a>, names: &[&str], points: &mut Points<'_>) -> Result<Vec<&'a Json<'a>>, DecodeError> {
     let value = forms::get(message, names);
     if value.is_some_and(|value| !value.is_array()) {
         return Err(DecodeError::Malformed(format!("{}: not a list", names[0])));
@@ -43,7 +43,7 @@ fn items<'a>(message: &'a Json, names: &[&str], points: &mut Points<'_>) -> Resu
     Ok(forms::objects(value, &mut points.report, names[0]))
 }
 
-fn resource(message: &Json, points: &mut Points<'_>) -> Result<Resource, DecodeError> {
+fn resource(message: &Json<'_>, points: &mut Points<'_>) -> Result<Resource, DecodeError> {
     let mut resource = Resource { service: UNKNOWN_SERVICE.to_owned(), hash: 0 };
     let Some(message) = forms::get(message, &["resource"]) else { return Ok(resource) };
     resource.hash = hash(&message.to_string());
@@ -56,7 +56,7 @@ fn resource(message: &Json, points: &mut Points<'_>) -> Result<Resource, DecodeE
     Ok(resource)
 }
 
-fn metric(message: &Json, resource: &Resource, points: &mut Points<'_>) -> Result<(), DecodeError> {
+fn metric(message: &Json<'_>, resource: &Resource, points: &mut Points<'_>) -> Result<(), DecodeError> {
     let name = forms::text(forms::get(message, &["name"])).or_note(&mut points.report, "metric.name");
     let Some(known) = known(&name) else { return Ok(()) };
     let data = if known.is_histogram { "histogram" } else { "sum" };
@@ -75,7 +75,7 @@ fn metric(message: &Json, resource: &Resource, points: &mut Points<'_>) -> Resul
 }
 
 fn point(
-    message: &Json,
+    message: &Json<'_>,
     known: Known,
     is_delta: bool,
     resource: &Resource,
@@ -120,7 +120,7 @@ fn point(
 }
 
 /// Key and value of an attribute; a value that is not a text is empty.
-fn key_value(attribute: &Json) -> (Cow<'_, str>, Cow<'_, str>) {
+fn key_value<'a>(attribute: &'a Json<'a>) -> (Cow<'a, str>, Cow<'a, str>) {
     let value = forms::get(attribute, &["value"]).and_then(|value| forms::get(value, &["stringValue", "string_value"]));
     (forms::text(forms::get(attribute, &["key"])).value, forms::text(value).value)
 }
