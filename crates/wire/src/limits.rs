@@ -39,23 +39,23 @@ pub(crate) struct Bound {
 
 impl Limits {
     pub(crate) fn attributes(&self) -> Bound {
-        Bound { most: self.attributes_per_span, name: "attributes_per_span" }
+        Bound { most: self.attributes_per_span, name: "--attributes-per-span" }
     }
 
     pub(crate) fn events(&self) -> Bound {
-        Bound { most: self.events_per_span, name: "events_per_span" }
+        Bound { most: self.events_per_span, name: "--events-per-span" }
     }
 
     pub(crate) fn links(&self) -> Bound {
-        Bound { most: self.links_per_span, name: "links_per_span" }
+        Bound { most: self.links_per_span, name: "--links-per-span" }
     }
 
     pub(crate) fn attribute(&self) -> Bound {
-        Bound { most: self.attribute_bytes, name: "attribute_size" }
+        Bound { most: self.attribute_bytes, name: "--attribute-size" }
     }
 
     pub(crate) fn name(&self) -> Bound {
-        Bound { most: self.name_bytes, name: "name_size" }
+        Bound { most: self.name_bytes, name: "--name-size" }
     }
 }
 

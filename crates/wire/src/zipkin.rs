@@ -91,7 +91,7 @@ impl Decoder<'_> {
         }
         if self.batch.len() as u64 + self.report.rejected >= u64::from(self.limits.spans_per_request) {
             return Err(DecodeError::LimitExceeded(format!(
-                "the request has more than {} spans (limit spans_per_request)",
+                "the request has more than {} spans (limit --spans-per-request)",
                 self.limits.spans_per_request
             )));
         }

@@ -63,7 +63,7 @@ impl Meter for Decoding<'_> {
     fn reach(&mut self, bytes: usize) -> Result<(), DecodeError> {
         if bytes > self.max_bytes {
             return Err(DecodeError::LimitExceeded(format!(
-                "the request takes more than {} bytes of memory once it is decoded (limit decoded_bytes, setting \
+                "the request takes more than {} bytes of memory once it is decoded (limit \
                  --decoded-size); send fewer spans in one request",
                 self.max_bytes
             )));

@@ -97,7 +97,7 @@ impl Output<'_> {
 
     fn too_large(&self) -> Refusal {
         Refusal::TooLarge(format!(
-            "the body is larger than {} bytes when decompressed (limit decompressed_bytes, setting --decompressed-size)",
+            "the body is larger than {} bytes when decompressed (limit --decompressed-size)",
             self.max_bytes
         ))
     }

@@ -68,7 +68,7 @@ async fn receive(
     let mut admitted = receiver.admission.begin();
     let limit = BodyLimit {
         max_bytes: limits.body_bytes.max(limits.decompressed_bytes).saturating_add(PREFIX_BYTES),
-        name: "limit decompressed_bytes, setting --decompressed-size",
+        name: "limit --decompressed-size",
     };
     let mut message = body::read(body, limit, &mut admitted).await?;
     let malformed = |what: &str| Refusal::Malformed(format!("the body is not a gRPC message: {what}"));

@@ -81,7 +81,7 @@ async fn receive(
     let compression = ContentEncoding::from_headers(headers, header::CONTENT_ENCODING.as_str()).map_err(|other| {
         Refusal::Malformed(format!("content-encoding {other:?} is not supported: send gzip, zstd, deflate or identity"))
     })?;
-    let limit = BodyLimit { max_bytes: receiver.limits.body_bytes, name: "limit body_bytes, setting --body-size" };
+    let limit = BodyLimit { max_bytes: receiver.limits.body_bytes, name: "limit --body-size" };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > limit.max_bytes) {
         return Err(body::too_large(limit));

@@ -53,7 +53,7 @@ pub(crate) fn decode(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeErro
     }
     if spans > limits.spans_per_request as usize {
         return Err(DecodeError::LimitExceeded(format!(
-            "the request has more than {} spans (limit spans_per_request)",
+            "the request has more than {} spans (limit --spans-per-request)",
             limits.spans_per_request
         )));
     }
@@ -163,7 +163,7 @@ impl Decoder<'_> {
         let tags = forms::objects(forms::get(process, &["tags"]), &mut self.report, "process.tags");
         for (number, tag) in tags.into_iter().enumerate() {
             if number >= self.limits.attributes_per_span as usize {
-                self.report.note("process.tags: too many, left out (limit attributes_per_span)".to_owned(), 1);
+                self.report.note("process.tags: too many, left out (limit --attributes-per-span)".to_owned(), 1);
             } else {
                 match self.attribute(tag, "process.tags") {
                     Ok(attribute) => attributes.push(attribute),

@@ -54,7 +54,7 @@ pub(crate) fn decode(body: &[u8], limits: &Limits, meter: &mut dyn Meter) -> Res
         Stop::Memory => DecodeError::Busy("there is no memory for the request".to_owned()),
         Stop::Broken(Broken(what)) => DecodeError::Malformed(format!("the body is not OTLP protobuf: {what}")),
         Stop::TooManySpans => DecodeError::LimitExceeded(format!(
-            "the request has more than {} spans (limit spans_per_request)",
+            "the request has more than {} spans (limit --spans-per-request)",
             limits.spans_per_request
         )),
     })?;

@@ -172,7 +172,7 @@ impl Points<'_> {
         }
         if self.points.len() >= self.most {
             return Err(DecodeError::LimitExceeded(format!(
-                "the request has more than {} points of SDKs (limit spans_per_request)",
+                "the request has more than {} points of SDKs (limit --spans-per-request)",
                 self.most
             )));
         }

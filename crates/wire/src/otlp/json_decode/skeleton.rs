@@ -133,7 +133,7 @@ impl<'m> Counter<'m> {
         self.spans += 1;
         if self.spans > u64::from(self.limits.spans_per_request) {
             return Err(self.stop(DecodeError::LimitExceeded(format!(
-                "the request has more than {} spans (limit spans_per_request)",
+                "the request has more than {} spans (limit --spans-per-request)",
                 self.limits.spans_per_request
             ))));
         }
