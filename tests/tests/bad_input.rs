@@ -212,7 +212,7 @@ fn noise_is_answered_and_harms_nobody() {
     // A body over the limit is read to its end, so that its sender hears why it is refused.
     let (status, answer) = setup.server.post("application/x-protobuf", &vec![0; 40 << 20]).unwrap();
     assert_eq!(status, 413);
-    assert!(String::from_utf8_lossy(&answer).contains("body_bytes"));
+    assert!(String::from_utf8_lossy(&answer).contains("--body-size"));
 
     setup.send(&[span(1, 1, 0, now())]);
     assert_eq!(setup.get(&format!("/api/v1/traces/{}", trace_id(1)))["spans"].as_array().unwrap().len(), 1);

@@ -256,7 +256,7 @@ fn a_string_that_is_not_utf_8_refuses_its_span_alone() {
 fn too_many_spans_refuse_the_request() {
     let few = Limits { spans_per_request: 2, ..limits() };
     let refused = decode(Format::OtlpProtobuf, &one_scope((1..=3).map(good_span).collect()), &few);
-    assert!(matches!(refused, Err(DecodeError::LimitExceeded(message)) if message.contains("spans_per_request")));
+    assert!(matches!(refused, Err(DecodeError::LimitExceeded(message)) if message.contains("--spans-per-request")));
 }
 
 #[test]

@@ -131,7 +131,7 @@ async fn the_limits_of_spans_hold_for_metrics() {
     let small = ReceiveLimits { body_bytes: 50, ..ReceiveLimits::default() };
     let mut few = ReceiveLimits::default();
     few.request.spans_per_request = 1;
-    for (limits, named) in [(small, "body_bytes"), (few, "spans_per_request")] {
+    for (limits, named) in [(small, "--body-size"), (few, "--spans-per-request")] {
         let setup = Setup::with(limits, MemoryOptions::default());
         let answer = setup.post_to(PATH, &[("content-type", PROTOBUF)], body.clone()).await;
         assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);

@@ -120,7 +120,7 @@ fn long_texts_are_cut_and_too_many_points_refused() {
     assert_eq!(points[0].service, "é".repeat(MOST_TEXT_BYTES / 2));
     let limits = Limits { spans_per_request: 2, ..Limits::default() };
     let error = decode(Encoding::Protobuf, &body, &limits).unwrap_err();
-    assert!(matches!(&error, DecodeError::LimitExceeded(what) if what.contains("spans_per_request")), "{error}");
+    assert!(matches!(&error, DecodeError::LimitExceeded(what) if what.contains("--spans-per-request")), "{error}");
 }
 
 #[test]
