@@ -101,6 +101,23 @@ fn a_span_of_the_year_2554_keeps_no_other_from_being_forgotten() {
 }
 
 #[test]
+fn spans_that_come_late_are_forgotten_with_others_of_their_age_though_they_are_few() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with(data.path(), &["--retention", "1h"]).unwrap();
+    let (hour, year) = (3_600_000_000_000, 365 * 24 * 3_600_000_000_000);
+    for _ in 0..10 {
+        let late = (0..100).map(|_| now() - 3 * hour);
+        assert_eq!(send(&server, &request(late.chain([now() + 100 * year]), 0)), 200);
+    }
+    wait_until("all of it is forgotten", || spans(&server) == 0);
+    // What is of this hour stays.
+    assert_eq!(send(&server, &request((0..10).map(|_| now()), 0)), 200);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(spans(&server), 10);
+    server.stop().unwrap();
+}
+
+#[test]
 fn a_start_with_the_clock_ahead_deletes_nothing() {
     let is_there = Path::new(FAKETIME).exists().then_some(());
     let Some(()) = is_there.or_skip("libfaketime is not installed") else { return };

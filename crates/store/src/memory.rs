@@ -12,7 +12,7 @@ use crate::scan::{MAX_PAGE_BYTES, Top, fetch_page};
 use crate::values::ValuesOf;
 use crate::{
     Append, AttributeScope, Capabilities, Listed, NameLimits, Operation, Projection, Scan, ScanPage, SpanStore,
-    StoreError, StoreStats, Tenant, TracePortion, TraceReader,
+    StoreError, StoreStats, Tenant, TimeRules, TracePortion, TraceReader,
 };
 
 /// How a [`MemoryStore`] behaves.
@@ -94,7 +94,7 @@ impl SpanStore for MemoryStore {
         if state.closed {
             return Err(StoreError::Closed);
         }
-        let kept = Kept::new(append.batch, Some(append.arrival_unix_nano));
+        let kept = Kept::new(append.batch, Some(append.arrival_unix_nano), TimeRules::default().future_nanos);
         if kept.bytes() > self.options.most_bytes {
             return Err(StoreError::too_large(kept.bytes(), self.options.most_bytes));
         }

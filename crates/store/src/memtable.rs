@@ -34,19 +34,27 @@ pub(crate) struct TablePlace {
 pub(crate) struct Kept {
     pub(crate) batch: SpanBatch,
     starts: (u64, u64),
-    /// The earliest and the latest date of a span: the earlier of its start and its arrival. None if the arrival is not
-    /// known.
+    /// The earliest and the latest date of a span: the earlier of its start and its arrival. A span of the future has the date
+    /// of those that it came with. None if the arrival is not known.
     dates: Option<(u64, u64)>,
     traces: TraceFilter,
     names: OnceLock<Names>,
 }
 
 impl Kept {
-    pub(crate) fn new(batch: SpanBatch, arrival_unix_nano: Option<u64>) -> Self {
+    /// A span that starts more than `future_nanos` after it arrived says nothing of how old it is.
+    pub(crate) fn new(batch: SpanBatch, arrival_unix_nano: Option<u64>, future_nanos: u64) -> Self {
         let starts = &batch.spans().start_unix_nano;
         let first = starts.iter().copied().min().unwrap_or(0);
         let last = starts.iter().copied().max().unwrap_or(0);
-        let dates = arrival_unix_nano.map(|arrival| (first.min(arrival), last.min(arrival)));
+        let dates = arrival_unix_nano.map(|arrival| {
+            let last_plausible = arrival.saturating_add(future_nanos);
+            let last_date = match last <= last_plausible {
+                true => last,
+                false => starts.iter().copied().filter(|start| *start <= last_plausible).max().unwrap_or(arrival),
+            };
+            (first.min(arrival), last_date.min(arrival))
+        });
         Self { starts: (first, last), dates, traces: TraceFilter::new(&batch), names: OnceLock::new(), batch }
     }
 

@@ -230,6 +230,12 @@ impl Receiver {
         admitted: Admitted,
     ) -> Result<Accepted, Refusal> {
         let (body, admitted) = match compression {
+            ContentEncoding::Identity if body.len() > self.limits.decompressed_bytes => {
+                let max_bytes = self.limits.decompressed_bytes;
+                return Err(Refusal::TooLarge(format!(
+                    "the body is larger than {max_bytes} bytes (limit --decompressed-size)"
+                )));
+            }
             ContentEncoding::Identity => (body, admitted),
             compression => self.decompress(compression, body, admitted).await?,
         };

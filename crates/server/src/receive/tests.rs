@@ -362,6 +362,20 @@ async fn a_bomb_is_refused_before_it_goes_off() {
 }
 
 #[tokio::test]
+async fn what_is_not_compressed_is_no_larger_than_what_is_decompressed_may_be() {
+    let limits = ReceiveLimits { decompressed_bytes: 50, ..ReceiveLimits::default() };
+    let setup = Setup::with(limits, MemoryOptions::default());
+    let body = one_span().encode_to_vec();
+    assert!(body.len() > 50);
+    let answer = setup.post(&[("content-type", PROTOBUF)], body.clone()).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.error().1.contains("--decompressed-size"), "{:?}", answer.body);
+    let refused = setup.call(body, None).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert!(refused.message().contains("--decompressed-size"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_refused_whether_its_length_is_announced_or_not() {
     let setup = Setup::with(ReceiveLimits { body_bytes: 50, ..ReceiveLimits::default() }, MemoryOptions::default());
     let body = one_span().encode_to_vec();

@@ -35,7 +35,7 @@ impl SpanStore for EmbeddedStore {
         self.shared.check_owned()?;
         self.shared.health.check_taking()?;
         let arrival = self.shared.arrival(&append);
-        let kept = Arc::new(Kept::new(append.batch, arrival.believed()));
+        let kept = Arc::new(Kept::new(append.batch, arrival.believed(), self.shared.options.times.future_nanos));
         let bytes = kept.bytes();
         self.reserve(bytes).await?;
         let record = log::encode_record(tenant, append.format, &append.body, arrival);

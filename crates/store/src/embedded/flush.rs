@@ -13,6 +13,7 @@ use super::segment::{self, Segment};
 use super::signal::Failed;
 use super::{Catalog, Frozen, SegmentEntry, Shared};
 use crate::StoreError;
+use crate::memtable::Memtable;
 
 /// How often files that no catalog names are looked for: what could not be deleted, or was being written by a process that
 /// this one took over from.
@@ -24,6 +25,12 @@ const RECHECK: Duration = Duration::from_secs(10);
 const MAX_RECHECK: Duration = Duration::from_secs(3600);
 /// How often it is written down how the cache is used.
 const SAVE: Duration = Duration::from_secs(10);
+
+/// What is received is written as a segment at least so often within the time of retention, so that it is not kept for longer
+/// because there is little of it.
+const RETENTION_PARTS: u32 = 8;
+/// How soon after another what is too old already is written.
+const MIN_FREEZE: Duration = Duration::from_secs(5);
 
 /// The thread's own state.
 pub(super) struct Flusher {
@@ -430,5 +437,24 @@ impl Flusher {
         shared.work.retired(dropped.len());
         self.remove_dropped(shared);
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Whether what is received is to be written as a segment though it is not much, because retention deletes only segments:
+    /// all of it is too old already, or some of it has been there for an eighth of that time.
+    pub(super) fn is_in_memory_too_long(&self, since_freeze: Duration) -> bool {
+        let Some(age) = self.options.retention_age else { return false };
+        let mut dates = None;
+        for (first, last) in self.state().active.values().filter_map(Memtable::dates) {
+            let (earliest, latest) = dates.get_or_insert((first, last));
+            (*earliest, *latest) = (first.min(*earliest), last.max(*latest));
+        }
+        let Some((earliest, latest)) = dates else { return false };
+        let now = self.read_clock().safe_unix_nano;
+        let is_older =
+            |date: u64, age: Duration| now.saturating_sub(date) > u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        let part = age / RETENTION_PARTS;
+        since_freeze > part.min(MIN_FREEZE) && is_older(latest, age) || since_freeze > part && is_older(earliest, part)
     }
 }

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{Disk, FileId};
 use super::{Request, Shared};
@@ -191,6 +191,7 @@ fn how_it_changed(disk: &dyn Disk, path: &Path, id: FileId) -> Option<&'static s
 
 /// Looks every second until the store is closed.
 pub(super) fn watch(shared: &Shared, appends: &mpsc::WeakSender<Request>) {
+    let mut last_freeze: Option<Instant> = None;
     while !shared.closed.load(Ordering::SeqCst) {
         // What is found is remembered, and told to senders.
         let _ = shared.health.check_log(&*shared.disk);
@@ -199,6 +200,14 @@ pub(super) fn watch(shared: &Shared, appends: &mpsc::WeakSender<Request>) {
         if is_to_try && let Some(appends) = appends.upgrade() {
             // One that waits already is as good.
             let _ = appends.try_send(Request::Retry);
+        }
+        let since_freeze = last_freeze.map_or(Duration::MAX, |when| when.elapsed());
+        if shared.is_in_memory_too_long(since_freeze)
+            && let Some(appends) = appends.upgrade()
+        {
+            let (done, _) = oneshot::channel();
+            let _ = appends.try_send(Request::Freeze { done });
+            last_freeze = Some(Instant::now());
         }
         std::thread::park_timeout(LOOK);
     }

@@ -247,7 +247,8 @@ impl Flusher {
         if batch.is_empty() {
             return Ok(());
         }
-        let kept = Arc::new(Kept::new(batch, record.arrival.and_then(Arrival::believed)));
+        let kept =
+            Arc::new(Kept::new(batch, record.arrival.and_then(Arrival::believed), shared.options.times.future_nanos));
         let bytes = kept.bytes();
         self.make_room(shared, number, bytes, gathered)?;
         shared.table_bytes.fetch_add(bytes, Ordering::SeqCst);

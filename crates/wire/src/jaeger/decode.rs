@@ -134,7 +134,7 @@ impl Decoder<'_> {
                     match resources.get(&*id) {
                         Some(resource) => *resource,
                         None => {
-                            let process = trace.processes.as_ref().and_then(|processes| processes.get(&*id));
+                            let process = trace.processes.as_ref().and_then(|processes| processes.get(&id));
                             let resource = self.resource(process.unwrap_or(&Json::Null));
                             resources.insert(id.into_owned(), resource);
                             resource
