@@ -5,7 +5,7 @@ mod env;
 use crate::clock::TimeSource;
 use crate::exporter::{Exporters, Hook};
 use crate::limits::Limits;
-use crate::otlp::{OtlpExporter, Receiver};
+use crate::otlp::{OtlpExporter, Receiver, traces_url};
 use crate::retry::RetryPolicy;
 use crate::{Clock, Error, Exporter, Key, OnEnd, Propagators, Resource, Sampler, SpanData, StdoutExporter, Value};
 use std::fmt;
@@ -157,7 +157,7 @@ impl Config {
         self
     }
 
-    /// A file (PEM) with the certificates that the receiver's may be signed by, instead of the well-known authorities.
+    /// A file (PEM) with the certificates that the receiver's may be signed by, instead of those that the platform trusts.
     /// For `https://` endpoints, with the feature `tls`.
     #[must_use]
     pub fn ca_certificate(mut self, path: impl Into<PathBuf>) -> Self {
@@ -374,12 +374,7 @@ impl Config {
     fn url(&self) -> String {
         match (&self.traces_endpoint, &self.endpoint) {
             (Some(url), _) => url.clone(),
-            (None, Some(base)) => {
-                let base = base.split('#').next().unwrap_or_default();
-                let (path, query) = base.split_once('?').map_or((base, None), |(path, query)| (path, Some(query)));
-                let query = query.map_or_else(String::new, |query| format!("?{query}"));
-                format!("{}/v1/traces{query}", path.trim_end_matches('/'))
-            }
+            (None, Some(base)) => traces_url(base),
             (None, None) => "http://localhost:4318/v1/traces".to_owned(),
         }
     }

@@ -63,7 +63,7 @@
 //!
 //! # Features
 //! `macros` (default): the attribute [`macro@traced`]. `tower` (default): [`ServerLayer`] and [`ClientLayer`]. `axum`: routes from axum's `MatchedPath`. `gzip`: compressed
-//! export. `tls`: `https://` endpoints. `off`: nothing is left of this library in the code that calls it; any crate of a
+//! export. `tls`: `https://` endpoints, verified as the platform does; `webpki-roots`: by roots that are compiled in. `off`: nothing is left of this library in the code that calls it; any crate of a
 //! program can turn it on, and the program is then the same without tracing. Contexts of others are not passed on.
 //! `stream`: spans around streams.
 
@@ -153,6 +153,7 @@ pub use ids::{Ids, ids};
 pub use off::{
     Context, Entered, EventTags, FutureExt, Guard, InSpan, Span, SpanBuilder, Tracer, WithContext, init, tracer,
 };
+pub use otlp::{OtlpBuilder, OtlpExporter};
 pub use outcome::with_outcome;
 pub use propagation::{Extractor, Injector, Propagators, extract, inject};
 pub use resource::Resource;

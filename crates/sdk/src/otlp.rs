@@ -1,5 +1,6 @@
 //! OTLP over HTTP: the exporter to Tracewell, or to anything else that speaks it.
 
+mod builder;
 mod client;
 mod decode;
 #[cfg(not(feature = "off"))]
@@ -15,7 +16,8 @@ pub(crate) use encode::{Envelope, event, link, span, span_data};
 #[cfg(not(feature = "off"))]
 pub(crate) use metrics::metrics;
 
-pub(crate) use receiver::{Receiver, check_files, check_header, check_url, shown};
+pub use builder::OtlpBuilder;
+pub(crate) use receiver::{Receiver, check_files, check_header, check_url, shown, traces_url};
 
 use crate::exporter::{Batch, ExportError, Exporter, Report};
 use client::Client;
@@ -29,8 +31,19 @@ mod tests;
 /// Spans wait while numbers about the library are sent, so those do not take longer than this.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Posts batches as protobuf, one attempt a call, over a kept connection.
-pub(crate) struct OtlpExporter {
+/// Posts batches as protobuf over HTTP, one attempt a call, over a kept connection. It is what a tracer exports with unless told
+/// otherwise; with [`OtlpExporter::builder`] it is part of an exporter of one's own, or one of several:
+///
+/// ```
+/// use tracewell::{Config, Exporters, OtlpExporter};
+///
+/// let here = OtlpExporter::builder("http://localhost:4318").build()?;
+/// let there = OtlpExporter::builder("http://otlp.example:4318").header("authorization", "Bearer KEY").build()?;
+/// let config = Config::new("gallery").exporter(Exporters::new(here).and(there));
+/// # drop(config);
+/// # Ok::<(), tracewell::Error>(())
+/// ```
+pub struct OtlpExporter {
     client: Client,
     target: PathAndQuery,
     /// Where numbers about the library itself go, until the receiver says that it does not take them.

@@ -43,6 +43,14 @@ pub(crate) fn shown(url: &str) -> String {
     format!("{scheme}{slashes}{host}{path}{query}")
 }
 
+/// Where a receiver takes spans whose base URL this is.
+pub(crate) fn traces_url(base: &str) -> String {
+    let base = base.split('#').next().unwrap_or_default();
+    let (path, query) = base.split_once('?').map_or((base, None), |(path, query)| (path, Some(query)));
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    format!("{}/v1/traces{query}", path.trim_end_matches('/'))
+}
+
 /// Why spans cannot be sent there, in a text without the URL.
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
     let uri: Uri = url.parse().map_err(|_| "it is not a URL".to_owned())?;
