@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("crates/sdk", "tracewell", &["tracewell-macros"]),
     // Its library is the source of `crates/sdk`.
     ("crates/sdk-loom", "tracewell-loom", &[]),
+    ("crates/sdk-actix-web", "tracewell-actix-web", &["tracewell"]),
     ("crates/sdk-kube", "tracewell-kube", &["tracewell"]),
     ("crates/sdk-mongodb", "tracewell-mongodb", &["tracewell"]),
     ("crates/sdk-object-store", "tracewell-object-store", &["tracewell"]),

@@ -88,8 +88,8 @@ fn check(package: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Features that show nothing: `off` takes away, and of the others there is to be one of two.
-const KEPT_FROM_DOCS: [&str; 5] = ["default", "off", "smol-comp", "bson-3", "openssl-tls"];
+/// Features that show nothing: `off` takes away, `webpki-roots` does the same otherwise, and of the others there is to be one of two.
+const KEPT_FROM_DOCS: [&str; 6] = ["default", "off", "webpki-roots", "smol-comp", "bson-3", "openssl-tls"];
 
 fn texts_of(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

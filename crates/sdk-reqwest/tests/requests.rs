@@ -90,6 +90,37 @@ async fn a_request_carries_the_request_id_unless_it_has_one() {
     assert_eq!((&*sent, &*own), ("r-42", "own"));
 }
 
+/// As the tests above, with the version before, whose types are others.
+#[tokio::test]
+async fn requests_of_reqwest_0_12_are_traced_too() {
+    let exporter = InMemoryExporter::new();
+    let tracer = Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
+    let client = reqwest_0_12::Client::new();
+    let url = server().await;
+    let work = async {
+        let answer = client.get(format!("{url}/request-id?token=secret1")).send_traced_as("/request-id").await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "r-42");
+        assert_eq!(client.get(format!("{url}/broken")).send_traced().await.unwrap().status(), 502);
+        client.get("http://user:secret2@127.0.0.1:1/").send_traced().await.unwrap_err();
+        let request = client.get(format!("{url}/request-id")).build().unwrap();
+        tracewell_reqwest::v0_12::execute(&tracer, &client, request, Some("/own")).await.unwrap();
+    };
+    let parent = tracer.span("parent").start();
+    work.with_context(parent.context().with_request_id("r-42")).await;
+    parent.end();
+    tracer.shutdown(Duration::from_secs(30)).unwrap();
+    let kinds = ["http.response.status_code", "error.type"];
+    let tree = exporter.tree(&kinds);
+    let (lines, reason) = tree.rsplit_once("error=").unwrap();
+    assert_eq!(
+        lines,
+        "parent\n  GET /request-id http.response.status_code=200\n  \
+         GET http.response.status_code=502 error.type=\"502\" error=\"\"\n  \
+         GET error.type=\"connect\" "
+    );
+    assert!(reason.contains("refused") && !format!("{:?}", exporter.spans()).contains("secret"), "{tree}");
+}
+
 #[tokio::test]
 async fn a_tracer_of_the_callers_is_used_where_it_is_told() {
     let exporter = InMemoryExporter::new();

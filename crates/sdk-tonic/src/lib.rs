@@ -9,16 +9,23 @@
 //!
 //! A span is named by the method, `shop.Catalog/Find`, and covers the call to its end, streams included: gRPC tells its
 //! status last. Messages and metadata are not recorded, nor is the text of a status: its code is.
+//!
+//! # Features
+//! `exporter`: `OtlpExporter`, with which spans go out over gRPC. `exporter-tls`: to `https://` endpoints, too.
 
 mod body;
 mod client;
 mod code;
+#[cfg(feature = "exporter")]
+mod exporter;
 mod future;
 mod server;
 mod service;
 
 pub use body::TracedBody;
 pub use client::ClientLayer;
+#[cfg(feature = "exporter")]
+pub use exporter::OtlpExporter;
 pub use future::CallFuture;
 pub use server::ServerLayer;
 pub use service::CallService;

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::{Compact, Format, FormatEvent, FormatFields
 use tracing_subscriber::fmt::time::{SystemTime, Uptime};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Adds `trace_id`, `span_id` and `request_id` of the current context to each line that the format writes: at the end of a line
+/// Adds `trace_id`, `span_id`, `trace_flags` and `request_id` of the current context to each line that the format writes: at the end of a line
 /// of text, or as members of a JSON object. Lines outside of any span stay as they are. Lines keep their colours with
 /// the formats of `tracing_subscriber` and its clocks `SystemTime`, `Uptime` and none; with others lines with ids have none.
 ///
@@ -91,6 +91,7 @@ fn write_members(writer: &mut Writer<'_>, comma: &str) -> fmt::Result {
     let mut comma = comma;
     if span.is_valid() {
         write!(writer, "{comma}\"trace_id\":\"{}\",\"span_id\":\"{}\"", span.trace_id, span.span_id)?;
+        write!(writer, ",\"trace_flags\":\"{:02x}\"", span.flags.to_byte())?;
         comma = ",";
     }
     let Some(id) = context.request_id() else { return Ok(()) };

@@ -180,7 +180,8 @@ fn every_log_line_within_a_span_names_it() {
     let written = lines.text();
     let (within, outside) = written.trim_end().split_once('\n').unwrap();
     assert!(
-        within.ends_with(&format!("found image=7 trace_id={trace_id} span_id={span_id} request_id=r-\"7")),
+        within
+            .ends_with(&format!("found image=7 trace_id={trace_id} span_id={span_id} trace_flags=03 request_id=r-\"7")),
         "{within}"
     );
     assert!(outside.ends_with("outside"), "{outside}");
@@ -192,6 +193,7 @@ fn every_log_line_within_a_span_names_it() {
     assert_eq!(parsed[0]["fields"]["message"], "found");
     assert_eq!((&parsed[0]["trace_id"], &parsed[0]["span_id"]), (&trace_id.as_str().into(), &span_id.as_str().into()));
     assert_eq!(parsed[0]["request_id"], "r-\"7");
+    assert_eq!(parsed[0]["trace_flags"], "03");
     assert!(parsed[1].get("trace_id").is_none());
 
     let lines = Lines::default();
@@ -200,7 +202,7 @@ fn every_log_line_within_a_span_names_it() {
     let text = lines.text();
     let within = text.lines().next().unwrap();
     assert!(within.starts_with("\x1b[2m20"), "the time comes first: {within}");
-    let ids = format!("\x1b[2mtrace_id={trace_id} span_id={span_id} request_id=r-\"7\x1b[0m");
+    let ids = format!("\x1b[2mtrace_id={trace_id} span_id={span_id} trace_flags=03 request_id=r-\"7\x1b[0m");
     assert!(within.contains("\x1b[32m INFO\x1b[0m") && within.ends_with(&ids), "{within:?}");
 }
 

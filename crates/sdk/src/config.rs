@@ -46,6 +46,8 @@ pub struct Config {
     pub(crate) client_key: Option<PathBuf>,
     /// What is wrong in the environment.
     problems: Vec<String>,
+    /// And with what it asks of the exporter, which one of the program's own does not have to be able to.
+    exporter_problems: Vec<String>,
     is_strict: bool,
 }
 
@@ -82,6 +84,7 @@ impl Config {
             client_certificate: None,
             client_key: None,
             problems: Vec::new(),
+            exporter_problems: Vec::new(),
             is_strict: false,
         }
     }
@@ -211,6 +214,7 @@ impl Config {
     #[must_use]
     pub fn exporter(mut self, exporter: impl Exporter) -> Self {
         self.exporter = Some(Box::new(exporter));
+        self.exporter_problems.clear();
         (self.console, self.otlp) = (false, false);
         self
     }
@@ -333,7 +337,8 @@ impl Config {
 
     /// Says what is wrong in the environment, or fails for it.
     pub(crate) fn check(&mut self) -> Result<(), Error> {
-        let problems = std::mem::take(&mut self.problems);
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.append(&mut self.exporter_problems);
         if self.is_strict && !problems.is_empty() {
             return Err(Error::Config(problems.join("; ")));
         }
@@ -354,6 +359,21 @@ impl Config {
             (Some(otlp), false) => Box::new(otlp),
             (None, _) => Box::new(StdoutExporter),
         })
+    }
+
+    /// What it says of the receiver, for an exporter over gRPC.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn __receiver(&self) -> crate::__otlp::Receiver {
+        let timeout = [Some(self.export_timeout).filter(|timeout| !timeout.is_zero()), self.retry.max_elapsed];
+        crate::__otlp::Receiver {
+            url: self.traces_endpoint.clone().or_else(|| self.endpoint.clone()),
+            headers: self.headers.clone(),
+            timeout: timeout.into_iter().flatten().min(),
+            ca_certificate: self.ca_certificate.clone(),
+            client_certificate: self.client_certificate.clone(),
+            client_key: self.client_key.clone(),
+        }
     }
 
     fn otlp_exporter(&mut self) -> Result<OtlpExporter, Error> {

@@ -9,14 +9,18 @@
 //! // send the request with these headers, inside the span, then:
 //! tracewell::http::client_status(&span, 200);
 //! ```
+//!
+//! With a server that is a `tower::Service` use [`crate::ServerLayer`]; with any other [`server_span`] and [`server_status`].
 
 use crate::{Key, Span, SpanBuilder, SpanKind, Status, Tracer, tracer};
 
 mod redact;
+mod server;
 
-#[cfg(feature = "tower")]
-pub(crate) use redact::redact_query;
 pub use redact::redact_url;
+#[cfg(feature = "tower")]
+pub(crate) use server::{Incoming, incoming, with_version};
+pub use server::{server_route, server_span, server_span_of, server_status};
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 use crate::Context;
 use std::fmt;
 
-/// The ids of the current context, to be put into a log line: `trace_id=... span_id=... request_id=...`, or nothing where
-/// there are none.
+/// The ids of the current context, to be put into a log line: `trace_id=... span_id=... trace_flags=.. request_id=...`, or
+/// nothing where there are none. The flags say whether the trace is recorded: then their last bit is set.
 ///
 /// ```
 /// println!("cache miss {}", tracewell::ids());
@@ -23,7 +23,8 @@ impl fmt::Display for Ids {
         let span = self.0.span_context();
         let mut space = "";
         if span.is_valid() {
-            write!(f, "trace_id={} span_id={}", span.trace_id, span.span_id)?;
+            let flags = span.flags.to_byte();
+            write!(f, "trace_id={} span_id={} trace_flags={flags:02x}", span.trace_id, span.span_id)?;
             space = " ";
         }
         match self.0.request_id() {

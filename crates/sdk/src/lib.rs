@@ -153,6 +153,8 @@ pub use ids::{Ids, ids};
 pub use off::{
     Context, Entered, EventTags, FutureExt, Guard, InSpan, Span, SpanBuilder, Tracer, WithContext, init, tracer,
 };
+#[doc(hidden)]
+pub use otlp::shared as __otlp;
 pub use otlp::{OtlpBuilder, OtlpExporter};
 pub use outcome::with_outcome;
 pub use propagation::{Extractor, Injector, Propagators, extract, inject};

@@ -25,6 +25,54 @@ use http::uri::PathAndQuery;
 use std::fmt;
 use std::time::Duration;
 
+/// For exporters over gRPC in a crate of their own.
+#[doc(hidden)]
+pub mod shared {
+    use crate::proto::{Field, fields};
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    pub use super::response::rejected_spans;
+
+    /// What a configuration says of the receiver.
+    #[derive(Default)]
+    #[allow(missing_docs, missing_debug_implementations, reason = "not for users, and with credentials")]
+    pub struct Receiver {
+        pub url: Option<String>,
+        pub headers: Vec<(String, String)>,
+        pub timeout: Option<Duration>,
+        pub ca_certificate: Option<PathBuf>,
+        pub client_certificate: Option<PathBuf>,
+        pub client_key: Option<PathBuf>,
+    }
+
+    fn texts(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+        fields(message).filter_map(move |field| match field {
+            (field, Field::Bytes(bytes)) if field == number => Some(bytes),
+            _ => None,
+        })
+    }
+
+    /// How long a receiver asks to wait, in a `google.rpc.Status` with `RetryInfo`.
+    #[must_use]
+    pub fn retry_after(status: &[u8]) -> Option<Duration> {
+        let is_retry_info =
+            |any: &&[u8]| texts(any, 1).next().is_some_and(|url| url.ends_with(b"/google.rpc.RetryInfo"));
+        let info = texts(status, 3).find(is_retry_info)?;
+        let delay = texts(info, 2).next().and_then(|info| texts(info, 1).next()).unwrap_or_default();
+        let number = |number| {
+            fields(delay).find_map(|field| match field {
+                (field, Field::Varint(value)) if field == number => Some(value),
+                _ => None,
+            })
+        };
+        // Negative ones, which have the highest bit, are none.
+        let seconds = number(1).filter(|seconds| *seconds <= i64::MAX as u64).unwrap_or(0);
+        let nanos = number(2).and_then(|nanos| u32::try_from(nanos).ok()).filter(|nanos| *nanos < 1_000_000_000);
+        Some(Duration::new(seconds, nanos.unwrap_or(0)))
+    }
+}
+
 #[cfg(test)]
 mod tests;
 

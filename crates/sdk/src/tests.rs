@@ -446,7 +446,7 @@ GET /images/{id} image.id=7
 #[test]
 fn a_request_id_goes_down_with_the_context_and_into_log_lines() {
     assert_eq!(crate::ids().to_string(), "");
-    for sampler in [Sampler::always(), Sampler::never()] {
+    for (sampler, flags) in [(Sampler::always(), "03"), (Sampler::never(), "02")] {
         let (tracer, _exporter) = tracer(|config| config.sampler(sampler.clone()));
         let request = Context::new().with_request_id("r-1").with_baggage_value("user", "7");
         let outer = tracer.span("outer").parent(&request).start();
@@ -455,7 +455,7 @@ fn a_request_id_goes_down_with_the_context_and_into_log_lines() {
         assert_eq!(inner.context().baggage().get("user"), Some("7"));
         let (trace_id, span_id) = (inner.span_context().trace_id, inner.span_context().span_id);
         let line = inner.in_scope(|| crate::ids().to_string());
-        assert_eq!(line, format!("trace_id={trace_id} span_id={span_id} request_id=r-1"));
+        assert_eq!(line, format!("trace_id={trace_id} span_id={span_id} trace_flags={flags} request_id=r-1"));
     }
     // What is used again has nothing of its past.
     assert_eq!(Context::new().with_span_context(crate::SpanContext::default()).request_id(), None);

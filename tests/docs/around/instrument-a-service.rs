@@ -12,6 +12,13 @@ fn example() {
     let _: axum::Router = app;
 }
 // ---
+fn answer(target: &str) -> u16 {
+    200
+}
+fn example(method: &str, target: &str, headers: http::HeaderMap) {
+    BLOCK!();
+}
+// ---
 async fn example(
     hyper_client: impl tower::Service<http::Request<String>, Response = http::Response<String>, Error = std::io::Error> + Clone,
     request: http::Request<String>,
@@ -48,6 +55,12 @@ async fn upload(thumbnail: ()) -> crate::Result {
 }
 async fn example(image: Image, id: u32) -> crate::Result {
     BLOCK!();
+    Ok(())
+}
+// ---
+fn example() -> crate::Result {
+    BLOCK!();
+    tracewell.shutdown()?;
     Ok(())
 }
 // ---

@@ -25,6 +25,10 @@ pub(super) fn read(service_name: &str, lookup: &dyn Fn(&str) -> Option<String>) 
     env.propagators(&mut config);
     env.exporters(&mut config);
     env.receiver(&mut config);
+    let before = std::mem::take(&mut env.problems);
+    env.protocol(&config);
+    env.compression(&mut config);
+    config.exporter_problems = std::mem::replace(&mut env.problems, before);
     env.batches(&mut config);
     env.limits(&mut config);
     for name in ["OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"] {
@@ -190,16 +194,6 @@ impl Env<'_> {
         {
             config.export_timeout = timeout;
         }
-        self.protocol(config);
-        match self.otlp("COMPRESSION") {
-            None => {}
-            Some((name, value)) => match value.as_str() {
-                "none" => {}
-                "gzip" if cfg!(feature = "gzip") => config.gzip = true,
-                "gzip" => self.ignored(&name, &value, "it needs tracewell's feature `gzip`; not compressing"),
-                _ => self.ignored(&name, &value, "it is gzip or none; not compressing"),
-            },
-        }
         let file = |suffix| self.otlp(suffix).map(|(_, path)| PathBuf::from(path));
         config.ca_certificate = file("CERTIFICATE");
         config.client_key = file("CLIENT_KEY");
@@ -214,10 +208,20 @@ impl Env<'_> {
         let url = config.url();
         let is_grpc_port = url.parse::<http::Uri>().is_ok_and(|url| url.port_u16() == Some(4317));
         if value == "grpc" && is_grpc_port {
-            let hint = "gRPC is not spoken here, and port 4317 takes nothing else: nothing will arrive. Set the endpoint to port 4318 with http/protobuf";
+            let hint = "gRPC is spoken by tracewell_tonic::OtlpExporter alone, and port 4317 takes nothing else: nothing will arrive. Set the endpoint to port 4318 with http/protobuf";
             self.ignored(&name, &value, hint);
         } else {
             self.ignored(&name, &value, format_args!("spans go to {} as http/protobuf, the only one", shown(&url)));
+        }
+    }
+
+    fn compression(&mut self, config: &mut Config) {
+        let Some((name, value)) = self.otlp("COMPRESSION") else { return };
+        match value.as_str() {
+            "none" => {}
+            "gzip" if cfg!(feature = "gzip") => config.gzip = true,
+            "gzip" => self.ignored(&name, &value, "it needs tracewell's feature `gzip`; not compressing"),
+            _ => self.ignored(&name, &value, "it is gzip or none; not compressing"),
         }
     }
 

@@ -65,7 +65,16 @@ fn a_disabled_sdk_starts_whatever_else_is_wrong() {
 
 /// What the environment is warned of.
 fn problems(variables: &[(&str, &str)]) -> Vec<String> {
-    from(variables).problems
+    let config = from(variables);
+    [config.problems, config.exporter_problems].concat()
+}
+
+#[test]
+fn who_has_an_exporter_of_his_own_is_not_warned_of_what_ours_does_not_understand() {
+    let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "lzma")];
+    assert_eq!(problems(&variables).len(), 2);
+    let config = from(&variables).strict().exporter(crate::InMemoryExporter::new());
+    assert!(crate::Tracer::new(config).is_ok());
 }
 
 #[test]
@@ -104,7 +113,7 @@ fn what_is_not_understood_is_named_and_ignored_or_refused_when_strict() {
             crate::Tracer::new(quiet(from(&[(name, value), ("OTEL_LOG_LEVEL", "none")]))).is_ok(),
             "{name}={value}"
         );
-        let error = crate::Tracer::new(quiet(from(&[(name, value)])).strict()).unwrap_err().to_string();
+        let error = crate::Tracer::new(from(&[(name, value)]).strict()).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
     assert!(problems(&[("OTEL_SDK_DISABLED", "False"), ("OTEL_TRACES_EXPORTER", "otlp , console")]).is_empty());

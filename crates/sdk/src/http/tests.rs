@@ -79,3 +79,68 @@ fn calls_of_http_and_databases_are_tagged_by_the_conventions() {
     ];
     assert_eq!(select.tags.iter().map(|(key, value)| (&**key, value.clone())).collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn a_servers_span_continues_the_trace_and_tells_the_request() {
+    let exporter = InMemoryExporter::new();
+    let tracer = Tracer::new(Config::new("test").exporter(exporter.clone())).unwrap();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers: Vec<(String, String)> =
+        [("traceparent", parent), ("host", "shop.example:8080"), ("user-agent", "test/1"), ("x-request-id", "r-1")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+    let span = server_span_of(&tracer, "GET", "/images/7?page=2&token=secret", Some("/images/{id}"), &headers);
+    assert_eq!(span.context().request_id(), Some("r-1"));
+    server_status(&span, 503);
+    span.end();
+    // A proxy's request, whose route becomes known later.
+    let span = server_span_of(&tracer, "BREW", "https://user:secret@pot.example?strong", None, &Vec::new());
+    let made_up = span.context().request_id().unwrap().to_owned();
+    assert_eq!(made_up.len(), 32);
+    server_route(&span, "BREW", "/{pot}");
+    server_status(&span, 404);
+    span.end();
+    tracer.shutdown(Duration::from_secs(30)).unwrap();
+    let spans = exporter.spans();
+    assert!(!format!("{spans:?}").contains("secret"), "{spans:#?}");
+    assert_eq!(spans[0].parent_span_id.unwrap().to_string(), "b7ad6b7169203331");
+    let check = |span: &crate::SpanData, name: &str, status: Status, expected: &[(&str, Value)]| {
+        assert_eq!((&*span.name, span.kind, &span.status), (name, SpanKind::Server, &status));
+        for (key, value) in expected {
+            assert_eq!(span.tag_value(key), Some(value), "{key}");
+        }
+    };
+    check(
+        &spans[0],
+        "GET /images/{id}",
+        Status::Error("".into()),
+        &[
+            ("http.request.method", "GET".into()),
+            ("url.path", "/images/7".into()),
+            ("url.query", "page=2&token=REDACTED".into()),
+            ("url.scheme", "http".into()),
+            ("server.address", "shop.example".into()),
+            ("server.port", 8080.into()),
+            ("http.route", "/images/{id}".into()),
+            ("user_agent.original", "test/1".into()),
+            ("request.id", "r-1".into()),
+            ("http.response.status_code", 503.into()),
+            ("error.type", "503".into()),
+        ],
+    );
+    check(
+        &spans[1],
+        "HTTP /{pot}",
+        Status::Unset,
+        &[
+            ("http.request.method_original", "BREW".into()),
+            ("url.path", "/".into()),
+            ("url.query", "strong".into()),
+            ("url.scheme", "https".into()),
+            ("server.address", "pot.example".into()),
+            ("http.route", "/{pot}".into()),
+            ("request.id", made_up.as_str().into()),
+            ("http.response.status_code", 404.into()),
+        ],
+    );
+}

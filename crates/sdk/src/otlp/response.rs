@@ -24,7 +24,8 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Res
 
 /// Reads `partial_success { rejected_spans = 1, error_message = 2 }`, field 1 of the answer. An answer that is not
 /// understood rejects nothing.
-fn rejected_spans(body: &[u8]) -> (u64, String) {
+#[must_use]
+pub fn rejected_spans(body: &[u8]) -> (u64, String) {
     let (mut rejected, mut reason) = (0, String::new());
     for (field, value) in fields(body) {
         if let (1, Field::Bytes(partial)) = (field, value) {

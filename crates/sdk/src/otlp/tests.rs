@@ -86,6 +86,32 @@ fn post_to(endpoint: &str) -> Result<(), ExportError> {
     exporter.post(&exporter.target.clone(), &[], exporter.timeout)
 }
 
+#[test]
+fn how_long_to_wait_is_read_from_the_details_of_a_status() {
+    use crate::proto::{bytes, message, number};
+    let details = |url: &str, seconds: u64, nanos: u64| {
+        let mut status = Vec::new();
+        number(&mut status, 1, 14);
+        message(&mut status, 3, |any| bytes(any, 1, b"type.googleapis.com/google.rpc.Other"));
+        message(&mut status, 3, |any| {
+            bytes(any, 1, url.as_bytes());
+            message(any, 2, |info| {
+                message(info, 1, |delay| {
+                    number(delay, 1, seconds);
+                    number(delay, 2, nanos);
+                });
+            });
+        });
+        shared::retry_after(&status)
+    };
+    let retry_info = "type.googleapis.com/google.rpc.RetryInfo";
+    assert_eq!(details(retry_info, 3, 500_000_000), Some(Duration::from_millis(3500)));
+    assert_eq!(details(retry_info, 0, 0), Some(Duration::ZERO));
+    assert_eq!(details(retry_info, -3_i64 as u64, u64::MAX), Some(Duration::ZERO));
+    assert_eq!(details("type.googleapis.com/google.rpc.Help", 3, 0), None);
+    assert_eq!(shared::retry_after(&[0xff; 9]), None);
+}
+
 fn text(value: &str) -> Any {
     Any::StringValue(value.to_owned())
 }

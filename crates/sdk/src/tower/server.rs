@@ -1,10 +1,10 @@
 //! Incoming requests.
 
 use super::TracedBody;
-use crate::http::{name, redact_query, split_port, with_method};
+use crate::http::{Incoming, incoming, server_status, with_version};
 use crate::poll_in;
 use crate::propagation::{is_request_id, new_request_id};
-use crate::{Context, Span, SpanContext, SpanKind, Status, Tracer, Value, run_in, tracer};
+use crate::{Context, Span, SpanContext, Tracer, Value, run_in, tracer};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -112,34 +112,16 @@ impl ServerLayer {
         if parent.request_id().is_none() {
             parent = parent.with_request_id(request_id.as_str());
         }
-        let scheme = head.uri().scheme_str().unwrap_or("http");
-        let host = head.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
-        let name = name(head.method().as_str(), route.as_deref());
-        let span = tracer.span(name).kind(SpanKind::Server).parent(&parent);
-        let mut span = with_method(span, head.method().as_str())
-            .tag_with("url.path", || head.uri().path().to_owned())
-            .tag_with("url.scheme", || scheme.to_owned())
-            .tag_with("request.id", || request_id.as_str().to_owned());
-        if let Some(query) = head.uri().query() {
-            span = span.tag_with("url.query", || redact_query(query));
-        }
-        if let Some(host) = host {
-            let (address, port) = split_port(host);
-            span = span.tag_with("server.address", || address.to_owned());
-            if let Some(port) = port {
-                span = span.tag("server.port", port);
-            }
-        }
-        if let Some(route) = route {
-            span = span.tag("http.route", route);
-        }
-        if let Some(agent) = text(header::USER_AGENT) {
-            span = span.tag_with("user_agent.original", || agent.to_owned());
-        }
-        if let Some(version) = protocol_version(head.version()) {
-            span = span.tag("network.protocol.version", Value::from_static(version));
-        }
-        span.start()
+        let uri = head.uri();
+        let request = Incoming {
+            path: uri.path(),
+            query: uri.query(),
+            scheme: uri.scheme_str(),
+            host: uri.authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST)),
+            agent: text(header::USER_AGENT),
+            route: route.as_deref(),
+        };
+        with_version(incoming(tracer, head.method().as_str(), &parent, request), head.version()).start()
     }
 
     fn route_of(&self, head: &Request<()>) -> Option<String> {
@@ -151,16 +133,6 @@ impl ServerLayer {
             return Some(path.as_str().to_owned());
         }
         None
-    }
-}
-
-fn protocol_version(version: http::Version) -> Option<&'static str> {
-    match version {
-        http::Version::HTTP_10 => Some("1.0"),
-        http::Version::HTTP_11 => Some("1.1"),
-        http::Version::HTTP_2 => Some("2"),
-        http::Version::HTTP_3 => Some("3"),
-        _ => None,
     }
 }
 
@@ -257,10 +229,7 @@ where
         Poll::Ready(match result {
             Ok(mut response) => {
                 let status = response.status().as_u16();
-                span.tag("http.response.status_code", status);
-                if status >= 500 {
-                    span.tag_with("error.type", || status.to_string()).status(Status::Error("".into()));
-                }
+                server_status(&span, status);
                 response.headers_mut().entry(&REQUEST_ID).or_insert_with(|| this.request_id.0.clone());
                 if *this.trace_response {
                     tell_trace(response.headers_mut(), span.span_context());
