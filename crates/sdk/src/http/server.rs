@@ -112,6 +112,7 @@ pub(crate) fn incoming<'a>(
 }
 
 /// The version of HTTP as the conventions write it.
+#[cfg(feature = "tower")]
 pub(crate) fn with_version<'a>(span: SpanBuilder<'a>, version: http::Version) -> SpanBuilder<'a> {
     let version = match version {
         http::Version::HTTP_10 => "1.0",
