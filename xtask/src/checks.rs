@@ -10,11 +10,13 @@ use crate::{fuzz, packages, parts, parts_list, supply, ui};
 /// The stripped release binary, pages included, may be so large.
 const MOST_BINARY_BYTES: u64 = 40 << 20;
 
+type Run = fn() -> Result<()>;
+
 /// One check.
 pub(crate) struct Check {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
-    run: fn() -> Result<()>,
+    run: Run,
 }
 
 /// Every check.
@@ -52,28 +54,30 @@ pub(crate) const ALL: &[Check] = &[
         about: "the binary with OpenTelemetry SDKs in five languages, kill -9, real traces",
         run: e2e,
     },
-    Check { name: "fuzz", about: "every reader of untrusted bytes, 60 s each", run: fuzz::fuzz },
+    Check {
+        name: "fuzz",
+        about: "every reader of untrusted bytes, 10 s each; 60 s each when it is named",
+        run: || fuzz::fuzz(10),
+    },
     Check { name: "demo", about: "the demonstration names the planted cause", run: demo },
     Check { name: "release", about: "size of the release binary, and a million spans through it", run: release },
 ];
 
-/// Checks that run only when they are named: they take long, and what they find depends on the time that they have.
-const ONLY_BY_NAME: &[&str] = &["fuzz"];
+/// Checks that do more when they are named: what they find depends on the time that they have.
+const LONGER_BY_NAME: &[(&str, Run)] = &[("fuzz", || fuzz::fuzz(60))];
 
-/// Runs the named checks, or all but [`ONLY_BY_NAME`], and stops at the first that fails.
+/// Runs the named checks, or all, and stops at the first that fails.
 pub(crate) fn run_checks(names: &[String]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|check| check.name != name.as_str())) {
         bail!("there is no check {unknown:?}; `cargo xtask test --list` names them");
     }
     let mut done: Vec<(&str, Duration)> = Vec::new();
-    let is_wanted = |check: &&Check| match names {
-        [] => !ONLY_BY_NAME.contains(&check.name),
-        names => names.iter().any(|name| name == check.name),
-    };
-    for check in ALL.iter().filter(is_wanted) {
+    let is_named = |check: &Check| names.iter().any(|name| name == check.name);
+    for check in ALL.iter().filter(|check| names.is_empty() || is_named(check)) {
         eprintln!("\n==> {}: {}", check.name, check.about);
         let begin = Instant::now();
-        (check.run)()
+        let longer = LONGER_BY_NAME.iter().find(|(name, _)| *name == check.name && is_named(check));
+        longer.map_or(check.run, |(_, run)| *run)()
             .with_context(|| format!("check {} failed (alone: cargo xtask test {})", check.name, check.name))?;
         done.push((check.name, begin.elapsed()));
     }

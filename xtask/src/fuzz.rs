@@ -16,8 +16,6 @@ use anyhow::{Context, Result, bail};
 use crate::run::{cargo, program, run, workspace};
 use crate::tools;
 
-/// Seconds for each target, unless `TRACEWELL_FUZZ_SECONDS` says otherwise.
-const SECONDS: u64 = 60;
 /// Targets that run at once: a machine may have two cores.
 const AT_ONCE: usize = 2;
 /// An input that takes longer is a finding.
@@ -27,12 +25,13 @@ const MAX_MEGABYTES: u32 = 1_024;
 /// Longer inputs find little more and take longer.
 const MAX_INPUT_BYTES: u32 = 64 << 10;
 
-pub(crate) fn fuzz() -> Result<()> {
+/// Gives each target so many seconds, unless `TRACEWELL_FUZZ_SECONDS` says otherwise.
+pub(crate) fn fuzz(seconds: u64) -> Result<()> {
     let seconds = match std::env::var("TRACEWELL_FUZZ_SECONDS") {
         Ok(text) => {
             text.parse().with_context(|| format!("TRACEWELL_FUZZ_SECONDS={text} is not a number of seconds"))?
         }
-        Err(_) => SECONDS,
+        Err(_) => seconds,
     };
     let binaries = build()?;
     let targets = targets()?;
