@@ -1,5 +1,6 @@
 //! What cannot be read: log files that wait to be read, files that were set aside, and what is said of both.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::flush::Flusher;
@@ -159,6 +160,11 @@ fn starts_of(entry: &SegmentEntry) -> (u64, u64) {
 }
 
 impl SetAside {
+    /// A log file that is about to be set aside.
+    pub(super) fn damaged_log(path: &Path) -> Self {
+        Self { name: path.display().to_string(), entry: None, is_missing: true }
+    }
+
     pub(super) fn is_log(&self) -> bool {
         !self.name.trim_end_matches(".repaired").ends_with(".segment")
     }

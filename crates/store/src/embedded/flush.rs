@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::aside::SetAside;
+use super::log_read::LogState;
 use super::moving::Moving;
 use super::place::LateClaim;
 use super::replay::{Replay, retire_log};
 use super::reserve::Reserve;
 use super::segment::{self, Segment};
 use super::signal::Failed;
-use super::{Catalog, Frozen, SegmentEntry, Shared};
+use super::{Catalog, Frozen, SegmentEntry, Shared, log_path};
 use crate::StoreError;
 use crate::memtable::Memtable;
 
@@ -272,8 +274,15 @@ impl Flusher {
             }
         }
         let numbers: Vec<u64> = entries.iter().map(|entry| entry.number).collect();
+        if frozen.log_state == LogState::Damaged {
+            // Until the file is set aside nobody else knows that something is missing.
+            shared.state_mut().aside.push(SetAside::damaged_log(&log_path(&shared.folder, frozen.log_number)));
+        }
         if let Err(error) = written.and_then(|()| self.commit(shared, entries, &[], Some(frozen))) {
             self.remove_unless_live(shared, &numbers);
+            if frozen.log_state == LogState::Damaged {
+                shared.look_aside();
+            }
             return Err(error);
         }
         shared.release(frozen.bytes());
