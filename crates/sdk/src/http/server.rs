@@ -2,7 +2,7 @@
 
 use super::redact::redact_query;
 use super::{name, split_port, with_method};
-use crate::{Context, Extractor, Key, Span, SpanBuilder, SpanKind, Status, Tracer, Value, tracer};
+use crate::{Context, Extractor, Key, Span, SpanBuilder, SpanKind, Status, Tracer, tracer};
 
 /// Starts the span of an incoming request, which continues the caller's trace: with the tracer of the current context, or else
 /// the global one.
@@ -121,5 +121,5 @@ pub(crate) fn with_version<'a>(span: SpanBuilder<'a>, version: http::Version) ->
         http::Version::HTTP_3 => "3",
         _ => return span,
     };
-    span.tag("network.protocol.version", Value::from_static(version))
+    span.tag("network.protocol.version", crate::Value::from_static(version))
 }
