@@ -87,15 +87,16 @@ async fn stream(state: ApiState, task: Task) -> Result<Body, ApiError> {
     let (outlet, portions) = pipe(state.limits.query_timeout);
     tokio::spawn(detached(place, async move {
         let gone = outlet.gone();
-        let write = async move {
+        // On the heap: every future around one holds it twice, and moves it.
+        let write = Box::pin(async move {
             let form = if let Task::Traces(_, form) = &task { *form } else { Form::OtlpJson };
             let mut writer = Writer { out: Vec::new(), outlet, held, form, follows: false };
             let done = match task {
-                Task::Detail(id, max_spans) => writer.write_detail(&state, id, max_spans).await,
+                Task::Detail(id, max_spans) => Box::pin(writer.write_detail(&state, id, max_spans)).await,
                 Task::Traces(asked, _) => {
                     let store = state.store.clone();
                     match Source::new(&*store, &state, *asked) {
-                        Ok(source) => writer.write_all(source).await,
+                        Ok(source) => Box::pin(writer.write_all(source)).await,
                         Err(error) => Err(error.into()),
                     }
                 }
@@ -105,7 +106,7 @@ async fn stream(state: ApiState, task: Task) -> Result<Body, ApiError> {
                 Err(Cut::Gone) => {}
                 Err(Cut::Failed(error)) => writer.outlet.fail(error).await,
             }
-        };
+        });
         tokio::select! {
             biased;
             () = gone => {}
