@@ -5,6 +5,7 @@ mod local;
 
 use std::io;
 
+#[cfg(feature = "s3")]
 pub(crate) use aside::free_name;
 pub(crate) use aside::{Aside, DAMAGED_FOLDER};
 pub(crate) use local::{LocalFiles, list_aside, retire_aside, set_aside};
