@@ -213,3 +213,73 @@ fn a_service_with_very_many_names_hides_no_other() {
     look(&server);
     server.stop().unwrap();
 }
+
+/// How many of each kind of name: in a build for developers fewer than in a release.
+fn many_names() -> u64 {
+    std::env::var("TRACEWELL_NAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(40_000)
+}
+
+#[test]
+fn no_question_takes_the_square_of_the_number_of_names() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).unwrap();
+    let names = many_names();
+    for first in (0..names).step_by(5_000) {
+        let mut batch = SpanBatch::new();
+        for n in first..(first + 5_000).min(names) {
+            // Two services that call one another, an operation, a key and a value of its own in each trace.
+            for (side, parent) in [(1, 0), (2, 2 * n + 1)] {
+                let (key, service) = (batch.intern("service.name"), batch.intern(&format!("service-{side}-{n}")));
+                let resource = batch.add_resource(&[(key, Value::Str(service))], 0, "");
+                let scope = batch.add_scope("", "", &[], 0, "");
+                let (key, value) = (batch.intern(&format!("key-{n}")), batch.intern(&format!("value-{n}")));
+                batch.push_attribute(key, Value::Str(value));
+                let key = batch.intern("user.id");
+                batch.push_attribute(key, Value::Str(value));
+                let name = batch.intern(&format!("GET /{side}/{n}"));
+                batch.push_span(NewSpan {
+                    trace_id: TraceId::from_u128(u128::from(n) + 1),
+                    span_id: SpanId::from_u64(2 * n + side),
+                    parent_span_id: SpanId::from_u64(parent),
+                    start_unix_nano: 1_700_000_000_000_000_000 + n,
+                    end_unix_nano: 1_700_000_000_000_000_000 + n * (3 - side),
+                    name,
+                    kind: SpanKind::Server,
+                    ..NewSpan::new(resource, scope)
+                });
+            }
+        }
+        server.send(&otlp::encode_protobuf(&batch)).unwrap();
+    }
+    // One that took too long would be answered 503.
+    for path in [
+        "/api/v1/services",
+        "/api/v1/operations",
+        "/api/v1/operations?service=service-1-7",
+        "/api/v1/attributes",
+        "/api/v1/attributes/user.id/values?start=0",
+        "/api/v1/attributes/user.id/values?start=0&prefix=value-39",
+        "/api/v1/dependencies?start=0",
+        "/api/v1/traces?start=0&limit=1000",
+        "/api/v1/traces?start=0&tag=user.id=value-7",
+        "/api/v1/why?start=0",
+        "/api/v1/compare?a=start=0&b=start=0",
+        "/api/services",
+        "/api/dependencies?endTs=2000000000000&lookback=2000000000000",
+        "/api/v1/stats",
+        "/metrics",
+    ] {
+        let asked = ask(&server, path, "*/*");
+        assert_eq!(read_through(ask(&server, "/healthz", "*/*"), b"ok").0, "HTTP/1.0 200", "while {path} is answered");
+        assert_eq!(read_through(asked, b"\"").0, "HTTP/1.0 200", "{path} of {names} of each kind");
+    }
+    let (_, operations) = server.get("/api/v1/operations?service=service-1-0").unwrap();
+    assert_eq!(operations["operations"][0]["name"], "GET /1/0", "a service that is listed has its operation");
+    server.stop().unwrap();
+    let server = Server::start(data.path()).unwrap();
+    assert_eq!(
+        server.get("/api/v1/traces?start=0&tag=user.id=value-7").unwrap().1["traces"].as_array().unwrap().len(),
+        1
+    );
+    server.stop().unwrap();
+}

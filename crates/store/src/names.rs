@@ -238,7 +238,8 @@ impl Names {
         for own in self.services.values_mut() {
             while own.bytes > share {
                 let largest = (0..PARTS).max_by_key(|part| own.keys[*part].len()).unwrap_or(0);
-                let length = if own.keys[largest].len() > own.operations.len() {
+                // Of as many, keys go first: an operation says more of a service.
+                let length = if own.keys[largest].len() >= own.operations.len() {
                     own.are_keys_cut = true;
                     own.are_event_keys_cut |= largest == EVENT;
                     own.keys[largest].pop_last().map(|key| key.len())
@@ -278,7 +279,8 @@ impl Names {
         let wanted = || self.services.iter().filter(|(name, _)| service.is_none_or(|service| service == name.as_str()));
         let (share, is_all) = fair_share(wanted().map(|(_, own)| own.operations.len()), limit);
         let operations: BTreeSet<Operation> = wanted()
-            .flat_map(|(_, own)| own.operations.iter().take(share))
+            // With more services than there is room for names, the first of them have one each.
+            .flat_map(|(_, own)| own.operations.iter().take(share.max(1)))
             .map(|(name, kind)| Operation {
                 name: name.clone(),
                 kind: SpanKind::from_number(i64::from(*kind)).unwrap_or_default(),
@@ -313,10 +315,10 @@ impl Names {
                     high = share - 1;
                 }
             }
-            chosen_with(low)
+            chosen_with(low.max(1))
         };
         let cut_services = self.cut_services_of(|own| own.are_keys_cut);
-        let items = chosen.into_iter().map(|(part, key)| (SCOPES[part], key.clone())).collect();
+        let items = chosen.into_iter().take(limit).map(|(part, key)| (SCOPES[part], key.clone())).collect();
         Listed { items, complete: is_all && !self.is_cut && cut_services.is_empty(), cut_services }
     }
 

@@ -51,6 +51,31 @@ fn of_too_many_services_those_with_the_most_spans_are_kept() {
 }
 
 #[test]
+fn of_very_many_services_each_that_is_listed_keeps_an_operation() {
+    let mut stored = Names::default();
+    for number in 0..30_000 {
+        let service = format!("service-{number:05}");
+        stored.add_spans(&service, 1);
+        stored.add_operation(&service, &format!("GET /{number:05}"), 1);
+        for (part, key) in [(0, "user.id"), (0, "http.route"), (1, "service.name"), (1, "host.name")] {
+            stored.add_key(&service, SCOPES[part], key);
+        }
+        stored.add_key(&service, AttributeScope::Span, &format!("key-{number:05}"));
+    }
+    let mut view = Names::new(NameLimits::default());
+    view.merge(&stored);
+    let services = view.clone().services();
+    assert_eq!((services.items.len(), services.complete), (10_000, false));
+    for service in services.items.iter().step_by(997) {
+        assert_eq!(operations(&view, service).items.len(), 1, "{service}");
+    }
+    let all = view.operations(None, 5_000);
+    assert_eq!((all.items.len(), all.complete), (5_000, false));
+    let keys = view.keys(5);
+    assert!((1..=5).contains(&keys.items.len()) && !keys.complete, "{keys:?}");
+}
+
+#[test]
 fn names_keep_to_their_bytes_however_long_they_are() {
     let limits = NameLimits { bytes: 100_000, ..NameLimits::default() };
     let mut names = Names::new(limits);
