@@ -115,11 +115,12 @@ impl Flusher {
                 }
             }
             let is_open = |number: u64| opened.iter().any(|segment| segment.entry.number == number);
+            // At once: no question may come between, which would find it in neither.
             state.unopened.retain(|unopened| !is_open(unopened.number));
+            state.segments.extend(opened.iter().cloned());
             drop(state);
             for segment in opened {
                 tracing::info!(segment = shared.files.name(segment.entry.number), "a segment can be read again");
-                shared.state_mut().segments.push(segment);
             }
         }
         for unread in unknown {
@@ -191,8 +192,9 @@ impl Flusher {
                     why,
                     "a segment was set aside; `tracewell fsck --adopt` takes it in"
                 );
-                self.forget_unread(shared, number);
+                // It is known as set aside before it is forgotten as unread.
                 shared.look_aside();
+                self.forget_unread(shared, number);
                 Ok(())
             }
             // Nothing is lost: it is tried again.

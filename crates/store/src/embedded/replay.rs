@@ -101,7 +101,12 @@ impl Flusher {
             match outcome {
                 Ok(()) => {
                     self.replay.left.pop_front();
-                    state.unread_log = None;
+                    // As long as there is another one, something is missing.
+                    state.unread_log = self
+                        .replay
+                        .left
+                        .front()
+                        .map(|next| format!("{} is not read back yet", log_path(&shared.folder, *next).display()));
                 }
                 Err(error) => {
                     let path = log_path(&shared.folder, number);
