@@ -15,7 +15,7 @@ use tracewell_wire::otlp;
 const PORTS: [&str; 3] = ["http", "otlp_http", "otlp_grpc"];
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// So many spans, of all services.
+/// This number of spans, of all services.
 fn spans(seed: u64, spans: usize) -> SpanBatch {
     let mut batch = SpanBatch::new();
     Workload::new(seed).spans(spans).traces().for_each(|trace| batch.append(&trace));

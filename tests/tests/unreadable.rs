@@ -7,17 +7,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tracewell_e2e::{Server, tracewell};
+use tracewell_e2e::{Server, tracewell, wait_until};
 use tracewell_sim::Workload;
 use tracewell_wire::otlp;
 
 const ALL: &str = "start=0&end=2100-01-01T00:00:00Z";
 const SEGMENT: &str = "0000000001.segment";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fails `open` for reading and `read` of files whose path contains the text in the file $FAIL_READS, with EIO.
 const SHIM: &str = r#"
@@ -155,14 +153,6 @@ fn store(server: &Server) -> Value {
     server.get("/api/v1/stats").unwrap().1["store"].clone()
 }
 
-fn wait_for_readyz(server: &Server, status: u16) {
-    let begin = Instant::now();
-    while server.get("/readyz").unwrap().0 != status {
-        assert!(begin.elapsed() < PATIENCE, "{:?}", server.get("/readyz"));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
@@ -233,7 +223,7 @@ fn a_segment_that_cannot_be_read_makes_answers_unavailable_or_marked_and_never_s
     }
     assert!(refused > 0, "no trace needs the segment");
     assert_eq!(store(&server)["damages"], json!([]), "what may pass is no damage");
-    wait_for_readyz(&server, 503);
+    wait_until("it is told", || server.get("/readyz").unwrap().0 == 503);
     let (_, answer) = server.get("/readyz").unwrap();
     assert!(answer["reasons"].to_string().contains(SEGMENT), "{answer}");
     assert_eq!(server.get("/readyz?exclude=reads").unwrap().0, 200);
@@ -241,7 +231,7 @@ fn a_segment_that_cannot_be_read_makes_answers_unavailable_or_marked_and_never_s
     // Once it can be read, all is there again.
     disk.fail("");
     assert_eq!(count(&server, ""), (all, true));
-    wait_for_readyz(&server, 200);
+    wait_until("it is ready again", || server.get("/readyz").unwrap().0 == 200);
     for id in &ids {
         assert_eq!(server.get(&format!("/api/v1/traces/{id}")).unwrap().0, 200);
     }
@@ -258,11 +248,7 @@ fn a_segment_that_failed_to_open_is_served_soon_after_it_can_be_read() {
     let (partial, is_complete) = count(&server, "&partial=true");
     assert!(partial < each.iter().sum() && !is_complete);
     disk.fail("");
-    let begin = Instant::now();
-    while store(&server)["unavailable"] != json!([]) {
-        assert!(begin.elapsed() < PATIENCE, "{}", store(&server));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("it is served", || store(&server)["unavailable"] == json!([]));
     assert_eq!(count(&server, ""), (each.iter().sum(), true));
     server.stop().unwrap();
 }

@@ -25,7 +25,7 @@ const MAX_MEGABYTES: u32 = 1_024;
 /// Longer inputs find little more and take longer.
 const MAX_INPUT_BYTES: u32 = 64 << 10;
 
-/// Gives each target so many seconds, unless `TRACEWELL_FUZZ_SECONDS` says otherwise.
+/// Gives each target this number of seconds, unless `TRACEWELL_FUZZ_SECONDS` says otherwise.
 pub(crate) fn fuzz(seconds: u64) -> Result<()> {
     let seconds = match std::env::var("TRACEWELL_FUZZ_SECONDS") {
         Ok(text) => {

@@ -236,7 +236,7 @@ impl SpanBatch {
         self.spans.trace_id.is_empty()
     }
 
-    /// Bytes of what is said in the batch, in no time: for bounds that are looked at after each span.
+    /// Bytes of what is said in the batch, in no time: for bounds that are checked after each span.
     pub fn content_bytes(&self) -> usize {
         let attributes =
             self.span_attributes.key.len() + self.event_attributes.key.len() + self.link_attributes.key.len();

@@ -8,10 +8,10 @@ use tracewell_store::{Projection, Scan, SpanStore, Tenant};
 
 use crate::QueryError;
 
-/// Spans that are looked at for one answer.
+/// Maximum number of spans that are counted for one answer.
 pub const MAX_DEPENDENCY_SPANS: usize = 500_000;
 
-/// How much is looked at and answered.
+/// How much is read and answered.
 #[derive(Clone, Copy)]
 struct Bounds {
     /// Spans read for one answer: at about 130 bytes each in memory, less than 70 MB.

@@ -17,7 +17,7 @@ pub const PORTION_BYTES: usize = 4 << 20;
 /// more than once. Where there is more, the trace is read again for each part of it.
 const MAX_IDS: usize = 2 << 20;
 const MAX_RECORDS: usize = 256 << 10;
-/// With so many parts, what is left in one cannot be divided: spans that are the same but for their names and ends.
+/// With this many parts, what is left in one cannot be divided: spans that are the same but for their names and ends.
 const MAX_PARTS: u64 = 16;
 
 /// A trace that is read a portion at a time, each span once: spans that were sent twice, or again when they had ended, are
@@ -134,8 +134,8 @@ impl LargeTrace {
         Ok(Some((portion.spans, rows)))
     }
 
-    /// The first of the spans by start, or nearly so where many start at once, as far as they are at most so many and have at
-    /// most about so many bytes.
+    /// The first of the spans by start, or nearly so where many start at once: at most `max_spans`, in about
+    /// `max_bytes`.
     pub async fn first(
         &mut self,
         projection: Projection,
@@ -320,7 +320,7 @@ fn take_repeated(ids: &mut Vec<u64>, repeated: &mut Vec<u64>) {
     ids.dedup();
 }
 
-/// What is known of a trace of which some spans were looked at.
+/// What is known of a trace of which some spans were read.
 #[derive(Default)]
 struct Sum {
     services: HashMap<String, (usize, usize)>,

@@ -23,7 +23,7 @@ const MORE_THREADS: usize = 8;
 pub(crate) struct Queries(Option<Runtime>);
 
 impl Queries {
-    /// For so many queries at once.
+    /// For this number of queries at once.
     pub(crate) fn start(concurrent_queries: usize) -> Result<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()

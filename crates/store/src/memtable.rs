@@ -130,7 +130,7 @@ impl Memtable {
         self.traces_from(&ids, projection, usize::MAX, &mut TablePlace::default(), out);
     }
 
-    /// Appends spans of some traces, given sorted, from a place on until there are so many bytes; true if no more are left.
+    /// Appends spans of some traces, given sorted, from a place on until there are `max_bytes`; true if no more are left.
     pub(crate) fn traces_from(
         &self,
         ids: &[TraceId],

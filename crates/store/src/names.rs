@@ -71,10 +71,10 @@ const EVENT: usize = 3;
 /// What an entry takes beside its text, about.
 const ENTRY_BYTES: usize = 64;
 
-/// So many services of which names were left out are told.
+/// Maximum number of services of which it is told that names were left out.
 const MAX_CUT_SERVICES: usize = 100;
 
-/// So many names a segment remembered before each service had a share: with so many, some were left out.
+/// Maximum number of names in a segment before each service had a share: one that has as many left some out.
 const MAX_UNSHARED: usize = 20_000;
 
 /// What follows the names that older versions read.

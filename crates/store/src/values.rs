@@ -16,7 +16,7 @@ pub(crate) struct ValuesOf<'a> {
     /// How many values of columns that hardly repeat are still to be looked at: there is no end of them, and who wants
     /// suggestions does not want to wait for it.
     rare_left: Cell<usize>,
-    /// Whether some values were left out or not looked at.
+    /// Whether some values were left out or not read.
     is_cut: Cell<bool>,
     /// Bytes of the values that are kept.
     bytes: Cell<usize>,
@@ -25,7 +25,7 @@ pub(crate) struct ValuesOf<'a> {
 /// Bytes of all values in one answer.
 const MAX_VALUE_BYTES: usize = 4 << 20;
 
-/// Of values that hardly repeat, the newest so many are looked at, which takes some milliseconds.
+/// Maximum number of values that hardly repeat and are read, the newest first, which takes some milliseconds.
 const MOST_RARE_VALUES: usize = 1 << 16;
 
 impl<'a> ValuesOf<'a> {
@@ -41,12 +41,12 @@ impl<'a> ValuesOf<'a> {
         }
     }
 
-    /// Takes so many values from those that are still to be looked at.
+    /// Takes a number of values from those that are still to be read.
     pub(crate) fn look_at_rare(&self, values: usize) {
         self.rare_left.set(self.rare_left.get().saturating_sub(values));
     }
 
-    /// Whether no more of those are to be looked at, of which this is a question about more of them.
+    /// Whether no more of those are to be read, of which this is a question about more of them.
     pub(crate) fn is_exhausted(&self) -> bool {
         let is_exhausted = self.rare_left.get() == 0;
         self.is_cut.set(self.is_cut.get() || is_exhausted);

@@ -10,6 +10,7 @@ use tracewell_store::{BucketStats, CacheStats, DiskStats, SetAsideFile, Unavaila
 use crate::budget::{MemoryBudget, Part};
 
 use super::error::ApiError;
+use super::missing::HeldView;
 use super::params::Params;
 use crate::net::PortConnections;
 
@@ -90,44 +91,28 @@ struct RetentionView {
 #[derive(Serialize)]
 struct SetAsideView {
     name: String,
-    spans: Option<u64>,
-    first_start_unix_nano: Option<String>,
-    last_start_unix_nano: Option<String>,
+    #[serde(flatten)]
+    held: HeldView,
     missing: bool,
 }
 
 #[derive(Serialize)]
 struct UnavailableView {
     name: String,
-    spans: Option<u64>,
-    first_start_unix_nano: Option<String>,
-    last_start_unix_nano: Option<String>,
+    #[serde(flatten)]
+    held: HeldView,
     why: String,
 }
 
 impl From<SetAsideFile> for SetAsideView {
     fn from(SetAsideFile { name, spans, starts_unix_nano, is_missing }: SetAsideFile) -> Self {
-        let (first, last) = starts_unix_nano.unzip();
-        Self {
-            name,
-            spans,
-            first_start_unix_nano: first.map(|nanos| nanos.to_string()),
-            last_start_unix_nano: last.map(|nanos| nanos.to_string()),
-            missing: is_missing,
-        }
+        Self { name, held: HeldView::new(spans, starts_unix_nano), missing: is_missing }
     }
 }
 
 impl From<UnavailableFile> for UnavailableView {
     fn from(UnavailableFile { name, spans, starts_unix_nano, why }: UnavailableFile) -> Self {
-        let (first, last) = starts_unix_nano.unzip();
-        Self {
-            name,
-            spans,
-            first_start_unix_nano: first.map(|nanos| nanos.to_string()),
-            last_start_unix_nano: last.map(|nanos| nanos.to_string()),
-            why,
-        }
+        Self { name, held: HeldView::new(spans, starts_unix_nano), why }
     }
 }
 

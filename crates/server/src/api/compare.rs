@@ -26,7 +26,7 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 /// Spans of a side after which no further trace is read.
 const MOST_SPANS: usize = 1_000_000;
-/// Bytes of spans of one trace that are looked at.
+/// Maximum bytes of spans that are read of one trace.
 const LARGE_BYTES: usize = 32 << 20;
 /// Call paths in an answer, each some 500 bytes.
 const MOST_PATHS: usize = 20_000;

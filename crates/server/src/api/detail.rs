@@ -147,7 +147,7 @@ impl Detail {
         Self { trace, summary, is_whole, order, places, path, self_nanos, critical_nanos, leeway, next: None }
     }
 
-    /// Appends what comes next until `out` has so many bytes, and little more; true when all is written.
+    /// Appends what comes next until `out` has about `enough_bytes`; true when all is written.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, enough_bytes: usize) -> Result<bool, serde_json::Error> {
         let layout = Layout {
             trace: &self.trace,

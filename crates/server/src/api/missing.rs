@@ -153,25 +153,36 @@ impl http_body::Body for Marked {
     }
 }
 
+/// What is known of the spans of a file that cannot be read.
 #[derive(Serialize)]
-struct PartView {
-    file: String,
+pub(super) struct HeldView {
     spans: Option<u64>,
     first_start_unix_nano: Option<String>,
     last_start_unix_nano: Option<String>,
+}
+
+impl HeldView {
+    pub(super) fn new(spans: Option<u64>, starts_unix_nano: Option<(u64, u64)>) -> Self {
+        let (first, last) = starts_unix_nano.unzip();
+        Self {
+            spans,
+            first_start_unix_nano: first.map(|nanos| nanos.to_string()),
+            last_start_unix_nano: last.map(|nanos| nanos.to_string()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PartView {
+    file: String,
+    #[serde(flatten)]
+    held: HeldView,
     damaged: bool,
 }
 
 impl From<MissingPart> for PartView {
     fn from(MissingPart { file, spans, starts_unix_nano, is_damaged }: MissingPart) -> Self {
-        let (first, last) = starts_unix_nano.unzip();
-        Self {
-            file,
-            spans,
-            first_start_unix_nano: first.map(|nanos| nanos.to_string()),
-            last_start_unix_nano: last.map(|nanos| nanos.to_string()),
-            damaged: is_damaged,
-        }
+        Self { file, held: HeldView::new(spans, starts_unix_nano), damaged: is_damaged }
     }
 }
 

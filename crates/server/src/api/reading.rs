@@ -42,7 +42,7 @@ pub(super) struct Reading<'a> {
     held: Held,
 }
 
-/// What is read at once: a portion that is looked at, and the next one.
+/// What is read at once: a portion that is being observed, and the next one.
 pub(super) const READ_BYTES: usize = 16 << 20;
 
 impl<'a> Reading<'a> {

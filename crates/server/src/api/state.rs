@@ -266,7 +266,7 @@ impl ApiState {
         (self.connections)()
     }
 
-    /// Memory for a query that is to have so many bytes, or half of what all queries together have if that is less. It waits
+    /// Takes `bytes` of the memory for queries, or half of what all queries together have if that is less. It waits
     /// until the deadline for it.
     pub(crate) async fn hold(&self, bytes: usize, deadline: Instant) -> Result<Held, String> {
         let queries = self.budget.queries();

@@ -66,7 +66,7 @@ pub(crate) enum Form {
 /// What is written.
 enum Task {
     Traces(Box<Asked>, Form),
-    /// One trace laid out, or the first of its spans if it has more than so many.
+    /// One trace laid out, with at most this number of its spans, the first ones.
     Detail(TraceId, usize),
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn answer(state: ApiState, asked: Asked, form: Form) -> Result<
     stream(state, Task::Traces(Box::new(asked), form)).await
 }
 
-/// The body of an answer with one trace laid out, or the first of its spans if it has more than so many.
+/// The body of an answer with one trace laid out, with at most `max_spans` of its spans, the first ones.
 pub(crate) async fn detail_answer(state: ApiState, id: TraceId, max_spans: usize) -> Result<Body, ApiError> {
     stream(state, Task::Detail(id, max_spans)).await
 }
@@ -209,7 +209,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Holds so many bytes in all.
+    /// Holds `bytes` in all, no more and no less.
     fn reach(&mut self, bytes: usize) -> Result<(), ApiError> {
         self.held.shrink_to(bytes);
         self.held.reach(bytes).map_err(|short| ApiError::busy(short.to_string()))

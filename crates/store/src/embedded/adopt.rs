@@ -11,7 +11,7 @@ use super::segment::Segment;
 use super::{Catalog, Frozen, SegmentEntry, Shared, Unopened, log_path, logs_in};
 use crate::StoreError;
 
-/// So many starts later no request of an earlier process is on its way any more.
+/// Number of starts after which no request of an earlier process is on its way any more.
 const LATE_EPOCHS: u64 = 3;
 
 impl Flusher {
@@ -99,7 +99,7 @@ impl Flusher {
     /// need it.
     pub(super) fn open_rest(&mut self, shared: &Shared) -> Result<(), StoreError> {
         let now = Instant::now();
-        // A bucket that is back is looked at as soon as that is known.
+        // What is in a bucket that is back is tried at once.
         let is_due = |unopened: &&Unopened| {
             unopened.next_try <= now || !unopened.is_damaged && shared.files.is_remote(unopened.number)
         };

@@ -68,7 +68,7 @@ impl Shared {
     /// Looks at what was set aside, which is the record of what is missing.
     pub(super) fn look_aside(&self) {
         if self.files.is_away() {
-            // It would be waited for in vain. What is there is looked at when the bucket is claimed.
+            // It would be waited for in vain. What is there is listed when the bucket is claimed.
             return;
         }
         let mut found = Vec::new();
@@ -131,7 +131,7 @@ impl Shared {
         let files = state.aside.iter().map(|aside| SetAsideFile {
             name: aside.name.clone(),
             spans: aside.entry.as_ref().map(|entry| entry.spans),
-            starts_unix_nano: aside.entry.as_ref().map(starts_of),
+            starts_unix_nano: aside.entry.as_ref().map(SegmentEntry::starts),
             is_missing: aside.is_missing,
         });
         files.collect()
@@ -142,7 +142,7 @@ impl Shared {
         let segments = state.unopened.iter().filter(|unopened| !unopened.is_damaged).map(|unopened| UnavailableFile {
             name: self.files.name(unopened.number),
             spans: unopened.entry.as_ref().map(|entry| entry.spans),
-            starts_unix_nano: unopened.entry.as_ref().map(starts_of),
+            starts_unix_nano: unopened.entry.as_ref().map(SegmentEntry::starts),
             why: unopened.why.clone(),
         });
         let logs = state.unread_log.iter().map(|why| UnavailableFile {
@@ -153,10 +153,6 @@ impl Shared {
         });
         segments.chain(logs).collect()
     }
-}
-
-fn starts_of(entry: &SegmentEntry) -> (u64, u64) {
-    (entry.first_start_unix_nano, entry.last_start_unix_nano)
 }
 
 impl SetAside {

@@ -86,6 +86,11 @@ impl SegmentEntry {
         self.first_date_unix_nano.zip(self.last_date_unix_nano)
     }
 
+    /// The earliest and the latest start of its spans.
+    pub(crate) fn starts(&self) -> (u64, u64) {
+        (self.first_start_unix_nano, self.last_start_unix_nano)
+    }
+
     /// The latest date; the latest start where that is all that is known.
     pub(crate) fn last_date(&self) -> u64 {
         self.last_date_unix_nano.unwrap_or(self.last_start_unix_nano)
@@ -236,7 +241,7 @@ impl Catalog {
     /// Drops segments that others have replaced. Where both are there, the other is read as a whole first: if it is
     /// damaged, those that it replaced count, and not it.
     fn drop_replaced(&mut self, files: &dyn SegmentFiles, origins: &BTreeMap<u64, Origin>) -> Result<(), StoreError> {
-        // Later segments first: what they replace need not be looked at.
+        // Later segments first: what they replace need not be read.
         for (number, origin) in origins.iter().rev() {
             let here: Vec<u64> = origin.merged.iter().copied().filter(|merged| origins.contains_key(merged)).collect();
             if here.is_empty() || self.dropped.contains(number) {

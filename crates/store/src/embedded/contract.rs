@@ -165,7 +165,7 @@ impl SpanStore for EmbeddedStore {
             stats.segments += 1;
             stats.spans += entry.spans;
             stats.bytes += entry.bytes;
-            starts.push((entry.first_start_unix_nano, entry.last_start_unix_nano));
+            starts.push(entry.starts());
         }
         stats.log_bytes = self.shared.state().log_bytes;
         stats.bytes += stats.log_bytes;

@@ -45,7 +45,7 @@ fn trace_of(id: u64) -> TraceId {
     TraceId::from_u128(u128::from(id % 5 + 1))
 }
 
-/// So many seeds from 0 on; `TRACEWELL_SEEDS` of them from `TRACEWELL_SEED` on, to look at more than CI has time for.
+/// The given number of seeds from 0 on, or `TRACEWELL_SEEDS` of them from `TRACEWELL_SEED` on, for more than CI has time for.
 pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     let set = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number of seeds"));
     let first = set("TRACEWELL_SEED").unwrap_or(0);

@@ -61,7 +61,7 @@ pub(crate) enum LogState {
 pub(crate) const UNKNOWN_END: u64 = u64::MAX;
 
 impl LogEnd {
-    /// What that says of the file, of which so many bytes were acknowledged if that is known.
+    /// What that says of the file; `acknowledged` is how many of its bytes were, if that is known.
     pub(crate) fn state(&self, acknowledged: Option<u64>) -> LogState {
         let is_cut_off = acknowledged.is_some_and(|acknowledged| acknowledged > self.bytes);
         let is_damage = |(from, to): &(u64, u64)| from < to && (*to < self.bytes || acknowledged.is_some());

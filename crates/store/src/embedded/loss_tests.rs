@@ -101,6 +101,18 @@ async fn three_segments() -> (SimulatedDisk, Sent) {
     (disk, sent)
 }
 
+/// A store of four requests that are in its log alone, which is closed.
+async fn four_in_the_log() -> (SimulatedDisk, Sent) {
+    let disk = SimulatedDisk::default();
+    let mut sent = Sent::default();
+    let store = open(&disk).unwrap();
+    for _ in 0..4 {
+        sent.send(&store).await.unwrap();
+    }
+    drop(store);
+    (disk, sent)
+}
+
 #[tokio::test]
 async fn a_segment_that_a_rebuilt_catalog_does_not_know_is_set_aside_and_taken_in_again() {
     // A byte of the footer, of its length, of the checksum, of the magic; of the catalog, all along.
@@ -220,13 +232,7 @@ async fn a_repair_moves_nothing_while_something_cannot_be_read() {
 
 #[tokio::test]
 async fn a_log_file_that_cannot_be_read_is_kept_and_read_later() {
-    let disk = SimulatedDisk::default();
-    let mut sent = Sent::default();
-    let store = open(&disk).unwrap();
-    for _ in 0..4 {
-        sent.send(&store).await.unwrap();
-    }
-    drop(store);
+    let (disk, mut sent) = four_in_the_log().await;
     disk.fail_reads_of(&path("log/0000000000.log"), None);
     for _ in 0..3 {
         let store = open(&disk).unwrap();
@@ -246,13 +252,7 @@ async fn a_log_file_that_cannot_be_read_is_kept_and_read_later() {
 
 #[tokio::test]
 async fn a_damaged_log_file_is_kept_when_the_rest_of_it_is_in_a_segment() {
-    let disk = SimulatedDisk::default();
-    let mut sent = Sent::default();
-    let store = open(&disk).unwrap();
-    for _ in 0..4 {
-        sent.send(&store).await.unwrap();
-    }
-    drop(store);
+    let (disk, sent) = four_in_the_log().await;
     let name = path("log/0000000000.log");
     let bit = 8 * 100;
     disk.flip(&name, bit);
@@ -275,13 +275,7 @@ async fn a_damaged_log_file_is_kept_when_the_rest_of_it_is_in_a_segment() {
 
 #[tokio::test]
 async fn a_request_that_was_set_aside_is_taken_in_again() {
-    let disk = SimulatedDisk::default();
-    let mut sent = Sent::default();
-    let store = open(&disk).unwrap();
-    for _ in 0..4 {
-        sent.send(&store).await.unwrap();
-    }
-    drop(store);
+    let (disk, sent) = four_in_the_log().await;
     let mut reader = LogReader::open(&disk, &path("log/0000000000.log"), None).unwrap();
     let offset = [reader.next().unwrap().unwrap(), reader.next().unwrap().unwrap()][1].offset;
     let disk_as_read: Arc<dyn Disk> = Arc::new(disk.clone());

@@ -51,11 +51,10 @@ impl Looked {
 
 impl Unread {
     fn as_part(&self) -> MissingPart {
-        let starts = |entry: &SegmentEntry| (entry.first_start_unix_nano, entry.last_start_unix_nano);
         MissingPart {
             file: self.name.clone(),
             spans: self.entry.as_ref().map(|entry| entry.spans),
-            starts_unix_nano: self.entry.as_ref().map(starts),
+            starts_unix_nano: self.entry.as_ref().map(SegmentEntry::starts),
             is_damaged: self.is_damaged,
         }
     }

@@ -68,7 +68,7 @@ impl Signal {
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do, until retention by this age is to be looked at, or until a known time.
+    /// Waits until there is something to do, until retention by this age is due, or until a known time.
     pub(super) fn wait_for_work(&self, retention_age: Option<Duration>, next: Option<Instant>) {
         let is_failing = self.state().failed.is_some();
         let tick = retention_age.map_or(TICK, |age| (age / 4).clamp(MIN_TICK, TICK));

@@ -59,7 +59,7 @@ impl<B: Borrow<SpanBatch>> TracesEncoder<B> {
         Self { batch, traces: traces.into_iter(), current: None, pieces, processes, follows }
     }
 
-    /// Appends what comes next until `out` has so many bytes, and little more; true when all is written.
+    /// Appends what comes next until `out` has about `enough_bytes`; true when all is written.
     pub fn write(&mut self, out: &mut Vec<u8>, enough_bytes: usize) -> bool {
         let batch = self.batch.borrow();
         while out.len() < enough_bytes {
@@ -142,7 +142,7 @@ impl TraceEncoder {
         Self { processes: HashMap::new(), bytes: 0, has_spans: false }
     }
 
-    /// Appends spans until `out` has so many bytes, and little more; true when all of the part is written.
+    /// Appends spans until `out` has about `enough_bytes`; true when all of the part is written.
     pub fn write<B: Borrow<SpanBatch>>(
         &mut self,
         part: &mut TracePart<B>,

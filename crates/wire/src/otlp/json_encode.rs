@@ -40,7 +40,7 @@ impl<B: Borrow<SpanBatch>> JsonEncoder<B> {
         Self { batch, groups, resource: 0, scope: 0, row: 0, follows }
     }
 
-    /// Appends what comes next until `out` has so many bytes, and little more; true when all is written.
+    /// Appends what comes next until `out` has about `enough_bytes`; true when all is written.
     pub fn write(&mut self, out: &mut Vec<u8>, enough_bytes: usize) -> bool {
         let batch = self.batch.borrow();
         while let Some((resource_id, scopes)) = self.groups.get(self.resource) {

@@ -23,7 +23,7 @@ use crate::{BucketOptions, StoreError};
 
 /// A catalog that is lost may have known of epochs that no segment tells of; so many are passed over.
 const UNKNOWN_EPOCHS: u64 = 1024;
-/// The ends of so many epochs are remembered: requests do not take longer than as many starts.
+/// Maximum number of epochs whose ends are remembered: requests do not take longer than as many starts.
 const MAX_ENDS: usize = 64;
 /// What is written to see whether conditions are honoured.
 const PROBE: &str = "probe";

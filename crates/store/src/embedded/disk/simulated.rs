@@ -111,7 +111,7 @@ impl SimulatedDisk {
         }
     }
 
-    /// Has a file or a folder fail to be opened, read and listed, so many times or until [`heal`](Self::heal).
+    /// Has a file or a folder fail to be opened, read and listed, this number of times or until [`heal`](Self::heal).
     pub(crate) fn fail_reads_of(&self, path: &Path, times: Option<u64>) {
         let mut world = self.world();
         let file = world.names.get(path).copied();

@@ -27,7 +27,7 @@ use crate::{MissingPart, StoreError};
 /// How much of a section is in memory while its checksum is looked at.
 const CHECKED_BYTES: u64 = 256 * 1024;
 
-/// So much of a file's end is looked at for a footer that is to be mended.
+/// Bytes at a file's end in which a footer that is to be mended is searched for.
 const MENDED_BYTES: u64 = 64 << 20;
 
 /// A segment whose file is open: it can be read even after it was dropped from the catalog.
@@ -126,11 +126,10 @@ impl Segment {
 
     /// The segment as a part that an answer may miss.
     pub(crate) fn as_part(&self) -> MissingPart {
-        let SegmentEntry { spans, first_start_unix_nano, last_start_unix_nano, .. } = self.entry;
         MissingPart {
             file: self.name.clone(),
-            spans: Some(spans),
-            starts_unix_nano: Some((first_start_unix_nano, last_start_unix_nano)),
+            spans: Some(self.entry.spans),
+            starts_unix_nano: Some(self.entry.starts()),
             is_damaged: true,
         }
     }

@@ -23,13 +23,13 @@ use crate::{AttributeScope, StoreError, Tenant};
 /// Blocks are gathered until there are so many bytes, and then written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// A block ends when its values take so many bytes, as it is decoded a column at a time: whoever reads one row of it has
+/// A block ends when its values take this number of bytes, as it is decoded a column at a time: whoever reads one row of it has
 /// much of this in memory. Ordinary blocks have a tenth of it.
 const MAX_BLOCK_BYTES: usize = 8 << 20;
-/// What the values take is counted every so many rows.
+/// Number of rows after which the bytes of the values are counted.
 const ROWS_BETWEEN_LOOKS: usize = 32;
 
-/// So many names are known to have been added.
+/// Maximum number of names that are known to have been added.
 const MAX_NAMED: usize = 100_000;
 
 /// Takes rows whose templates, resources and columns are those of a table.
@@ -358,7 +358,7 @@ impl SegmentWriter {
             for (key, _) in span.scope_attributes() {
                 self.names.add_key(service, AttributeScope::Scope, key);
             }
-            // Of attributes that lie together in one column, the keys are not looked at.
+            // Of attributes that lie together in one column, the keys are not compared.
             if table.variables[template as usize].iter().any(|variable| variable.place == Place::Attributes) {
                 self.names.leave_out_keys(service);
             }
